@@ -1,0 +1,3 @@
+fn main() {
+    println!("cargo:rustc-env=MODELD_BUILD_ID=dev");
+}

@@ -1,0 +1,24 @@
+//! The words that every other module speaks: requests going down, events coming up, errors, names.
+//!
+//! Nothing here knows HTTP, a dialect, the runtime or the disk. `serde` is derived only on what
+//! crosses to a worker process ([`crate::protocol`]); no dialect may serialise a domain type.
+
+mod digest;
+mod error;
+mod event;
+mod model;
+mod model_ref;
+mod request;
+mod sampling;
+mod transcript;
+
+pub use digest::{Digest, DigestError};
+pub use error::{Error, ErrorKind, Result};
+pub use event::{Delta, Event, FinishReason, Outcome, Timings, Usage};
+pub use model::{ModelConfig, ModelEntry, Removal};
+pub use model_ref::ModelRef;
+pub use request::{
+    ChatPrompt, ClientKey, GenerateRequest, JobId, Limits, Message, Prompt, Role, ToolCall,
+};
+pub use sampling::Sampling;
+pub use transcript::Transcript;
