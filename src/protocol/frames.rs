@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Error, Event, GenerateRequest, JobId, Limits, Prompt, Sampling};
+use crate::domain::{Error, Event, JobId, Limits, Prompt, Sampling};
 
 /// Raised with every change of a frame.
 pub const PROTOCOL_VERSION: u32 = 1;
