@@ -1,0 +1,8 @@
+//! From bytes of tokens to text that may be shown: whole characters only, and nothing that could
+//! belong to a stop string.
+
+mod stop;
+mod utf8;
+
+pub use stop::StopMatcher;
+pub use utf8::Utf8Decoder;
