@@ -6,4 +6,7 @@
 //!                  └─ Cancel ─▶ cancel board ─▶ abort flag (llama.cpp) ┘
 //! ```
 
+pub mod cancel;
 pub mod compute;
+pub mod sampling;
+pub mod text;
