@@ -9,4 +9,5 @@
 pub mod cancel;
 pub mod compute;
 pub mod sampling;
+pub mod step;
 pub mod text;

@@ -56,7 +56,7 @@ pub(super) fn top_k(row: &[f32], k: usize, out: &mut Vec<Candidate>) {
     let full = k.saturating_mul(2).max(BLOCK);
     let mut threshold = f32::NEG_INFINITY;
     for (block, values) in row.chunks(BLOCK).enumerate() {
-        if !(maximum(values) > threshold) {
+        if maximum(values) <= threshold {
             continue;
         }
         for (offset, &value) in values.iter().enumerate() {

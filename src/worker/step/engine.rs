@@ -1,0 +1,363 @@
+use std::collections::{HashMap, VecDeque};
+use std::mem;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, TryRecvError};
+use std::time::Instant;
+
+use crate::domain::{Delta, Error, ErrorKind, Event, FinishReason, JobId, Limits, Sampling};
+use crate::protocol::ToDaemon;
+use crate::worker::cancel::CancelBoard;
+use crate::worker::compute::{BatchToken, Compute, ComputeLimits, DecodeError, Token, Vocab};
+use crate::worker::sampling::{Scratch, resolve};
+
+use super::heartbeat::{Heartbeat, Vitals};
+use super::job::Job;
+use super::pace::Pace;
+use super::plan::Part;
+use super::slots::Slots;
+use super::{FrameSink, StepCommand, StepSettings};
+
+/// How many jobs that were cancelled before their prompt came are remembered.
+const CANCELLED_EARLY: usize = 4096;
+
+/// The step loop of one context. One thread runs it until its commands end.
+pub struct StepLoop<C: Compute> {
+    pub(super) compute: C,
+    pub(super) limits: ComputeLimits,
+    pub(super) settings: StepSettings,
+    pub(super) board: Arc<CancelBoard>,
+    /// Started jobs, the earliest first.
+    pub(super) jobs: Vec<Job>,
+    pub(super) slots: Slots,
+    pub(super) pace: Pace,
+    /// What this step says, in order.
+    pub(super) events: Vec<(JobId, Event)>,
+    pub(super) epoch: Instant,
+    vocab: Arc<dyn Vocab>,
+    out: Arc<dyn FrameSink>,
+    end_tokens: Vec<Token>,
+    prepared: HashMap<JobId, Vec<Token>>,
+    cancelled_early: VecDeque<JobId>,
+    failed: Vec<(JobId, Error)>,
+    batch: Vec<BatchToken>,
+    piece: Vec<u8>,
+    scratch: Scratch,
+    steps: u64,
+    vitals: Arc<Vitals>,
+    clock: Box<dyn Fn() -> Instant>,
+}
+
+impl<C: Compute> StepLoop<C> {
+    /// A loop over `compute`, whose frames go to `out`.
+    pub fn new(
+        compute: C,
+        vocab: Arc<dyn Vocab>,
+        settings: StepSettings,
+        board: Arc<CancelBoard>,
+        out: Arc<dyn FrameSink>,
+    ) -> Self {
+        Self::with_clock(compute, vocab, settings, board, out, Box::new(Instant::now))
+    }
+
+    pub(super) fn with_clock(
+        compute: C,
+        vocab: Arc<dyn Vocab>,
+        settings: StepSettings,
+        board: Arc<CancelBoard>,
+        out: Arc<dyn FrameSink>,
+        clock: Box<dyn Fn() -> Instant>,
+    ) -> Self {
+        let limits = compute.limits();
+        let tokens = Token::try_from(limits.vocab_size).unwrap_or(Token::MAX);
+        Self {
+            end_tokens: (0..tokens).filter(|token| vocab.is_end(*token)).collect(),
+            slots: Slots::new(&limits),
+            pace: Pace::new(&settings, limits.max_batch),
+            epoch: clock(),
+            compute,
+            limits,
+            settings,
+            board,
+            vocab,
+            out,
+            clock,
+            jobs: Vec::new(),
+            events: Vec::new(),
+            prepared: HashMap::new(),
+            cancelled_early: VecDeque::new(),
+            failed: Vec::new(),
+            batch: Vec::new(),
+            piece: Vec::new(),
+            scratch: Scratch::default(),
+            steps: 0,
+            vitals: Arc::default(),
+        }
+    }
+
+    /// Works until `commands` has no sender left.
+    ///
+    /// # Errors
+    /// What llama.cpp said when the context can be used no more; every started job has then got
+    /// `Failed` with [`ErrorKind::EngineCrashed`].
+    pub fn run(mut self, commands: Receiver<StepCommand>) -> Result<(), String> {
+        let (vitals, out) = (Arc::clone(&self.vitals), Arc::clone(&self.out));
+        let _heartbeat = Heartbeat::start(vitals, out, self.settings.alive_interval)
+            .map_err(|error| format!("the heartbeat thread could not be started: {error}"))?;
+        loop {
+            loop {
+                match commands.try_recv() {
+                    Ok(command) => self.handle(command),
+                    Err(TryRecvError::Empty) => break,
+                    Err(TryRecvError::Disconnected) => return Ok(()),
+                }
+            }
+            if !self.step()? {
+                match commands.recv() {
+                    Ok(command) => self.handle(command),
+                    Err(_) => return Ok(()),
+                }
+            }
+        }
+    }
+
+    pub(super) fn handle(&mut self, command: StepCommand) {
+        match command {
+            StepCommand::Prepared { job, tokens } => self.prepared(job, tokens),
+            StepCommand::Start { job, sampling, limits } => self.start(job, &sampling, limits),
+            StepCommand::Cancel { job } => self.cancel(job),
+        }
+        self.show_vitals();
+    }
+
+    /// Computes one step. False if there is nothing to do until the next command.
+    pub(super) fn step(&mut self) -> Result<bool, String> {
+        let mut parts = self.plan();
+        self.send_events();
+        let mut result = Ok(());
+        let worked = !parts.is_empty();
+        while !parts.is_empty() {
+            self.fill_batch(&parts);
+            let began = self.now();
+            match self.decode(&parts) {
+                Ok(()) => {
+                    let took = self.now().saturating_duration_since(began);
+                    self.steps = self.steps.saturating_add(1);
+                    let decoding = parts.iter().filter(|part| part.decoding).count();
+                    self.pace.record(decoding, self.batch.len().saturating_sub(decoding), took);
+                    self.take_in(&parts);
+                    break;
+                }
+                Err(DecodeError::NoCells { .. }) => self.make_room(&mut parts),
+                Err(DecodeError::Aborted) => {
+                    self.undo(&parts);
+                    break;
+                }
+                Err(DecodeError::Invalid(cause)) => {
+                    self.fail_parts(&parts, &cause);
+                    break;
+                }
+                Err(DecodeError::Fatal(cause)) => {
+                    self.fail_all(&cause);
+                    result = Err(cause);
+                    break;
+                }
+            }
+        }
+        self.jobs.retain(|job| !job.ended);
+        self.send_events();
+        for (job, error) in mem::take(&mut self.failed) {
+            self.out.send(ToDaemon::Failed { job, error });
+        }
+        self.show_vitals();
+        result.map(|()| worked)
+    }
+
+    pub(super) fn now(&self) -> Instant {
+        (self.clock)()
+    }
+
+    /// Ends a job that has a sequence or none; its sequence stays as an idle prefix.
+    pub(super) fn finish(&mut self, at: usize, reason: FinishReason) {
+        let now = self.now();
+        let Some(job) = self.jobs.get_mut(at) else { return };
+        job.ended = true;
+        let text = job.take_text();
+        if !text.is_empty() {
+            self.events.push((job.id, Event::Delta(Delta::Content(text))));
+        }
+        self.events.push((job.id, Event::Finished(job.outcome(reason, now))));
+        if let Some(seq) = job.seq.take() {
+            self.slots.retire(&mut self.compute, seq);
+        }
+    }
+
+    /// Ends a job with an error; nothing of its sequence is kept.
+    pub(super) fn fail(&mut self, at: usize, error: Error) {
+        let Some(job) = self.jobs.get_mut(at) else { return };
+        job.ended = true;
+        self.failed.push((job.id, error));
+        if let Some(seq) = job.seq.take() {
+            self.slots.clear(&mut self.compute, seq);
+        }
+    }
+
+    fn prepared(&mut self, job: JobId, tokens: Vec<Token>) {
+        if let Some(at) = self.cancelled_early.iter().position(|early| *early == job) {
+            self.cancelled_early.remove(at);
+        } else {
+            self.prepared.insert(job, tokens);
+        }
+    }
+
+    fn start(&mut self, id: JobId, sampling: &Sampling, limits: Limits) {
+        if self.jobs.iter().any(|job| job.id == id) {
+            return tracing::warn!(job = %id, "started twice; the second is ignored");
+        }
+        let Some(prompt) = self.prepared.remove(&id) else {
+            let cause = format!("{id} was started without a prepared prompt");
+            return self.out.send(ToDaemon::Failed { job: id, error: Error::internal(cause) });
+        };
+        if let Err(error) = self.check(&prompt) {
+            return self.out.send(ToDaemon::Failed { job: id, error });
+        }
+        let params = resolve(sampling, &self.settings.defaults);
+        let mut job = Job::new(id, prompt, params, limits, self.now());
+        let cached = self.slots.best_prefix(&job.tokens).len;
+        job.expected = job.tokens.len().saturating_sub(cached);
+        self.jobs.push(job);
+    }
+
+    fn check(&self, prompt: &[Token]) -> Result<(), Error> {
+        let cells = self.slots.cells().capacity();
+        if prompt.is_empty() {
+            return Err(Error::new(ErrorKind::InvalidValue, "the prompt is empty: send some text"));
+        }
+        if prompt.len() > cells {
+            return Err(too_long(prompt.len(), cells));
+        }
+        let known = |token: &Token| {
+            usize::try_from(*token).is_ok_and(|token| token < self.limits.vocab_size)
+        };
+        match prompt.iter().find(|token| !known(token)) {
+            Some(token) => Err(Error::internal(format!("token {token} is not in the vocabulary"))),
+            None => Ok(()),
+        }
+    }
+
+    fn cancel(&mut self, id: JobId) {
+        self.board.forget(id);
+        let unprepared = self.prepared.remove(&id).is_none();
+        if let Some(at) = self.jobs.iter().position(|job| job.id == id) {
+            let job = self.jobs.remove(at);
+            if let Some(seq) = job.seq {
+                self.slots.retire(&mut self.compute, seq);
+            }
+        } else if unprepared {
+            // Its prompt may still be on its way from the tokenizer.
+            if self.cancelled_early.len() >= CANCELLED_EARLY {
+                self.cancelled_early.pop_front();
+            }
+            self.cancelled_early.push_back(id);
+        }
+        self.out.send(ToDaemon::Released { job: id });
+    }
+
+    fn fill_batch(&mut self, parts: &[Part]) {
+        self.batch.clear();
+        for part in parts {
+            let Some(job) = self.jobs.get(part.job) else { continue };
+            let Some(seq) = job.seq else { continue };
+            let start = self.slots.len(seq);
+            let end = start.saturating_add(part.tokens);
+            let tokens = job.tokens.get(start..end).unwrap_or_default();
+            for (pos, token) in (start..).zip(tokens) {
+                self.batch.push(BatchToken {
+                    token: *token,
+                    pos: u32::try_from(pos).unwrap_or(u32::MAX),
+                    seq,
+                    logits: pos + 1 == job.tokens.len(),
+                });
+            }
+        }
+    }
+
+    fn decode(&mut self, parts: &[Part]) -> Result<(), DecodeError> {
+        if self.batch.len() > self.slots.cells().free() {
+            return Err(DecodeError::NoCells { tokens: self.batch.len() });
+        }
+        self.board.begin(parts.iter().filter_map(|part| Some(self.jobs.get(part.job)?.id)));
+        let result = self.compute.decode(&self.batch);
+        self.board.end();
+        result
+    }
+
+    /// After a computed batch: chooses tokens where a sequence has come to its end.
+    fn take_in(&mut self, parts: &[Part]) {
+        let mut next = 0;
+        for part in parts {
+            next += part.tokens;
+            let Some(job) = self.jobs.get_mut(part.job) else { continue };
+            let Some(seq) = job.seq else { continue };
+            let start = self.slots.len(seq);
+            let end = start.saturating_add(part.tokens);
+            self.slots.append(seq, job.tokens.get(start..end).unwrap_or_default());
+            job.last_step = self.steps;
+            if end == job.tokens.len() {
+                self.choose(part.job, next.saturating_sub(1));
+            }
+        }
+    }
+
+    /// Chooses the next token of a job from the logits at `index` of the batch.
+    fn choose(&mut self, at: usize, index: usize) {
+        let now = self.now();
+        let capacity = self.slots.cells().capacity();
+        let Some(job) = self.jobs.get_mut(at) else { return };
+        if let Some(reason) = job.prefilled(now) {
+            return self.finish(at, reason);
+        }
+        let masked = if job.ignore_end { self.end_tokens.as_slice() } else { &[] };
+        let row = self.compute.logits(index);
+        let Some(token) = job.sampler.sample(row, masked, &mut self.scratch) else {
+            let cause = format!("{}: {} logits, none of them a number", job.id, row.len());
+            return self.fail(at, Error::internal(cause));
+        };
+        let is_end = self.end_tokens.binary_search(&token).is_ok();
+        self.piece.clear();
+        if !is_end {
+            self.vocab.piece(token, &mut self.piece);
+        }
+        if let Some(reason) = job.push(token, is_end, &self.piece, capacity) {
+            return self.finish(at, reason);
+        }
+        let text = job.take_text();
+        if !text.is_empty() {
+            self.events.push((job.id, Event::Delta(Delta::Content(text))));
+        }
+    }
+
+    fn send_events(&mut self) {
+        if !self.events.is_empty() {
+            self.out.send(ToDaemon::Events(mem::take(&mut self.events)));
+        }
+    }
+
+    fn show_vitals(&self) {
+        let running = self.jobs.iter().filter(|job| job.seq.is_some()).count();
+        let count = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
+        self.vitals.steps.store(self.steps, Ordering::Relaxed);
+        self.vitals.running.store(count(running), Ordering::Relaxed);
+        self.vitals.used_cells.store(count(self.slots.cells().pinned()), Ordering::Relaxed);
+    }
+}
+
+pub(super) fn too_long(prompt: usize, cells: usize) -> Error {
+    Error::new(
+        ErrorKind::ContextLengthExceeded,
+        format!(
+            "the prompt has {prompt} tokens and the context holds {cells}: shorten the prompt or \
+             configure a larger context"
+        ),
+    )
+}

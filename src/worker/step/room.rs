@@ -1,0 +1,94 @@
+use crate::domain::{Error, ErrorKind, FinishReason};
+use crate::worker::compute::Compute;
+
+use super::StepLoop;
+use super::engine::too_long;
+use super::plan::{Part, shrink};
+
+/// What happens when a step cannot be computed as planned.
+impl<C: Compute> StepLoop<C> {
+    /// The batch does not fit: gives up what costs least. Idle prefixes go first, then half of the
+    /// prompt tokens wait, then the newest sequence goes back to waiting. A sequence that fills the
+    /// context alone is at its end.
+    pub(super) fn make_room(&mut self, parts: &mut Vec<Part>) {
+        if self.slots.evict_one(&mut self.compute) {
+            return;
+        }
+        let prompts: usize = parts.iter().filter(|part| !part.decoding).map(|p| p.tokens).sum();
+        let decoding = parts.iter().any(|part| part.decoding);
+        if prompts > 1 || prompts == 1 && decoding {
+            return shrink(parts, prompts / 2);
+        }
+        let mut running = (0..self.jobs.len())
+            .rev()
+            .filter(|&at| self.jobs.get(at).is_some_and(|job| job.seq.is_some()));
+        let Some(newest) = running.next() else { return parts.clear() };
+        if running.next().is_some() {
+            self.preempt(newest);
+            parts.retain(|part| part.job != newest);
+        } else {
+            parts.clear();
+            self.end_full(newest);
+        }
+    }
+
+    /// After an abort, positions of the batch may be there or not: removes them, so that all is as
+    /// it was before. The cancelled jobs go when their command is read.
+    pub(super) fn undo(&mut self, parts: &[Part]) {
+        for part in parts {
+            let Some(job) = self.jobs.get_mut(part.job) else { continue };
+            let Some(seq) = job.seq else { continue };
+            if !self.slots.undo(&mut self.compute, seq) {
+                job.expected = job.tokens.len();
+                job.seq = None;
+            }
+        }
+    }
+
+    /// The batch was refused as invalid, which is a fault of this loop: its jobs end, the others
+    /// go on.
+    pub(super) fn fail_parts(&mut self, parts: &[Part], cause: &str) {
+        tracing::error!(cause, jobs = parts.len(), "a batch was refused as invalid");
+        for part in parts {
+            self.fail(part.job, Error::internal(format!("invalid batch: {cause}")));
+        }
+    }
+
+    /// The context is lost: every started job ends.
+    pub(super) fn fail_all(&mut self, cause: &str) {
+        tracing::error!(cause, jobs = self.jobs.len(), "the context is lost");
+        for at in 0..self.jobs.len() {
+            // The sequences are left alone: the context is not to be touched any more.
+            if let Some(job) = self.jobs.get_mut(at) {
+                job.seq = None;
+            }
+            let error = Error::new(
+                ErrorKind::EngineCrashed,
+                "the model failed while it was computing; it is loaded anew, so try again",
+            );
+            self.fail(at, error.with_cause(cause));
+        }
+    }
+
+    /// Takes a job's sequence away. It is computed again later and goes on where it was.
+    fn preempt(&mut self, at: usize) {
+        let Some(job) = self.jobs.get_mut(at) else { return };
+        if let Some(seq) = job.seq.take() {
+            self.slots.clear(&mut self.compute, seq);
+        }
+        job.expected = job.tokens.len();
+        tracing::debug!(job = %job.id, tokens = job.expected, "preempted for want of KV cells");
+    }
+
+    /// The job is alone and there is no cell left for it.
+    fn end_full(&mut self, at: usize) {
+        let Some(job) = self.jobs.get_mut(at) else { return };
+        if job.is_streaming() {
+            let reason = job.close(FinishReason::Length);
+            self.finish(at, reason);
+        } else {
+            let (tokens, cells) = (job.tokens.len(), job.seq.map_or(0, |seq| self.slots.len(seq)));
+            self.fail(at, too_long(tokens, cells));
+        }
+    }
+}
