@@ -104,6 +104,23 @@ fn short_prompts_cannot_hold_up_a_long_one_for_ever() {
 }
 
 #[test]
+fn small_prompts_cannot_keep_a_big_one_out_of_the_cells() {
+    let mut bench = Bench::new(ComputeLimits { cells: 200, ..limits() }, StepSettings::default());
+    bench.script.borrow_mut().cost = (Duration::from_millis(10), Duration::ZERO);
+    for job in 1..200 {
+        bench.greedy(job, &prompt(job as usize, 10), 5);
+        bench.step();
+        if job == 5 {
+            bench.greedy(0, &prompt(0, 150), 1);
+        }
+        if events_of(&bench.frames(), 0).iter().any(|e| matches!(e, Event::Finished(_))) {
+            return;
+        }
+    }
+    panic!("starved");
+}
+
+#[test]
 fn a_prefix_is_shared_with_a_sequence_that_runs() {
     let mut bench = bench();
     let system = prompt(0, 100);
