@@ -3,7 +3,7 @@ use crate::worker::compute::Token;
 use super::params::Params;
 use super::penalties::Penalties;
 use super::rng::Rng;
-use super::select::{Candidate, argmax, at_least, maximum, top_k};
+use super::select::{Candidate, argmax, at_least, maximum, sort, top_k};
 
 /// How many candidates a nucleus is looked for among first, when no top-k bounds them.
 const FIRST_NUCLEUS: usize = 256;
@@ -78,10 +78,9 @@ impl Sampler {
                 nucleus(out, top_p, max, total);
             }
         } else if top_p < 1.0 {
-            whole_nucleus(row, top_p, out);
+            whole_nucleus(row, top_p, min_p, out);
         } else {
-            let least = lowest(maximum(row), min_p);
-            at_least(row, least, out);
+            at_least(row, lowest(maximum(row), min_p), out);
             return;
         }
         if let Some(max) = out.first().map(|best| best.logit) {
@@ -120,11 +119,18 @@ fn nucleus(candidates: &mut Vec<Candidate>, top_p: f32, max: f32, total: f64) ->
     false
 }
 
-/// The nucleus of the whole vocabulary: a few hundred tokens nearly always hold it, so no more are
-/// sorted until they turn out not to.
-fn whole_nucleus(row: &[f32], top_p: f32, out: &mut Vec<Candidate>) {
+/// The nucleus of the whole vocabulary, as far as min-p lets it pass: both keep the likeliest, so
+/// nothing else needs sorting. Without min-p a few hundred tokens nearly always hold the nucleus, so
+/// no more are sorted until they turn out not to.
+fn whole_nucleus(row: &[f32], top_p: f32, min_p: f32, out: &mut Vec<Candidate>) {
     let max = maximum(row);
     let total = row.iter().filter(|logit| !logit.is_nan()).map(|logit| weight(*logit, max)).sum();
+    if min_p > 0.0 {
+        at_least(row, lowest(max, min_p), out);
+        sort(out);
+        nucleus(out, top_p, max, total);
+        return;
+    }
     let mut count = FIRST_NUCLEUS;
     loop {
         top_k(row, count, out);
@@ -248,6 +254,25 @@ mod tests {
         assert_eq!(out.len(), 2_000);
     }
 
+    /// The filters by the book: sort everything, then cut, cut, cut.
+    fn by_the_book(row: &[f32], params: &Params) -> Vec<Token> {
+        let mut all: Vec<(Token, f64)> = (0..).zip(row).map(|(t, l)| (t, f64::from(*l))).collect();
+        all.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        all.truncate(params.top_k);
+        let max = all[0].1;
+        let total: f64 = all.iter().map(|(_, logit)| (logit - max).exp()).sum();
+        let mut sum = 0.0;
+        let nucleus = all.iter().position(|(_, logit)| {
+            sum += (logit - max).exp();
+            sum >= f64::from(params.top_p) * total
+        });
+        if params.top_p < 1.0 {
+            all.truncate(nucleus.map_or(all.len(), |at| at + 1));
+        }
+        all.retain(|(_, logit)| (logit - max).exp() >= f64::from(params.min_p));
+        all.into_iter().map(|(token, _)| token).collect()
+    }
+
     #[test]
     fn greedy_respects_penalties_and_masks() {
         let greedy = Sampling { temperature: Some(0.0), ..Sampling::default() };
@@ -274,6 +299,28 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_filters_do_what_the_book_says(
+            row in prop::collection::hash_set(-4000i32..4000, 1..900),
+            top_k in prop_oneof![Just(0u32), 1u32..1000],
+            top_p in (0u8..=10).prop_map(|p| f32::from(p) / 10.0),
+            min_p in prop_oneof![Just(0.0f32), 0.0005f32..1.0],
+        ) {
+            let row: Vec<f32> = row.into_iter().map(|logit| logit as f32 / 500.0).collect();
+            let request = Sampling {
+                top_k: Some(top_k), top_p: Some(top_p), min_p: Some(min_p), ..off()
+            };
+            let sampler = sampler(&request, &[]);
+            let mut out = Vec::new();
+            sampler.filter(&row, &mut out);
+            let mut tokens: Vec<Token> = out.iter().map(|c| c.token).collect();
+            let mut expected = by_the_book(&row, &sampler.params);
+            // The order matters only to the draw.
+            tokens.sort_unstable();
+            expected.sort_unstable();
+            prop_assert_eq!(tokens, expected);
+        }
+
         #[test]
         fn any_row_and_any_request_give_a_token_of_the_row(
             mut row in prop::collection::vec(

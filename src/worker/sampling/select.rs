@@ -48,7 +48,7 @@ pub(super) fn top_k(row: &[f32], k: usize, out: &mut Vec<Candidate>) {
     }
     if k >= row.len() {
         at_least(row, f32::MIN, out);
-        out.sort_unstable_by(likelier);
+        sort(out);
         return;
     }
     // Candidates gather until there are twice as many as wanted; then the worse half goes and
@@ -70,7 +70,7 @@ pub(super) fn top_k(row: &[f32], k: usize, out: &mut Vec<Candidate>) {
         }
     }
     keep(out, k);
-    out.sort_unstable_by(likelier);
+    sort(out);
 }
 
 /// Puts every token with a logit of at least `least` into `out`, in the order of their ids.
@@ -85,6 +85,11 @@ pub(super) fn at_least(row: &[f32], least: f32, out: &mut Vec<Candidate>) {
             }
         }
     }
+}
+
+/// The likeliest first.
+pub(super) fn sort(out: &mut [Candidate]) {
+    out.sort_unstable_by(likelier);
 }
 
 /// Keeps the `k` likeliest, the worst of them last.
