@@ -8,16 +8,11 @@ use super::{logs, shim};
 static BACKEND: OnceLock<Option<LlamaBackend>> = OnceLock::new();
 
 /// Starts llama.cpp, once per process: its log lines go to `tracing`, its last words before an
-/// abort too, and compute devices are found. Must not be called before the process is confined;
-/// GPU drivers start threads here.
+/// abort too, and compute devices are found. Not before the process is confined: GPU drivers start
+/// threads here.
 ///
 /// # Errors
 /// When llama.cpp was already started by someone else in this process.
-pub fn start() -> Result<(), String> {
-    backend().map(drop)
-}
-
-/// The proof of [`start`] that the binding asks for; starts llama.cpp where that was not done.
 pub(super) fn backend() -> Result<&'static LlamaBackend, String> {
     BACKEND
         .get_or_init(|| {

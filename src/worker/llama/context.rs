@@ -34,6 +34,17 @@ pub struct ContextSettings {
     pub threads: u32,
 }
 
+/// Why there is no context.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ContextError {
+    /// The model remembers no earlier tokens (an embedder): it generates nothing.
+    #[error("the model keeps no state between tokens")]
+    NoMemoryOfTokens,
+    /// llama.cpp's own error lines, mostly about memory.
+    #[error("{0}")]
+    Llama(String),
+}
+
 /// The KV cells and compute buffers over one model. Belongs to the thread that made it.
 pub struct Context {
     raw: NonNull<sys::llama_context>,
@@ -51,12 +62,12 @@ impl Context {
     /// Makes a context. A raised `abort` ends the decode that is running (on the CPU).
     ///
     /// # Errors
-    /// llama.cpp's own error lines, mostly about memory.
+    /// [`ContextError`].
     pub fn new(
         model: Arc<Model>,
         settings: ContextSettings,
         abort: Arc<AtomicBool>,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, ContextError> {
         let sequences = settings.sequences.clamp(1, MAX_SEQUENCES);
         let cells = settings.cells.clamp(CELL_STEP, MAX_CELLS).next_multiple_of(CELL_STEP);
         let batch = BATCH.min(cells);
@@ -88,8 +99,15 @@ impl Context {
             unsafe { shim::modeld_context_new(model.as_ptr().cast_mut(), params, &mut error) };
         let raw = NonNull::new(raw).ok_or_else(|| {
             let thrown = error.text();
-            logs::take_errors_or(if thrown.is_empty() { "no context was made" } else { &thrown })
+            let thrown = if thrown.is_empty() { "no context was made" } else { &thrown };
+            ContextError::Llama(logs::take_errors_or(thrown))
         })?;
+        // SAFETY: `raw` is the context just made.
+        if unsafe { sys::llama_get_memory(raw.as_ptr()) }.is_null() {
+            // SAFETY: as above; it is not used any more.
+            unsafe { sys::llama_free(raw.as_ptr()) };
+            return Err(ContextError::NoMemoryOfTokens);
+        }
         // SAFETY: `raw` is the context just made.
         let (cells, max_batch) =
             unsafe { (sys::llama_n_ctx(raw.as_ptr()), sys::llama_n_batch(raw.as_ptr())) };

@@ -23,8 +23,11 @@ mod model;
 mod shim;
 mod vocab;
 
-pub use backend::{exit_now, start};
-pub use chat::{ChatTemplates, RenderError, Rendered};
-pub use context::{Context, ContextSettings};
+#[cfg(test)]
+mod tests;
+
+pub use backend::exit_now;
+pub use chat::{ChatTemplates, RenderError};
+pub use context::{Context, ContextError, ContextSettings};
 pub use model::Model;
 pub use vocab::{MAX_TEXT, TokenizeError};
