@@ -5,9 +5,35 @@
 //!                  ├─ Start, Cancel ──────────────────────────────────┼─▶ step thread ─▶ frames
 //!                  └─ Cancel ─▶ cancel board ─▶ abort flag (llama.cpp) ┘
 //! ```
+//!
+//! The process trusts the daemon that started it, and nothing else: the model file is hostile until
+//! proven otherwise, which is why the process confines itself before it opens it and why anything
+//! that goes wrong ends the process rather than going on. The public face is [`run`].
+//!
+//! * `entry`: the order of things. `process`, `sandbox`, `cpu`: what comes before the model.
+//!   `load`, `progress`: the model. `exit`: how it ends.
+//! * `reader`, `jobs`, `frames_out`: frames in and out. `prepare`, `watchdog`: prompts to tokens.
+//! * `step`, `sampling`, `text`, `cancel`: tokens to answers, on the seam `compute`.
+//! * `llama`: llama.cpp; the only `unsafe`.
 
 pub mod cancel;
 pub mod compute;
 pub mod sampling;
 pub mod step;
 pub mod text;
+
+mod cpu;
+mod entry;
+mod exit;
+mod frames_out;
+mod jobs;
+mod llama;
+mod load;
+mod prepare;
+mod process;
+mod progress;
+mod reader;
+mod sandbox;
+mod watchdog;
+
+pub use entry::run;

@@ -1,0 +1,199 @@
+//! The worker's `main`: confine, load, serve.
+
+use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread;
+
+use tracing_subscriber::EnvFilter;
+
+use super::cancel::CancelBoard;
+use super::frames_out::FramesOut;
+use super::jobs::Jobs;
+use super::load::{self, Loaded};
+use super::prepare::Preparer;
+use super::progress::{Fraction, Reporter};
+use super::reader::{End, Routes};
+use super::step::{FrameSink, StepCommand, StepLoop, StepSettings};
+use super::watchdog::Watchdog;
+use super::{cpu, exit, llama, process, sandbox};
+use crate::domain::{Error, ErrorKind, JobId, Prompt};
+use crate::protocol::{
+    BUILD_ID, LoadSpec, PROTOCOL_VERSION, ToDaemon, ToWorker, WorkerHello, read_frame,
+};
+
+/// The variable that says what is logged, as `tracing_subscriber`'s `EnvFilter` reads it.
+const LOG_VARIABLE: &str = "MODELD_LOG";
+/// Stack of the threads that run llama.cpp's recursive parts (regular expressions, templates). Only
+/// what is used of it costs memory.
+const STACK: usize = 64 << 20;
+
+/// Runs a worker: one end of a socket pair is its standard input, its log goes to standard error.
+///
+/// Order of the first frames: the daemon sends `Load`; the worker reads it, confines itself to the
+/// files that it names, and only then starts a thread or opens a file; it answers `Hello` (which
+/// says what confines it), `Progress` while it loads, and `Ready` or `LoadFailed`.
+///
+/// Returns only when the worker cannot begin or ends in order; everything else ends the process
+/// where it happens (see `exit`).
+pub fn run() -> ExitCode {
+    let filter = EnvFilter::try_from_env(LOG_VARIABLE).unwrap_or_else(|_| EnvFilter::new("warn"));
+    // Fails only where something else has set it, and then that one is used.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(false)
+        .try_init();
+    process::exit_on_panic();
+    process::harden();
+    let code = match connect() {
+        Ok(stream) => serve(stream),
+        Err(error) => {
+            tracing::error!(%error, "the standard input is no socket of a daemon");
+            exit::SYSTEM
+        }
+    };
+    // Threads may still be inside llama.cpp, so no exit handlers.
+    llama::exit_now(code)
+}
+
+fn connect() -> io::Result<UnixStream> {
+    let stdin = io::stdin();
+    if stdin.is_terminal() {
+        return Err(io::Error::other("`modeld worker` is started by `modeld serve`, not by hand"));
+    }
+    Ok(UnixStream::from(stdin.as_fd().try_clone_to_owned()?))
+}
+
+/// From the first frame to the end; answers the exit code.
+fn serve(mut input: UnixStream) -> i32 {
+    let spec = match read_frame::<ToWorker>(&mut input) {
+        Ok(Some(ToWorker::Load(spec))) => spec,
+        Ok(None) => return exit::DAEMON_GONE,
+        Ok(Some(_)) => return protocol_error("the first frame is not Load"),
+        Err(error) => return protocol_error(&error.to_string()),
+    };
+    let sandbox = sandbox::confine(&spec);
+    let out = match input.try_clone() {
+        Ok(output) => Arc::new(FramesOut::new(output)),
+        Err(error) => return system_error(&error),
+    };
+    out.send(ToDaemon::Hello(WorkerHello {
+        version: PROTOCOL_VERSION,
+        build_id: BUILD_ID.to_owned(),
+        pid: std::process::id(),
+        sandbox,
+    }));
+    if let Err(message) = cpu::check_features() {
+        out.send(ToDaemon::LoadFailed(Error::new(ErrorKind::Unsupported, message)));
+        return exit::LOAD_FAILED;
+    }
+    match start_threads(spec, input, out) {
+        Ok(compute) => compute.join().unwrap_or(exit::PANIC),
+        Err(error) => system_error(&error),
+    }
+}
+
+fn protocol_error(what: &str) -> i32 {
+    tracing::error!(what, "the daemon's frames make no sense");
+    exit::PROTOCOL
+}
+
+fn system_error(error: &io::Error) -> i32 {
+    tracing::error!(%error, "the worker cannot start");
+    exit::SYSTEM
+}
+
+/// Starts all threads; the one that is returned loads and computes.
+fn start_threads(
+    spec: LoadSpec,
+    mut input: UnixStream,
+    out: Arc<dyn FrameSink>,
+) -> io::Result<thread::JoinHandle<i32>> {
+    let (prepare, prompts) = mpsc::channel();
+    let (step, commands) = mpsc::channel();
+    let board = CancelBoard::new();
+    let jobs = Arc::new(Jobs::default());
+    let routes =
+        Routes { jobs: Arc::clone(&jobs), prepare, step: step.clone(), board: Arc::clone(&board) };
+    thread::Builder::new().name("reader".to_owned()).spawn(move || {
+        match routes.serve(&mut input) {
+            End::DaemonGone => llama::exit_now(exit::DAEMON_GONE),
+            End::Protocol(what) => llama::exit_now(protocol_error(&what)),
+        }
+    })?;
+    let words_out = Arc::clone(&out);
+    let watchdog = Arc::new(Watchdog::start(move |last_words| {
+        words_out.send(last_words);
+        llama::exit_now(exit::TEMPLATE_TIMEOUT);
+    })?);
+    let worker = Worker { spec, board, jobs, step, watchdog, out };
+    // llama.cpp's thread pool belongs to the thread that computes, so that one loads, too.
+    thread::Builder::new()
+        .name("step".to_owned())
+        .stack_size(STACK)
+        .spawn(move || worker.run(prompts, commands))
+}
+
+/// What the computing thread needs.
+struct Worker {
+    spec: LoadSpec,
+    board: Arc<CancelBoard>,
+    jobs: Arc<Jobs>,
+    step: Sender<StepCommand>,
+    watchdog: Arc<Watchdog>,
+    out: Arc<dyn FrameSink>,
+}
+
+impl Worker {
+    fn run(self, prompts: Receiver<(JobId, Prompt)>, commands: Receiver<StepCommand>) -> i32 {
+        let loaded = match self.load() {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                tracing::warn!(model = self.spec.name, cause = error.cause, "{}", error.message);
+                self.out.send(ToDaemon::LoadFailed(error));
+                return exit::LOAD_FAILED;
+            }
+        };
+        let Loaded { model, context, templates, info } = loaded;
+        let settings =
+            StepSettings { defaults: model.sampling_defaults(), ..StepSettings::default() };
+        let preparer = Preparer {
+            name: self.spec.name,
+            model: Arc::clone(&model),
+            templates,
+            context_size: info.context_size,
+            watchdog: self.watchdog,
+            jobs: self.jobs,
+            step: self.step,
+            out: Arc::clone(&self.out),
+        };
+        let started = thread::Builder::new()
+            .name("prepare".to_owned())
+            .stack_size(STACK)
+            .spawn(move || preparer.run(&prompts));
+        if let Err(error) = started {
+            return system_error(&error);
+        }
+        self.out.send(ToDaemon::Ready(info));
+        let step = StepLoop::new(context, model, settings, self.board, self.out);
+        match step.run(commands) {
+            Ok(()) => exit::DAEMON_GONE,
+            Err(error) => {
+                tracing::error!(error, "llama.cpp failed");
+                exit::CONTEXT_LOST
+            }
+        }
+    }
+
+    /// Loads with signs of life, the last of them before this returns.
+    fn load(&self) -> Result<Loaded, Error> {
+        let fraction = Fraction::default();
+        let _reporter =
+            Reporter::start(fraction.clone(), Arc::clone(&self.out)).map_err(Error::internal)?;
+        load::load(&self.spec, self.board.abort_flag(), &fraction, &self.watchdog)
+    }
+}

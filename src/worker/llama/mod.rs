@@ -1,0 +1,33 @@
+//! llama.cpp, made safe: the only module of modeld with `unsafe` code.
+//!
+//! It owns the model, its vocabulary, one context and the chat templates. It promises that no call
+//! of its public functions, with any arguments, is undefined behaviour or aborts the process for a
+//! reason that could have been checked: token ids, sequence ids, positions and batch sizes are
+//! checked before every foreign call, and C++ exceptions are caught on the C++ side
+//! (`chat_shim.cpp`). What remains is an assertion inside llama.cpp; that ends the worker process,
+//! which is why it is one.
+//!
+//! * `backend`: once per process: initialisation, log lines, last words. `model`: weights and
+//!   metadata. `vocab`: text to tokens and back. `context`: batches and sequences. `chat`: templates.
+//! * `shim`: the declarations of `chat_shim.cpp`.
+//!
+//! It must never decide what to compute; that is `step`'s.
+
+#![allow(unsafe_code)]
+
+mod backend;
+mod chat;
+mod context;
+mod logs;
+mod model;
+mod shim;
+mod vocab;
+
+#[cfg(test)]
+mod tests;
+
+pub use backend::exit_now;
+pub use chat::{ChatTemplates, RenderError};
+pub use context::{Context, ContextError, ContextSettings};
+pub use model::Model;
+pub use vocab::{MAX_TEXT, TokenizeError};

@@ -1,0 +1,134 @@
+use std::ffi::{c_char, c_int};
+use std::ptr;
+
+use llama_cpp_sys_2::{llama_batch, llama_context, llama_context_params, llama_model, llama_vocab};
+
+/// `common_chat_templates`, known by pointer only.
+#[repr(C)]
+pub(super) struct RawTemplates {
+    _opaque: [u8; 0],
+}
+
+/// Text that C++ allocated.
+#[repr(C)]
+pub(super) struct Bytes {
+    data: *mut c_char,
+    len: usize,
+}
+
+impl Bytes {
+    pub(super) fn empty() -> Self {
+        Self { data: ptr::null_mut(), len: 0 }
+    }
+
+    pub(super) fn as_slice(&self) -> &[u8] {
+        if self.data.is_null() {
+            return &[];
+        }
+        // SAFETY: chat_shim.cpp's `give` is the only writer; it sets `data` to an allocation of at
+        // least `len` initialised bytes, which lives until `drop`.
+        unsafe { std::slice::from_raw_parts(self.data.cast::<u8>(), self.len) }
+    }
+
+    pub(super) fn text(&self) -> String {
+        String::from_utf8_lossy(self.as_slice()).trim().to_owned()
+    }
+}
+
+impl Drop for Bytes {
+    fn drop(&mut self) {
+        // SAFETY: `data` is null or came from `malloc` in chat_shim.cpp, and this is the only free.
+        unsafe { modeld_bytes_free(self.data) }
+    }
+}
+
+/// `modeld_status` in chat_shim.cpp.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Status {
+    Ok,
+    /// The template called `raise_exception`.
+    Raised,
+    /// The template failed.
+    Template,
+    /// The JSON was refused.
+    Input,
+    /// llama.cpp threw.
+    Exception,
+}
+
+impl From<c_int> for Status {
+    fn from(code: c_int) -> Self {
+        match code {
+            0 => Self::Ok,
+            1 => Self::Raised,
+            2 => Self::Template,
+            3 => Self::Input,
+            _ => Self::Exception,
+        }
+    }
+}
+
+unsafe extern "C" {
+    pub(super) safe fn modeld_exit_now(code: c_int) -> !;
+    pub(super) safe fn modeld_silence_common_log();
+    fn modeld_bytes_free(data: *mut c_char);
+
+    pub(super) fn modeld_context_new(
+        model: *mut llama_model,
+        params: llama_context_params,
+        error: *mut Bytes,
+    ) -> *mut llama_context;
+    pub(super) fn modeld_decode(
+        context: *mut llama_context,
+        batch: llama_batch,
+        result: *mut i32,
+        error: *mut Bytes,
+    ) -> c_int;
+    pub(super) fn modeld_logits(context: *mut llama_context, index: i32) -> *const f32;
+    pub(super) fn modeld_sequence_remove(
+        context: *mut llama_context,
+        seq: i32,
+        from: i32,
+        removed: *mut bool,
+    ) -> c_int;
+    pub(super) fn modeld_sequence_copy(
+        context: *mut llama_context,
+        from: i32,
+        to: i32,
+        len: i32,
+    ) -> c_int;
+
+    pub(super) fn modeld_tokenize(
+        vocab: *const llama_vocab,
+        text: *const c_char,
+        len: i32,
+        tokens: *mut i32,
+        capacity: i32,
+        add_special: bool,
+        result: *mut i32,
+        error: *mut Bytes,
+    ) -> c_int;
+    pub(super) fn modeld_token_piece(
+        vocab: *const llama_vocab,
+        token: i32,
+        buffer: *mut c_char,
+        capacity: i32,
+        result: *mut i32,
+    ) -> c_int;
+    pub(super) fn modeld_longest_token(vocab: *const llama_vocab, longest: *mut usize) -> c_int;
+
+    pub(super) fn modeld_templates_new(
+        model: *const llama_model,
+        source: *const c_char,
+        len: usize,
+        out: *mut *mut RawTemplates,
+        error: *mut Bytes,
+    ) -> c_int;
+    pub(super) fn modeld_templates_free(templates: *mut RawTemplates);
+    pub(super) fn modeld_templates_apply(
+        templates: *const RawTemplates,
+        request: *const c_char,
+        len: usize,
+        out: *mut Bytes,
+    ) -> c_int;
+}

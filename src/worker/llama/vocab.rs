@@ -1,0 +1,146 @@
+use std::ffi::c_char;
+
+use llama_cpp_sys_2 as sys;
+
+use super::model::Model;
+use super::shim::{self, Bytes, Status};
+use crate::worker::compute::{Token, Vocab};
+
+/// The longest text that is tokenised, in bytes (as long as the longest request body).
+pub const MAX_TEXT: usize = 64 << 20;
+
+/// A piece is rarely longer than this; longer ones take a second call.
+const USUAL_PIECE: usize = 64;
+/// No piece is longer than this, in bytes.
+const LONGEST_PIECE: usize = 1 << 16;
+
+/// Why a text was not tokenised.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TokenizeError {
+    /// Over [`MAX_TEXT`].
+    #[error("a text of {bytes} bytes is over the limit of {MAX_TEXT}")]
+    TooLong {
+        /// Its length.
+        bytes: usize,
+    },
+    /// More tokens than were asked for.
+    #[error("the text has {} {tokens} tokens", if *.exact { "" } else { "at least" })]
+    TooMany {
+        /// How many it has.
+        tokens: u64,
+        /// Whether that is their number or only a lower bound.
+        exact: bool,
+    },
+    /// llama.cpp's tokenizer failed.
+    #[error("the tokenizer failed: {0}")]
+    Failed(String),
+}
+
+impl Model {
+    /// The tokens of `text`, at most `limit` of them. Special tokens are recognised in it, and the
+    /// tokenizer's own (BOS) are added in front where the model wants them.
+    ///
+    /// # Errors
+    /// [`TokenizeError`]; a text that is certainly too long is refused before it is read.
+    pub fn tokenize(&self, text: &str, limit: u32) -> Result<Vec<Token>, TokenizeError> {
+        let bytes = text.len();
+        let len = match i32::try_from(bytes) {
+            Ok(len) if bytes <= MAX_TEXT => len,
+            _ => return Err(TokenizeError::TooLong { bytes }),
+        };
+        let floor = self.fewest_tokens(bytes);
+        if floor > u64::from(limit) {
+            return Err(TokenizeError::TooMany { tokens: floor, exact: false });
+        }
+        // No text has more tokens than bytes and a few special ones. One place more than the limit
+        // is never needed: llama.cpp answers how many there would have been.
+        let capacity = (bytes.saturating_add(8)).min(limit as usize);
+        let mut tokens = vec![0 as Token; capacity];
+        let room = i32::try_from(capacity).unwrap_or(i32::MAX);
+        let mut count = 0i32;
+        let mut error = Bytes::empty();
+        // SAFETY: `text` is readable for `len` bytes, `tokens` writable for `room` (no more than
+        // its length) ids, the vocabulary lives as long as `self`.
+        let status = unsafe {
+            shim::modeld_tokenize(
+                self.vocab_ptr(),
+                text.as_ptr().cast::<c_char>(),
+                len,
+                tokens.as_mut_ptr(),
+                room,
+                true,
+                &mut count,
+                &mut error,
+            )
+        };
+        if Status::from(status) != Status::Ok || count == i32::MIN {
+            return Err(TokenizeError::Failed(error.text()));
+        }
+        match usize::try_from(count) {
+            Ok(count) => {
+                tokens.truncate(count);
+                Ok(tokens)
+            }
+            Err(_) => {
+                Err(TokenizeError::TooMany { tokens: u64::from(count.unsigned_abs()), exact: true })
+            }
+        }
+    }
+
+    /// A lower bound: every byte of the text belongs to some token. Only for the tokenizers of
+    /// which that is true (others normalise text away).
+    fn fewest_tokens(&self, bytes: usize) -> u64 {
+        // SAFETY: the vocabulary lives as long as `self`.
+        let kind = unsafe { sys::llama_vocab_type(self.vocab_ptr()) };
+        match kind {
+            sys::LLAMA_VOCAB_TYPE_SPM | sys::LLAMA_VOCAB_TYPE_BPE => {
+                bytes.checked_div(self.longest_token()).unwrap_or(0) as u64
+            }
+            _ => 0,
+        }
+    }
+
+    fn contains(&self, token: Token) -> bool {
+        (0..self.vocab_size()).contains(&token)
+    }
+
+    /// Calls llama.cpp with a buffer; its answer is the length, or minus the length it needs.
+    fn piece_into(&self, token: Token, buffer: &mut [u8]) -> i32 {
+        let room = i32::try_from(buffer.len()).unwrap_or(i32::MAX);
+        let mut written = 0i32;
+        // SAFETY: callers have checked the token; `buffer` is writable for `room` bytes.
+        let status = unsafe {
+            shim::modeld_token_piece(
+                self.vocab_ptr(),
+                token,
+                buffer.as_mut_ptr().cast::<c_char>(),
+                room,
+                &mut written,
+            )
+        };
+        if Status::from(status) == Status::Ok { written } else { 0 }
+    }
+}
+
+impl Vocab for Model {
+    fn is_end(&self, token: Token) -> bool {
+        // SAFETY: the token is in the vocabulary, which lives as long as `self`.
+        self.contains(token) && unsafe { sys::llama_vocab_is_eog(self.vocab_ptr(), token) }
+    }
+
+    fn piece(&self, token: Token, out: &mut Vec<u8>) {
+        if !self.contains(token) {
+            return;
+        }
+        let mut buffer = [0u8; USUAL_PIECE];
+        let written = self.piece_into(token, &mut buffer);
+        if let Ok(written) = usize::try_from(written) {
+            out.extend_from_slice(buffer.get(..written).unwrap_or_default());
+            return;
+        }
+        let needed = (written.unsigned_abs() as usize).min(LONGEST_PIECE);
+        let mut buffer = vec![0u8; needed];
+        let written = usize::try_from(self.piece_into(token, &mut buffer)).unwrap_or(0);
+        out.extend_from_slice(buffer.get(..written).unwrap_or_default());
+    }
+}

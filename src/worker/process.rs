@@ -1,0 +1,55 @@
+//! What the worker process asks of the system before it does anything else.
+
+/// Asks the system to end this process with its parent, to write no core dumps (they would hold
+/// prompts) and to take this process first when memory runs out. All of it best effort: end of
+/// file on the standard input ends an orphan in any case.
+pub fn harden() {
+    die_with_parent();
+    no_core_dumps();
+    offer_to_the_oom_killer();
+}
+
+#[cfg(target_os = "linux")]
+fn die_with_parent() {
+    use rustix::process::{Signal, getppid, set_parent_process_death_signal};
+
+    let parent = getppid();
+    let asked = set_parent_process_death_signal(Some(Signal::KILL));
+    tracing::debug!(?asked, "parent death signal");
+    // A parent that died before the call sends no signal any more.
+    if getppid() != parent {
+        super::llama::exit_now(super::exit::DAEMON_GONE);
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn die_with_parent() {}
+
+fn no_core_dumps() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    if let Err(error) = setrlimit(Resource::Core, none) {
+        tracing::debug!(%error, "core dumps could not be switched off");
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn offer_to_the_oom_killer() {
+    if let Err(error) = std::fs::write("/proc/self/oom_score_adj", "500") {
+        tracing::debug!(%error, "the OOM score could not be set");
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn offer_to_the_oom_killer() {}
+
+/// Makes a panic in any thread end the process. The message stays out of the log: it can quote the
+/// text that the code stumbled over, which may be a prompt.
+pub fn exit_on_panic() {
+    std::panic::set_hook(Box::new(|info| {
+        let place = info.location().map(ToString::to_string);
+        tracing::error!(place = place.as_deref().unwrap_or("unknown"), "a panic ends this worker");
+        super::llama::exit_now(super::exit::PANIC);
+    }));
+}

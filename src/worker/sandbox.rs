@@ -1,0 +1,170 @@
+//! What the worker process gives up before it reads an untrusted file.
+//!
+//! Landlock binds the calling thread and those it starts later, so this runs before any other
+//! thread exists. It never decides whether to go on: the daemon reports what is enforced.
+
+use crate::protocol::LoadSpec;
+
+/// Confines this process, as far as the kernel can: it may read the model's files, system libraries
+/// and what describes the machine; use GPUs; and nothing else: no other file, no execution of
+/// programs, no TCP, no signals to outsiders. Answers in words what is enforced.
+#[cfg(target_os = "linux")]
+pub fn confine(spec: &LoadSpec) -> String {
+    match linux::confine(spec) {
+        Ok(enforced) => enforced,
+        Err(error) => {
+            tracing::warn!(%error, "the worker could not be confined");
+            "none: Landlock failed".to_owned()
+        }
+    }
+}
+
+/// There is nothing like Landlock that a process may put on itself here.
+#[cfg(not(target_os = "linux"))]
+pub fn confine(_spec: &LoadSpec) -> String {
+    "none: not available on this system".to_owned()
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::path::{Path, PathBuf};
+
+    use landlock::{
+        ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, LandlockStatus,
+        PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr,
+        RulesetError, RulesetStatus, Scope,
+    };
+
+    use super::LoadSpec;
+
+    /// Libraries that are loaded late (GPU drivers) and what describes the machine.
+    const SYSTEM_READ: [&str; 11] = [
+        "/usr",
+        "/lib",
+        "/lib64",
+        "/etc/ld.so.cache",
+        "/proc",
+        "/sys",
+        "/dev/urandom",
+        "/opt/rocm",
+        "/nix/store",
+        "/run/opengl-driver",
+        "/etc/OpenCL",
+    ];
+    /// Devices that compute, and the one that swallows output.
+    const DEVICES: [&str; 3] = ["/dev/dri", "/dev/kfd", "/dev/null"];
+
+    pub(super) fn confine(spec: &LoadSpec) -> Result<String, RulesetError> {
+        let mut rules = Ruleset::default()
+            .set_compatibility(CompatLevel::BestEffort)
+            .handle_access(AccessFs::from_all(ABI::V9))?
+            .handle_access(AccessNet::from_all(ABI::V4))?
+            .scope(Scope::from_all(ABI::V6))?
+            .create()?;
+        let read = AccessFs::ReadFile | AccessFs::ReadDir;
+        // What the spec names is meant to be read, listed as readable or not.
+        let files = [Some(&spec.weights), spec.mmproj.as_ref(), spec.chat_template.as_ref()];
+        for path in spec.readable.iter().chain(files.into_iter().flatten()) {
+            rules = allow(rules, path, read)?;
+        }
+        for path in SYSTEM_READ {
+            rules = allow(rules, Path::new(path), read)?;
+        }
+        let operate = read | AccessFs::WriteFile | AccessFs::IoctlDev;
+        for path in DEVICES.iter().map(PathBuf::from).chain(nvidia_nodes()) {
+            rules = allow(rules, &path, operate)?;
+        }
+        let status = rules.restrict_self()?;
+        Ok(match (status.ruleset, status.landlock) {
+            (RulesetStatus::NotEnforced, _) => "none: this kernel has no Landlock".to_owned(),
+            (_, LandlockStatus::Available { effective_abi, .. }) => describe(effective_abi as i32),
+            _ => "Landlock".to_owned(),
+        })
+    }
+
+    /// `/dev/nvidia0`, `/dev/nvidiactl`, `/dev/nvidia-caps`, …
+    fn nvidia_nodes() -> Vec<PathBuf> {
+        let Ok(entries) = std::fs::read_dir("/dev") else { return Vec::new() };
+        let nodes = entries.flatten().map(|entry| entry.path()).filter(|path| {
+            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("nvidia"))
+        });
+        nodes.collect()
+    }
+
+    /// Adds a rule; a path that is not there needs none.
+    fn allow(
+        rules: RulesetCreated,
+        path: &Path,
+        access: BitFlags<AccessFs>,
+    ) -> Result<RulesetCreated, RulesetError> {
+        let Ok(fd) = PathFd::new(path) else { return Ok(rules) };
+        let access =
+            if path.is_dir() { access } else { access & !BitFlags::from(AccessFs::ReadDir) };
+        rules.add_rule(PathBeneath::new(fd, access))
+    }
+
+    /// What an ABI of the kernel enforces of the rules above.
+    pub(super) fn describe(abi: i32) -> String {
+        let mut parts = vec!["read-only model files and libraries", "no exec"];
+        if abi >= 4 {
+            parts.push("no TCP");
+        }
+        if abi >= 6 {
+            parts.push("no signals to others");
+        }
+        format!("Landlock ABI {abi}: {}", parts.join(", "))
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_kernel_enforces_is_claimed() {
+        assert_eq!(
+            linux::describe(3),
+            "Landlock ABI 3: read-only model files and libraries, no exec"
+        );
+        assert!(linux::describe(4).ends_with("no exec, no TCP"));
+        assert!(linux::describe(6).ends_with("no TCP, no signals to others"));
+    }
+
+    #[test]
+    fn a_confined_thread_reads_its_model_and_nothing_beside_it() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let model = directory.path().join("model.gguf");
+        let secret = directory.path().join("secret");
+        std::fs::write(&model, "weights").expect("written");
+        std::fs::write(&secret, "token").expect("written");
+        let spec = LoadSpec {
+            name: "test".into(),
+            weights: model.clone(),
+            mmproj: None,
+            chat_template: None,
+            readable: vec![],
+            context_size: 1,
+            max_sequences: 1,
+            threads: 1,
+        };
+        // Landlock binds a thread: the rest of the test process stays free.
+        let (enforced, weights, token, write, program) = std::thread::spawn(move || {
+            let enforced = confine(&spec);
+            (
+                enforced,
+                std::fs::read_to_string(&model),
+                std::fs::read_to_string(&secret),
+                std::fs::write(&model, "changed"),
+                std::process::Command::new("/bin/true").status(),
+            )
+        })
+        .join()
+        .expect("no panic");
+        assert_eq!(weights.expect("readable"), "weights");
+        if enforced.starts_with("none") {
+            eprintln!("skipped: {enforced}");
+            return;
+        }
+        assert!(token.is_err() && write.is_err() && program.is_err(), "{enforced}");
+    }
+}
