@@ -2,6 +2,7 @@
 
 pub mod domain;
 pub mod engine;
+pub mod gguf;
 pub mod protocol;
 pub mod scheduler;
 pub mod service;
