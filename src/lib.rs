@@ -6,4 +6,5 @@ pub mod gguf;
 pub mod protocol;
 pub mod scheduler;
 pub mod service;
+pub mod store;
 pub mod worker;
