@@ -2,7 +2,9 @@
 
 pub mod domain;
 pub mod engine;
+pub mod gguf;
 pub mod protocol;
 pub mod scheduler;
 pub mod service;
+pub mod store;
 pub mod worker;
