@@ -1,6 +1,8 @@
 //! modeld
 
+pub mod client;
 pub mod config;
+pub mod daemon;
 pub mod domain;
 pub mod engine;
 pub mod protocol;

@@ -8,7 +8,8 @@ use super::host::DaemonHostVars;
 /// All that [`resolve`](super::resolve) may know about the process around it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Env {
-    pub(super) vars: BTreeMap<&'static str, String>,
+    /// The variables that settings are read from; see [`Env::with`].
+    pub vars: BTreeMap<&'static str, String>,
     /// `$XDG_RUNTIME_DIR`, or `/run/user/UID` where that exists and is ours.
     pub runtime_dir: Option<PathBuf>,
     /// The home directory.
