@@ -1,5 +1,6 @@
 //! modeld
 
+pub mod cli;
 pub mod client;
 pub mod config;
 pub mod daemon;

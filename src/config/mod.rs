@@ -17,7 +17,7 @@ mod host;
 mod raw;
 mod resolve;
 mod resolved;
-mod settings;
+pub mod settings;
 
 pub use duration::{parse_duration, parse_keep_alive};
 pub use env::Env;

@@ -1,3 +1,6 @@
+//! The table of settings: one constant each, so that a flag's help, the manual and the README say the
+//! same.
+
 /// One line of the table of settings, as help, manual and README show it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Setting {
