@@ -5,7 +5,7 @@ use crate::config::{self, Env, RawConfig};
 use crate::daemon::{
     Daemon, DaemonError, Inherited, Outcome, Parts, Shutdown, raise_descriptor_limit, start_logging,
 };
-use crate::engine::worker::WorkerEngines;
+use crate::engine::worker::{WorkerConfig, WorkerFactory};
 
 /// Enough for a daemon that passes bytes on: the computing happens in other processes.
 const THREADS: usize = 2;
@@ -87,7 +87,9 @@ pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
     let outcome = runtime.block_on(async {
         let shutdown = Shutdown::on_signals()
             .map_err(|source| DaemonError::Io { doing: "handle signals".to_owned(), source })?;
-        let parts = Parts { engines: Arc::new(WorkerEngines::new()), inherited };
+        let engines = WorkerFactory::new(WorkerConfig::default())
+            .map_err(|source| DaemonError::Io { doing: "start threads".to_owned(), source })?;
+        let parts = Parts { engines: Arc::new(engines), inherited };
         let bound = Daemon::build(&config, parts, shutdown).await?;
         Ok::<_, DaemonError>(bound.run().await)
     });
