@@ -1,5 +1,9 @@
 //! modeld
 
+pub mod cli;
+pub mod client;
+pub mod config;
+pub mod daemon;
 pub mod domain;
 pub mod engine;
 pub mod gguf;

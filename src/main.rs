@@ -1,1 +1,12 @@
-fn main() {}
+//! The program: a worker when the daemon says so, else the command line.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // A worker confines itself and loads a model; it needs no argument parser, no runtime and no
+    // second thread before that.
+    if std::env::args_os().nth(1).is_some_and(|verb| verb == "worker") {
+        return modeld::worker::entry::run();
+    }
+    modeld::cli::main().into()
+}

@@ -1,0 +1,141 @@
+use clap::Parser;
+
+use super::{
+    CliError, ExitCode, Printer, completions, inspect, list, man, package, ps, rm, run, serve,
+    status, tag, unload, version,
+};
+use crate::client::Client;
+use crate::config::{Env, daemon_host};
+
+/// Runs language models on this machine, behind one Unix socket
+#[derive(Debug, Parser)]
+#[command(name = "modeld", version, max_term_width = 100, disable_help_subcommand = true)]
+pub struct Cli {
+    /// The daemon to talk to: unix:///path or http://host:port [env: MODELD_HOST,
+    /// MODEL_RUNNER_HOST] [default: the socket of modeld serve]
+    #[arg(long, global = true, value_name = "HOST")]
+    pub host: Option<String>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The verbs; each has its file.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    Serve(Box<serve::Args>),
+    Run(run::Args),
+    Package(package::Args),
+    #[command(visible_alias = "ls")]
+    List(list::Args),
+    #[command(visible_alias = "show")]
+    Inspect(inspect::Args),
+    Tag(tag::Args),
+    Rm(rm::Args),
+    Ps(ps::Args),
+    #[command(visible_alias = "stop")]
+    Unload(unload::Args),
+    Status(status::Args),
+    Version(version::Args),
+    Completions(completions::Args),
+    Man(man::Args),
+    /// One model's process; started by the daemon, not by people
+    #[command(hide = true)]
+    Worker,
+}
+
+/// Everything that the process does, but for workers, which never come here.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(asked_or_wrong) => {
+            // Help and version are asked for and go to stdout; the rest goes to stderr.
+            let code =
+                if asked_or_wrong.use_stderr() { ExitCode::Usage } else { ExitCode::Success };
+            let _ = asked_or_wrong.print();
+            return code;
+        }
+    };
+    let mut printer = Printer::stdio();
+    let done = match cli.command {
+        Command::Serve(args) => serve::run(*args),
+        command => with_runtime(cli.host.as_deref(), command, &mut printer),
+    };
+    finish(done, &mut printer)
+}
+
+/// Reports a failure and turns it into the exit code.
+pub(super) fn finish(done: Result<ExitCode, CliError>, printer: &mut Printer) -> ExitCode {
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            if let Some(text) = error.text() {
+                printer.error(text);
+            }
+            error.exit_code()
+        }
+    }
+}
+
+/// A command that talks to the daemon.
+pub(super) async fn dispatch(
+    command: Command,
+    client: &Client,
+    printer: &mut Printer,
+) -> Result<(), CliError> {
+    match command {
+        Command::Run(args) => run::run(args, client, printer).await,
+        Command::Package(args) => package::run(args, client, printer).await,
+        Command::List(args) => list::run(args, client, printer).await,
+        Command::Inspect(args) => inspect::run(args, client, printer).await,
+        Command::Tag(args) => tag::run(args, client, printer).await,
+        Command::Rm(args) => rm::run(args, client, printer).await,
+        Command::Ps(args) => ps::run(args, client, printer).await,
+        Command::Unload(args) => unload::run(args, client, printer).await,
+        Command::Status(args) => status::run(args, client, printer).await,
+        Command::Version(args) => version::run(args, client, printer).await,
+        Command::Completions(args) => completions::run(&args, printer),
+        Command::Man(args) => man::run(&args, printer),
+        Command::Serve(_) | Command::Worker => {
+            Err(CliError::Usage("this command has to come first: modeld serve".to_owned()))
+        }
+    }
+}
+
+fn with_runtime(
+    host: Option<&str>,
+    command: Command,
+    printer: &mut Printer,
+) -> Result<ExitCode, CliError> {
+    let client = Client::new(&daemon_host(host, &Env::from_process())?);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| CliError::Failed(format!("cannot start: {e}")))?;
+    let done = runtime.block_on(dispatch(command, &client, printer));
+    // A thread that waits for a line of input must not keep the process.
+    runtime.shutdown_background();
+    done.map(|()| ExitCode::Success)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_and_flag_says_what_it_does() {
+        for command in Cli::command().get_subcommands() {
+            assert!(command.get_about().is_some(), "{}", command.get_name());
+            for arg in command.get_arguments() {
+                assert!(arg.get_help().is_some(), "{} {}", command.get_name(), arg.get_id());
+            }
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! The command line: one file per command, one [`Printer`], one table of exit codes.
+//!
+//! Verbs, flags and columns are those of `docker model`, so that scripts and fingers can stay as
+//! they are. Data goes to stdout, notes and errors to stderr. Every verb goes through the daemon:
+//! nothing here opens the store or loads a model, and `serve` only hands over to
+//! [`crate::daemon`].
+
+mod app;
+mod chat;
+mod completions;
+mod error;
+mod exit;
+mod human;
+mod inspect;
+mod list;
+mod man;
+mod names;
+mod package;
+mod printer;
+mod ps;
+mod repl;
+mod rm;
+mod run;
+mod serve;
+mod status;
+mod table;
+mod tag;
+#[cfg(test)]
+mod testing;
+mod unload;
+mod version;
+
+pub use app::{Cli, Command, main};
+pub use error::CliError;
+pub use exit::ExitCode;
+pub use printer::Printer;

@@ -1,0 +1,157 @@
+use std::io::Write;
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::sync::mpsc;
+
+use super::{CliError, Printer, names};
+use crate::client::{Client, ClientError};
+use crate::models::package::{Archive, Parts};
+
+/// One piece of the archive on its way to the daemon.
+const CHUNK: usize = 256 * 1024;
+
+/// Pieces that may wait: reading stays ahead of sending, memory stays small.
+const CHUNKS_AHEAD: usize = 4;
+
+/// Make a model from a GGUF file and put it into the store
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The model; of a split one the first file, the others beside it
+    #[arg(long, value_name = "FILE")]
+    gguf: PathBuf,
+    /// The projector of a model that sees
+    #[arg(long, value_name = "FILE")]
+    mmproj: Option<PathBuf>,
+    /// A Jinja template that replaces the model's own
+    #[arg(long, value_name = "FILE")]
+    chat_template: Option<PathBuf>,
+    /// A licence text; may be given several times
+    #[arg(short, long, value_name = "FILE")]
+    license: Vec<PathBuf>,
+    /// The largest context that the model may get
+    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..))]
+    context_size: Option<u32>,
+    /// The name to give it
+    #[arg(value_name = "MODEL")]
+    name: String,
+}
+
+pub(super) async fn run(
+    args: Args,
+    client: &Client,
+    printer: &mut Printer,
+) -> Result<(), CliError> {
+    // Hashing a large file takes a while; nobody should wait for it in vain.
+    client.version().await?;
+    let parts = Parts {
+        gguf: args.gguf,
+        mmproj: args.mmproj,
+        chat_template: args.chat_template,
+        licenses: args.license,
+        context_size: args.context_size,
+    };
+    if printer.err_is_terminal() {
+        printer.note(format!("Reading {}", parts.gguf.display()));
+    }
+    let archive = tokio::task::spawn_blocking(move || Archive::build(&parts))
+        .await
+        .map_err(|e| CliError::Failed(format!("cannot read the files: {e}")))?
+        .map_err(|e| CliError::Failed(e.to_string()))?;
+    let id = archive.id().to_string();
+    let length = archive.tar_length();
+    send(client, archive, length, printer.err_is_terminal()).await?;
+    let (repo, tag) = names::split_target(&args.name);
+    client.tag(&id, repo, tag).await?;
+    printer.line(format!("Model {:?} packaged as {id}", args.name))
+}
+
+async fn send(
+    client: &Client,
+    archive: Archive,
+    length: u64,
+    visible: bool,
+) -> Result<(), ClientError> {
+    let bar = if visible { ProgressBar::new(length) } else { ProgressBar::hidden() };
+    if let Ok(style) = ProgressStyle::with_template("{bar:30} {bytes}/{total_bytes} {eta}") {
+        bar.set_style(style);
+    }
+    let (chunks, received) = mpsc::channel(CHUNKS_AHEAD);
+    let writer = tokio::task::spawn_blocking(move || {
+        let mut pieces = Pieces { chunks, buffer: Vec::new() };
+        let written = archive.write_tar(&mut pieces).map_err(std::io::Error::other);
+        if let Err(error) = written.and_then(|()| pieces.flush()) {
+            // The reader is gone when the daemon refused; then it has said why.
+            let _ = pieces.chunks.blocking_send(Err(error));
+        }
+    });
+    let progress = bar.clone();
+    let stream = futures_util::stream::unfold(received, move |mut received| {
+        let progress = progress.clone();
+        async move {
+            let chunk: std::io::Result<Bytes> = received.recv().await?;
+            if let Ok(bytes) = &chunk {
+                progress.inc(u64::try_from(bytes.len()).unwrap_or(0));
+            }
+            Some((chunk, received))
+        }
+    });
+    let sent = client.load(Some(length), stream).await;
+    bar.finish_and_clear();
+    let _ = writer.await;
+    sent.map(drop)
+}
+
+/// Writes from a thread become chunks of a stream.
+struct Pieces {
+    chunks: mpsc::Sender<std::io::Result<Bytes>>,
+    buffer: Vec<u8>,
+}
+
+impl Write for Pieces {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() >= CHUNK {
+            self.flush()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        let bytes = std::mem::take(&mut self.buffer);
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        self.chunks
+            .blocking_send(Ok(bytes.into()))
+            .map_err(|_| std::io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Fake;
+
+    #[tokio::test]
+    async fn a_missing_file_is_named_and_nothing_is_sent() {
+        let fake = Fake::start().await;
+        let file = fake.dir().join("no.gguf").display().to_string();
+        let done = fake.run(&["package", "--gguf", &file, "mine"]).await;
+        assert_eq!(done.code, 1);
+        assert!(done.err.contains("no.gguf"), "{}", done.err);
+        assert_eq!(fake.all(), ["GET /version"]);
+    }
+
+    #[tokio::test]
+    async fn without_a_daemon_no_file_is_read() {
+        let done = Fake::absent().run(&["package", "--gguf", "/no.gguf", "mine"]).await;
+        assert_eq!(done.code, 69);
+    }
+
+    #[tokio::test]
+    async fn a_context_of_zero_is_a_usage_error() {
+        let args = ["package", "--gguf", "f", "--context-size", "0", "mine"];
+        assert_eq!(Fake::absent().run(&args).await.code, 2);
+    }
+}

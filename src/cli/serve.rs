@@ -1,0 +1,197 @@
+use std::sync::Arc;
+
+use super::{CliError, ExitCode};
+use crate::config::{self, Env, RawConfig};
+use crate::daemon::{
+    Daemon, DaemonError, Inherited, Outcome, Parts, Shutdown, raise_descriptor_limit, start_logging,
+};
+use crate::engine::worker::{WorkerConfig, WorkerFactory};
+
+/// Enough for a daemon that passes bytes on: the computing happens in other processes.
+const THREADS: usize = 2;
+
+/// For file work, and for uploads, which occupy one each.
+const BLOCKING_THREADS: usize = 32;
+
+/// Run the daemon in the foreground
+#[derive(Debug, Default, clap::Args)]
+pub struct Args {
+    #[arg(long, value_name = config::settings::SOCKET.value, help = help(config::settings::SOCKET))]
+    socket: Option<String>,
+    #[arg(
+        long,
+        value_name = config::settings::TCP.value,
+        num_args = 0..=1,
+        default_missing_value = "",
+        help = help(config::settings::TCP)
+    )]
+    tcp: Option<String>,
+    #[arg(
+        long,
+        value_name = config::settings::MODELS_PATH.value,
+        help = help(config::settings::MODELS_PATH)
+    )]
+    models_path: Option<String>,
+    #[arg(
+        long,
+        value_name = config::settings::KEEP_ALIVE.value,
+        allow_hyphen_values = true,
+        help = help(config::settings::KEEP_ALIVE)
+    )]
+    keep_alive: Option<String>,
+    #[arg(
+        long,
+        value_name = config::settings::MAX_QUEUE.value,
+        help = help(config::settings::MAX_QUEUE)
+    )]
+    max_queue: Option<String>,
+    #[arg(
+        long,
+        value_name = config::settings::MAX_QUEUE_TOKENS.value,
+        help = help(config::settings::MAX_QUEUE_TOKENS)
+    )]
+    max_queue_tokens: Option<String>,
+    #[arg(long, value_name = config::settings::CONTEXT.value, help = help(config::settings::CONTEXT))]
+    context: Option<String>,
+    #[arg(long, value_name = config::settings::GRACE.value, help = help(config::settings::GRACE))]
+    grace: Option<String>,
+    #[arg(long, value_name = config::settings::LOG.value, help = help(config::settings::LOG))]
+    log: Option<String>,
+    #[arg(
+        long,
+        value_name = config::settings::LOG_FORMAT.value,
+        help = help(config::settings::LOG_FORMAT)
+    )]
+    log_format: Option<String>,
+}
+
+pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
+    let config = config::resolve(&args.into_raw(), &Env::from_process())?;
+    // Takes descriptors and variables over, which has to happen before threads start.
+    let inherited = Inherited::from_environment()?;
+    start_logging(&config);
+    let open_files = raise_descriptor_limit();
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        models_path = %config.models_path.value.display(),
+        open_files,
+        "modeld starts"
+    );
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(THREADS)
+        .max_blocking_threads(BLOCKING_THREADS)
+        .thread_name("modeld")
+        .enable_all()
+        .build()
+        .map_err(|source| DaemonError::Io { doing: "start threads".to_owned(), source })?;
+    let outcome = runtime.block_on(async {
+        let shutdown = Shutdown::on_signals()
+            .map_err(|source| DaemonError::Io { doing: "handle signals".to_owned(), source })?;
+        let engines = WorkerFactory::new(WorkerConfig::default())
+            .map_err(|source| DaemonError::Io { doing: "start threads".to_owned(), source })?;
+        let parts = Parts { engines: Arc::new(engines), inherited };
+        let bound = Daemon::build(&config, parts, shutdown).await?;
+        Ok::<_, DaemonError>(bound.run().await)
+    });
+    // A blocking read of an upload must not keep the process.
+    runtime.shutdown_background();
+    match outcome? {
+        Outcome::Drained | Outcome::CutShort => Ok(ExitCode::Success),
+        Outcome::Forced => Ok(ExitCode::Interrupted),
+    }
+}
+
+impl Args {
+    fn into_raw(self) -> RawConfig {
+        let Self {
+            socket,
+            tcp,
+            models_path,
+            keep_alive,
+            max_queue,
+            max_queue_tokens,
+            context,
+            grace,
+            log,
+            log_format,
+        } = self;
+        RawConfig {
+            socket,
+            tcp,
+            models_path,
+            keep_alive,
+            max_queue,
+            max_queue_tokens,
+            context,
+            grace,
+            log,
+            log_format,
+        }
+    }
+}
+
+fn help(setting: config::Setting) -> String {
+    format!("{} [env: {}] [default: {}]", setting.meaning, setting.env, setting.default)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use clap::{CommandFactory as _, Parser as _};
+
+    use super::super::app::{Cli, Command};
+    use super::*;
+    use crate::config::SETTINGS;
+
+    fn flags_of_serve() -> BTreeSet<String> {
+        let cli = Cli::command();
+        let serve = cli.find_subcommand("serve").unwrap();
+        let own = serve.get_arguments().filter_map(|a| a.get_long());
+        own.filter(|l| *l != "host").map(|l| format!("--{l}")).collect()
+    }
+
+    #[test]
+    fn the_table_of_settings_lists_every_flag() {
+        let table: BTreeSet<String> = SETTINGS.iter().map(|s| s.flag.to_owned()).collect();
+        assert_eq!(flags_of_serve(), table);
+    }
+
+    #[test]
+    fn flags_reach_the_settings() {
+        let parse = |args: &[&str]| match Cli::try_parse_from(args).unwrap().command {
+            Command::Serve(args) => args.into_raw(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(parse(&["modeld", "serve", "--tcp"]).tcp.as_deref(), Some(""));
+        let raw = parse(&["modeld", "serve", "--tcp", "12500", "--keep-alive", "-1"]);
+        assert_eq!(raw.tcp.as_deref(), Some("12500"));
+        assert_eq!(raw.keep_alive.as_deref(), Some("-1"));
+        assert_eq!(parse(&["modeld", "serve"]), RawConfig::default());
+    }
+
+    #[test]
+    fn unit_files_use_only_flags_that_exist() {
+        let units = [
+            include_str!("../../systemd/modeld.service"),
+            include_str!("../../systemd/modeld.socket"),
+            include_str!("../../launchd/org.modeld.plist"),
+        ];
+        let flags = flags_of_serve();
+        let mut seen = 0;
+        for unit in units {
+            let commands = unit
+                .lines()
+                .filter(|l| l.starts_with("ExecStart=") || l.trim().starts_with("<string>--"));
+            for word in
+                commands.flat_map(|l| l.split(|c: char| c.is_whitespace() || "<>".contains(c)))
+            {
+                if let Some(flag) = word.split('=').next().filter(|w| w.starts_with("--")) {
+                    assert!(flags.contains(flag), "{flag} in {unit}");
+                }
+                seen += usize::from(word == "serve");
+            }
+        }
+        assert_eq!(seen, 1, "the service runs modeld serve");
+    }
+}

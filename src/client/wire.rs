@@ -1,0 +1,164 @@
+//! What the client reads: every field optional that can be, unknown ones ignored.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// A model, as `GET /models` lists it.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Model {
+    /// `sha256:…`
+    pub id: String,
+    /// Fully qualified tags.
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// Unix seconds; 0 where unknown.
+    #[serde(default)]
+    pub created: i64,
+    /// What its config says.
+    #[serde(default)]
+    pub config: ModelConfig,
+}
+
+/// What a model says of itself.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct ModelConfig {
+    /// `134.52M`
+    pub parameters: String,
+    /// `Q4_K_M`
+    pub quantization: String,
+    /// `llama`
+    pub architecture: String,
+    /// `93.81MiB`
+    pub size: String,
+    /// The packaged context in tokens.
+    pub context_size: Option<u64>,
+    /// Metadata of the file.
+    pub gguf: BTreeMap<String, String>,
+}
+
+/// What a deletion did.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub enum Removed {
+    /// This tag is gone.
+    Untagged(String),
+    /// This model is gone.
+    Deleted(String),
+}
+
+/// A loaded model, as `GET /engines/ps` lists it.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Running {
+    /// `llama.cpp`
+    #[serde(default)]
+    pub backend_name: String,
+    /// The name that it was asked for.
+    pub model_name: String,
+    /// `completion`, `embedding`, …
+    #[serde(default)]
+    pub mode: String,
+    /// RFC 3339.
+    #[serde(default)]
+    pub last_used: String,
+    /// Whether it serves a request right now.
+    #[serde(default)]
+    pub in_use: bool,
+    /// Whether it is still being loaded.
+    #[serde(default)]
+    pub loading: bool,
+    /// How long it stays when idle; negative means for ever.
+    pub keep_alive: Option<String>,
+}
+
+/// What to unload.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Unload {
+    /// Everything.
+    pub all: bool,
+    /// Only on this backend, where not empty.
+    pub backend: String,
+    /// These.
+    pub models: Vec<String>,
+}
+
+/// What was unloaded.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Unloaded {
+    /// How many.
+    pub unloaded_runners: u64,
+}
+
+/// The daemon's version.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Version {
+    /// `0.1.0`
+    pub version: String,
+}
+
+/// One line of a progress stream.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Progress {
+    /// `progress`, `success`, `warning` or `error`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// For people.
+    #[serde(default)]
+    pub message: String,
+}
+
+/// One message of a chat.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Message {
+    /// `user` or `assistant`.
+    pub role: &'static str,
+    /// Its text.
+    pub content: String,
+}
+
+/// A streaming chat request.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Chat<'a> {
+    /// The model.
+    pub model: &'a str,
+    /// The conversation so far.
+    pub messages: &'a [Message],
+    /// True.
+    pub stream: bool,
+}
+
+/// One event of a chat's stream: a piece of the answer, or the error that ended it.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct ChatChunk {
+    /// One, or none in an event that only carries usage.
+    #[serde(default)]
+    pub choices: Vec<ChatChoice>,
+    /// Present in the event that ends a failed stream.
+    pub error: Option<ChatError>,
+}
+
+/// The only choice.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct ChatChoice {
+    /// What is new.
+    #[serde(default)]
+    pub delta: ChatDelta,
+    /// Why it ended, in the last one.
+    pub finish_reason: Option<String>,
+}
+
+/// What is new.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+pub struct ChatDelta {
+    /// Text of the answer.
+    pub content: Option<String>,
+    /// Text of the thoughts before it.
+    pub reasoning_content: Option<String>,
+}
+
+/// Why a stream failed.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct ChatError {
+    /// For people.
+    pub message: String,
+}

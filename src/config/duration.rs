@@ -1,0 +1,91 @@
+use std::time::Duration;
+
+use jiff::SignedDuration;
+
+/// Reads how long an idle model stays loaded: `5m`, `1h30m`, `1.5h`, `300ms`, or a bare number of
+/// seconds. Anything negative (`-1`) means for ever: `None`.
+///
+/// # Errors
+/// What is wrong, as a fragment that fits behind a colon.
+pub fn parse_keep_alive(text: &str) -> Result<Option<Duration>, String> {
+    let signed = parse_signed(text)?;
+    if signed.is_negative() {
+        return Ok(None);
+    }
+    Ok(Some(signed.unsigned_abs()))
+}
+
+/// Reads a duration of zero or more, written as for [`parse_keep_alive`].
+///
+/// # Errors
+/// What is wrong, as a fragment that fits behind a colon.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let signed = parse_signed(text)?;
+    if signed.is_negative() {
+        return Err("it must not be negative".to_owned());
+    }
+    Ok(signed.unsigned_abs())
+}
+
+fn parse_signed(text: &str) -> Result<SignedDuration, String> {
+    let text = text.trim();
+    if let Ok(seconds) = text.parse::<i64>() {
+        return Ok(SignedDuration::from_secs(seconds));
+    }
+    text.parse::<SignedDuration>()
+        .map_err(|_| "write a duration such as 30s, 5m or 1h30m".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn durations_as_go_writes_them() {
+        for (text, millis) in [
+            ("5m", 300_000),
+            ("1h30m", 5_400_000),
+            ("1h30m15s", 5_415_000),
+            ("1.5h", 5_400_000),
+            ("300ms", 300),
+            ("90", 90_000),
+            ("0", 0),
+            ("0s", 0),
+            (" 10s ", 10_000),
+            ("5m0s", 300_000),
+            ("24h0m0s", 86_400_000),
+        ] {
+            assert_eq!(parse_keep_alive(text), Ok(Some(Duration::from_millis(millis))), "{text}");
+            assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+    }
+
+    #[test]
+    fn negative_means_for_ever_and_only_there() {
+        for text in ["-1", "-1s", "-5m", "-1h30m", "-9223372036854775808"] {
+            assert_eq!(parse_keep_alive(text), Ok(None), "{text}");
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for text in ["", "m", "5 apples", "5mm", "1e3s", "NaN", "99999999999999999999"] {
+            assert!(parse_keep_alive(text).is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in "\\PC{0,24}") {
+            let _ = parse_keep_alive(&text);
+        }
+
+        #[test]
+        fn whole_seconds_survive(seconds in 0u32..) {
+            prop_assert_eq!(parse_duration(&format!("{seconds}s")), Ok(Duration::from_secs(seconds.into())));
+        }
+    }
+}

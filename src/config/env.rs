@@ -1,0 +1,83 @@
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+
+use super::SETTINGS;
+use super::host::DaemonHostVars;
+
+/// All that [`resolve`](super::resolve) may know about the process around it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Env {
+    /// The variables that settings are read from; see [`Env::with`].
+    pub vars: BTreeMap<&'static str, String>,
+    /// `$XDG_RUNTIME_DIR`, or `/run/user/UID` where that exists and is ours.
+    pub runtime_dir: Option<PathBuf>,
+    /// The home directory.
+    pub home: Option<PathBuf>,
+    /// Where programs keep their data: `$XDG_DATA_HOME`, or what the platform has instead.
+    pub data_dir: Option<PathBuf>,
+    /// What relative paths are relative to.
+    pub current_dir: PathBuf,
+}
+
+impl Env {
+    /// Reads the process's environment once.
+    pub fn from_process() -> Self {
+        let dirs = directories::BaseDirs::new();
+        let names = SETTINGS.iter().map(|s| s.env).chain(DaemonHostVars::NAMES);
+        Self {
+            vars: names.filter_map(|n| Some((n, std::env::var(n).ok()?))).collect(),
+            runtime_dir: runtime_dir(),
+            home: dirs.as_ref().map(|d| d.home_dir().to_owned()),
+            data_dir: dirs.as_ref().map(|d| d.data_dir().to_owned()),
+            current_dir: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
+        }
+    }
+
+    /// The same with a variable set; for tests and for starting daemons inside programs.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.vars.insert(name, value.into());
+        self
+    }
+
+    /// A variable without the blanks and quotes that container files and unit files tend to leave
+    /// around it. Empty counts as unset.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        let trimmed =
+            self.vars.get(name)?.trim_matches(|c: char| c.is_whitespace() || "\"'".contains(c));
+        (!trimmed.is_empty()).then_some(trimmed)
+    }
+}
+
+/// A login session has the variable; a cron job or `sudo -u` has only the directory.
+fn runtime_dir() -> Option<PathBuf> {
+    if let Some(dir) = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from)
+        && dir.is_absolute()
+    {
+        return Some(dir);
+    }
+    let uid = rustix::process::getuid().as_raw();
+    let dir = PathBuf::from(format!("/run/user/{uid}"));
+    let ours = std::fs::symlink_metadata(&dir).is_ok_and(|m| m.is_dir() && m.uid() == uid);
+    ours.then_some(dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Env;
+
+    #[test]
+    fn variables_lose_blanks_and_quotes() {
+        for (written, read) in [
+            (" a ", Some("a")),
+            ("\"a b\"", Some("a b")),
+            ("'5m'\n", Some("5m")),
+            ("", None),
+            ("\"\"", None),
+        ] {
+            let env = Env::default().with("MODELS_PATH", written);
+            assert_eq!(env.get("MODELS_PATH"), read, "{written:?}");
+        }
+    }
+}

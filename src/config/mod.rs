@@ -1,0 +1,29 @@
+//! Settings: from what was typed ([`RawConfig`], [`Env`]) to what holds ([`Config`]).
+//!
+//! ```text
+//! flags ──▶ RawConfig ─┐
+//!                      ├─▶ resolve (pure) ─▶ Config: every value with its origin
+//! process ─▶ Env ──────┘
+//! ```
+//!
+//! A flag beats a variable, a variable beats the default. [`Env::from_process`] is the only place
+//! of the program that reads environment variables for settings; [`resolve`] touches neither the
+//! environment nor the disk, so that every rule has a table test. Nothing here binds or creates.
+
+mod duration;
+mod env;
+mod error;
+mod host;
+mod raw;
+mod resolve;
+mod resolved;
+pub mod settings;
+
+pub use duration::{parse_duration, parse_keep_alive};
+pub use env::Env;
+pub use error::ConfigError;
+pub use host::{DaemonHost, daemon_host};
+pub use raw::RawConfig;
+pub use resolve::{MAX_SOCKET_PATH, resolve, socket_path};
+pub use resolved::{Config, LogFormat, Origin, Set};
+pub use settings::{SETTINGS, Setting};

@@ -1,0 +1,24 @@
+/// What was typed on the command line, unchecked. `None`: the flag was not given.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RawConfig {
+    /// `--socket PATH`
+    pub socket: Option<String>,
+    /// `--tcp [[HOST:]PORT]`; the empty text stands for the bare flag.
+    pub tcp: Option<String>,
+    /// `--models-path DIR`
+    pub models_path: Option<String>,
+    /// `--keep-alive DURATION`
+    pub keep_alive: Option<String>,
+    /// `--max-queue N`
+    pub max_queue: Option<String>,
+    /// `--max-queue-tokens N`
+    pub max_queue_tokens: Option<String>,
+    /// `--context N`
+    pub context: Option<String>,
+    /// `--grace DURATION`
+    pub grace: Option<String>,
+    /// `--log FILTER`
+    pub log: Option<String>,
+    /// `--log-format text|json`
+    pub log_format: Option<String>,
+}

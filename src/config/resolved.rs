@@ -1,0 +1,66 @@
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Where a value came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// The command line; the flag's name.
+    Flag(&'static str),
+    /// An environment variable; its name.
+    Env(&'static str),
+    /// Nobody said anything.
+    Default,
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Flag(name) | Self::Env(name) => f.write_str(name),
+            Self::Default => f.write_str("default"),
+        }
+    }
+}
+
+/// A value and where it came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Set<T> {
+    /// The value that holds.
+    pub value: T,
+    /// Who said so.
+    pub origin: Origin,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One readable line each.
+    Text,
+    /// One JSON object each.
+    Json,
+}
+
+/// Everything that `modeld serve` can be told; all of it valid.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The Unix socket; an absolute path short enough for the kernel.
+    pub socket: Set<PathBuf>,
+    /// A TCP listener beside it, on a loopback address.
+    pub tcp: Set<Option<SocketAddr>>,
+    /// The root of the model store; an absolute path.
+    pub models_path: Set<PathBuf>,
+    /// How long an idle model stays loaded; `None`: for ever.
+    pub keep_alive: Set<Option<Duration>>,
+    /// Waiting requests per model.
+    pub max_queue: Set<usize>,
+    /// Waiting prompt tokens per model.
+    pub max_queue_tokens: Set<u64>,
+    /// Tokens of context where neither the request nor the model says less.
+    pub context: Set<u32>,
+    /// How long running answers may go on after the daemon was told to stop.
+    pub grace: Set<Duration>,
+    /// Which log lines are written; known to parse.
+    pub log: Set<String>,
+    /// How they look.
+    pub log_format: Set<LogFormat>,
+}

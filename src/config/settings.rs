@@ -1,0 +1,143 @@
+//! The table of settings: one constant each, so that a flag's help, the manual and the README say the
+//! same.
+
+/// One line of the table of settings, as help, manual and README show it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Setting {
+    /// What it is called in messages.
+    pub name: &'static str,
+    /// The flag of `modeld serve`.
+    pub flag: &'static str,
+    /// The value's placeholder in help texts.
+    pub value: &'static str,
+    /// The environment variable.
+    pub env: &'static str,
+    /// What holds when nobody says anything.
+    pub default: &'static str,
+    /// What it does.
+    pub meaning: &'static str,
+}
+
+/// The socket.
+pub const SOCKET: Setting = Setting {
+    name: "socket",
+    flag: "--socket",
+    value: "PATH",
+    env: "MODEL_RUNNER_SOCK",
+    default: "$XDG_RUNTIME_DIR/modeld/modeld.sock",
+    meaning: "The Unix socket to listen on",
+};
+/// The TCP listener.
+pub const TCP: Setting = Setting {
+    name: "tcp",
+    flag: "--tcp",
+    value: "[HOST:]PORT",
+    env: "MODEL_RUNNER_PORT",
+    default: "off",
+    meaning: "Listen on loopback TCP as well; the bare flag means 127.0.0.1:12434",
+};
+/// The store.
+pub const MODELS_PATH: Setting = Setting {
+    name: "models path",
+    flag: "--models-path",
+    value: "DIR",
+    env: "MODELS_PATH",
+    default: "$XDG_DATA_HOME/modeld/models",
+    meaning: "Where models are stored",
+};
+/// How long models stay.
+pub const KEEP_ALIVE: Setting = Setting {
+    name: "keep alive",
+    flag: "--keep-alive",
+    value: "DURATION",
+    env: "MODELD_KEEP_ALIVE",
+    default: "5m",
+    meaning: "How long an idle model stays loaded: 30s, 5m, 1h30m; 0 unloads at once, -1 never",
+};
+/// The queue's length.
+pub const MAX_QUEUE: Setting = Setting {
+    name: "max queue",
+    flag: "--max-queue",
+    value: "N",
+    env: "MODELD_MAX_QUEUE",
+    default: "64",
+    meaning: "How many requests may wait for one model; more are refused with 429",
+};
+/// The queue's weight.
+pub const MAX_QUEUE_TOKENS: Setting = Setting {
+    name: "max queue tokens",
+    flag: "--max-queue-tokens",
+    value: "N",
+    env: "MODELD_MAX_QUEUE_TOKENS",
+    default: "1048576",
+    meaning: "How many prompt tokens may wait for one model; more are refused with 429",
+};
+/// The context.
+pub const CONTEXT: Setting = Setting {
+    name: "context",
+    flag: "--context",
+    value: "TOKENS",
+    env: "MODELD_CONTEXT",
+    default: "32768",
+    meaning: "The largest context that a model gets unless it is configured otherwise",
+};
+/// The drain.
+pub const GRACE: Setting = Setting {
+    name: "grace",
+    flag: "--grace",
+    value: "DURATION",
+    env: "MODELD_GRACE",
+    default: "10s",
+    meaning: "How long running answers may go on after the daemon was told to stop",
+};
+/// The log's filter.
+pub const LOG: Setting = Setting {
+    name: "log",
+    flag: "--log",
+    value: "FILTER",
+    env: "MODELD_LOG",
+    default: "info",
+    meaning: "What to log: off, error, warn, info, debug, trace, or per module: \
+              warn,modeld::scheduler=debug",
+};
+/// The log's shape.
+pub const LOG_FORMAT: Setting = Setting {
+    name: "log format",
+    flag: "--log-format",
+    value: "FORMAT",
+    env: "MODELD_LOG_FORMAT",
+    default: "text",
+    meaning: "How log lines look: text or json",
+};
+
+/// Every setting of `modeld serve`, in the order of the help text.
+pub const SETTINGS: &[Setting] = &[
+    SOCKET,
+    TCP,
+    MODELS_PATH,
+    KEEP_ALIVE,
+    MAX_QUEUE,
+    MAX_QUEUE_TOKENS,
+    CONTEXT,
+    GRACE,
+    LOG,
+    LOG_FORMAT,
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::SETTINGS;
+
+    #[test]
+    fn names_flags_and_variables_are_unique() {
+        for column in [
+            SETTINGS.iter().map(|s| s.flag).collect::<BTreeSet<_>>(),
+            SETTINGS.iter().map(|s| s.env).collect(),
+            SETTINGS.iter().map(|s| s.name).collect(),
+        ] {
+            assert_eq!(column.len(), SETTINGS.len(), "{column:?}");
+        }
+    }
+}

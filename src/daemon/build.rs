@@ -1,0 +1,79 @@
+use std::sync::Arc;
+
+use axum::Router;
+
+use super::DaemonError;
+use super::activation::Inherited;
+use super::listen::{Address, Listeners};
+use super::phase::Patience;
+use super::shutdown::Shutdown;
+use crate::api::{self, ApiState};
+use crate::config::Config;
+use crate::engine::EngineFactory;
+use crate::models::Models;
+use crate::scheduler::{Scheduler, SchedulerConfig};
+use crate::service::Service;
+
+/// What the daemon is made of besides its settings.
+pub struct Parts {
+    /// What loads models.
+    pub engines: Arc<dyn EngineFactory>,
+    /// Listeners that somebody opened for us.
+    pub inherited: Vec<Inherited>,
+}
+
+/// The daemon before it exists.
+#[derive(Debug, Clone, Copy)]
+pub struct Daemon;
+
+/// A daemon that holds its sockets and serves nobody yet: connections wait in the backlog.
+pub struct Bound {
+    pub(super) listeners: Listeners,
+    pub(super) router: Router,
+    pub(super) scheduler: Scheduler,
+    pub(super) shutdown: Shutdown,
+    pub(super) patience: Patience,
+    pub(super) grace: std::time::Duration,
+}
+
+impl Daemon {
+    /// Opens the store, puts the parts together and binds the listeners. Everything that can fail
+    /// does so here. The sockets come first: whoever loses against another daemon has not touched
+    /// the store. Must be called inside the runtime.
+    ///
+    /// # Errors
+    /// Every [`DaemonError`].
+    pub async fn build(
+        config: &Config,
+        parts: Parts,
+        shutdown: Shutdown,
+    ) -> Result<Bound, DaemonError> {
+        let listeners = Listeners::open(config, parts.inherited).await?;
+        let models = Models::open(&config.models_path.value)?;
+        let scheduler = Scheduler::start(
+            parts.engines,
+            SchedulerConfig {
+                max_waiting: config.max_queue.value,
+                max_waiting_tokens: config.max_queue_tokens.value,
+                keep_alive: config.keep_alive.value,
+            },
+        );
+        let service = Service::new(models, scheduler.clone());
+        let state = ApiState::new(service, shutdown.draining().clone());
+        Ok(Bound {
+            listeners,
+            router: api::router(state),
+            scheduler,
+            shutdown,
+            patience: Patience::default(),
+            grace: config.grace.value,
+        })
+    }
+}
+
+impl Bound {
+    /// Where it listens.
+    pub fn addresses(&self) -> &[Address] {
+        &self.listeners.addresses
+    }
+}

@@ -1,0 +1,200 @@
+use std::pin::pin;
+
+use axum::Router;
+use axum::body::Body;
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+
+use super::phase::{Patience, Phase, Tracked, Watched};
+use crate::api::{ListenerClass, PeerInfo};
+
+/// Bytes of a request's line and headers together; hyper answers 431 beyond. It takes at most 100
+/// headers, its default.
+const MAX_HEAD: usize = 64 * 1024;
+
+/// What every connection needs; cheap to clone.
+#[derive(Clone)]
+pub(super) struct Server {
+    pub router: Router,
+    pub patience: Patience,
+    /// Cancelled: finish the request at hand, take no other.
+    pub closing: CancellationToken,
+    /// Cancelled: end, whatever is going on.
+    pub killed: CancellationToken,
+}
+
+impl Server {
+    /// Serves one connection until it ends, expires, or the daemon does.
+    pub(super) async fn serve<S>(self, stream: S, class: ListenerClass, peer: PeerInfo)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let phase = Phase::accepted(self.patience);
+        let io = TokioIo::new(Watched::new(stream, phase.clone()));
+        let router = self.router;
+        let service = service_fn(|mut request: Request<Incoming>| {
+            let busy = phase.busy();
+            request.extensions_mut().insert(class);
+            request.extensions_mut().insert(peer);
+            let answer = router.clone().oneshot(request.map(Body::new));
+            async move { answer.await.map(|r| r.map(|body| Tracked::new(body, busy))) }
+        });
+        let mut connection = pin!(
+            http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(None)
+                .max_header_size(MAX_HEAD)
+                .serve_connection(io, service)
+        );
+        let mut expired = pin!(phase.expired());
+        let mut asked_to_close = false;
+        loop {
+            tokio::select! {
+                ended = connection.as_mut() => {
+                    if let Err(error) = ended {
+                        tracing::debug!(%error, listener = class.as_str(), "connection ended");
+                    }
+                    return;
+                }
+                () = self.closing.cancelled(), if !asked_to_close => {
+                    asked_to_close = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                () = &mut expired => {
+                    tracing::debug!(listener = class.as_str(), "connection was idle too long");
+                    return;
+                }
+                () = self.killed.cancelled() => return,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use axum::routing::{get, post};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+    use tokio::time::Instant;
+
+    use super::*;
+
+    fn server(router: Router) -> Server {
+        Server {
+            router,
+            patience: Patience::default(),
+            closing: CancellationToken::new(),
+            killed: CancellationToken::new(),
+        }
+    }
+
+    fn connect(server: &Server) -> DuplexStream {
+        let (ours, theirs) = tokio::io::duplex(256 * 1024);
+        let peer = PeerInfo::Unix { uid: 0, pgid: None };
+        tokio::spawn(server.clone().serve(theirs, ListenerClass::Unix, peer));
+        ours
+    }
+
+    fn hello() -> Server {
+        server(Router::new().route("/", get(async || "hello")))
+    }
+
+    async fn seconds_until_closed(stream: &mut DuplexStream) -> (String, u64) {
+        let start = Instant::now();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        (String::from_utf8(answer).unwrap(), start.elapsed().as_secs())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_ends_after_ten_seconds() {
+        let mut stream = connect(&hello());
+        assert_eq!(seconds_until_closed(&mut stream).await, (String::new(), 10));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_drips_ends_ten_seconds_after_its_first_byte() {
+        let mut stream = connect(&hello());
+        for (byte, seconds) in [(b"G", 4), (b"E", 1)] {
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+            stream.write_all(byte).await.unwrap();
+        }
+        assert_eq!(seconds_until_closed(&mut stream).await, (String::new(), 9));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_kept_alive_connection_may_idle_for_a_minute() {
+        let mut stream = connect(&hello());
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        let (answer, seconds) = seconds_until_closed(&mut stream).await;
+        assert!(answer.ends_with("hello"), "{answer}");
+        assert_eq!(seconds, 60);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_takes_hours_is_not_idle() {
+        let slow = post(async || {
+            tokio::time::sleep(Duration::from_secs(7200)).await;
+            "done"
+        });
+        let mut stream = connect(&server(Router::new().route("/", slow)));
+        let head = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+        stream.write_all(head).await.unwrap();
+        let (answer, seconds) = seconds_until_closed(&mut stream).await;
+        assert!(answer.ends_with("done"), "{answer}");
+        assert_eq!(seconds, 7200);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn heads_are_bounded_in_bytes_and_fields() {
+        let long = format!("GET / HTTP/1.1\r\nhost: x\r\na: {}\r\n\r\n", "x".repeat(MAX_HEAD));
+        let many = format!("GET / HTTP/1.1\r\nhost: x\r\n{}\r\n", "a: b\r\n".repeat(100));
+        for head in [long, many] {
+            let mut stream = connect(&hello());
+            stream.write_all(head.as_bytes()).await.unwrap();
+            let (answer, _) = seconds_until_closed(&mut stream).await;
+            assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn closing_finishes_what_runs_and_drops_what_idles() {
+        let server = server(Router::new().route(
+            "/",
+            get(async || {
+                tokio::time::sleep(Duration::from_secs(5)).await;
+                "done"
+            }),
+        ));
+        let mut busy = connect(&server);
+        let mut idle = connect(&server);
+        busy.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        server.closing.cancel();
+        assert_eq!(seconds_until_closed(&mut idle).await, (String::new(), 0));
+        let (answer, seconds) = seconds_until_closed(&mut busy).await;
+        assert!(answer.ends_with("done"), "{answer}");
+        assert_eq!(seconds, 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn handlers_learn_who_is_there() {
+        let who = get(async |request: axum::extract::Request| {
+            let class = request.extensions().get::<ListenerClass>().copied();
+            let peer = request.extensions().get::<PeerInfo>().copied();
+            format!("{class:?} {peer:?}")
+        });
+        let mut stream = connect(&server(Router::new().route("/", who)));
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+        let (answer, _) = seconds_until_closed(&mut stream).await;
+        let seen = "Some(Unix) Some(Unix { uid: 0, pgid: None })";
+        assert!(answer.ends_with(seen), "{answer}");
+    }
+}

@@ -1,0 +1,74 @@
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::domain;
+
+/// Why the daemon does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// Another daemon lives at this socket; it was left alone.
+    #[error(
+        "another daemon is already running at {}{}; stop it first, or choose another place with --socket",
+        socket.display(),
+        pid.map(|p| format!(" (pid {p})")).unwrap_or_default()
+    )]
+    AlreadyRunning {
+        /// The contested socket.
+        socket: PathBuf,
+        /// The other process, where it is known.
+        pid: Option<u32>,
+    },
+    /// The socket's directory cannot be trusted.
+    #[error(
+        "the socket directory {} {problem}; only its owner may be able to write there \
+         (chmod 700, or choose another place with --socket)",
+        path.display()
+    )]
+    UnsafeDirectory {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Something that is not ours to remove sits where the socket belongs.
+    #[error("{} {problem}; it was left alone, choose another place with --socket", path.display())]
+    SocketTaken {
+        /// The socket's path.
+        path: PathBuf,
+        /// What is there.
+        problem: String,
+    },
+    /// A TCP listener could not be made.
+    #[error("cannot listen on {address}: {source}; choose another port with --tcp")]
+    Tcp {
+        /// The wanted address.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A descriptor that the service manager passed is of no use.
+    #[error("the service manager passed descriptor {number}, which {problem}")]
+    Inherited {
+        /// Its number.
+        number: usize,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The system refused something.
+    #[error("cannot {doing}: {source}")]
+    Io {
+        /// What was tried, with the path.
+        doing: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A part of the daemon could not be made.
+    #[error("{0}")]
+    Part(#[from] domain::Error),
+}
+
+impl DaemonError {
+    pub(super) fn io(doing: impl Into<String>, source: impl Into<std::io::Error>) -> Self {
+        Self::Io { doing: doing.into(), source: source.into() }
+    }
+}

@@ -1,0 +1,38 @@
+//! The composition root: puts the parts together, binds, runs, drains.
+//!
+//! ```text
+//! Config + Parts ─▶ Daemon::build ─▶ Bound ─▶ Bound::run(Shutdown) ─▶ Outcome
+//!                   everything that     accepts, serves,   drained, or told
+//!                   can fail, fails     waits for the end  twice to stop
+//! ```
+//!
+//! Everything from outside comes in as a value ([`Parts`]), so that tests use other sockets and
+//! engines and many daemons fit into one process. This process makes no call into llama.cpp: that
+//! is what worker processes are for.
+//!
+//! Who may connect is settled here (mode bits, peer credentials, loopback), what a connection may
+//! do is settled in [`crate::api`]. The daemon never displaces another one that lives, never
+//! removes a file that it did not make, and never calls `shutdown` on an inherited listener.
+
+mod accept;
+mod activation;
+mod build;
+mod connection;
+mod error;
+mod limits;
+mod listen;
+mod logging;
+mod notify;
+mod phase;
+mod run;
+mod shutdown;
+mod socket;
+
+pub use activation::Inherited;
+pub use build::{Bound, Daemon, Parts};
+pub use error::DaemonError;
+pub use limits::raise_descriptor_limit;
+pub use listen::Address;
+pub use logging::start_logging;
+pub use run::Outcome;
+pub use shutdown::Shutdown;

@@ -1,0 +1,208 @@
+//! Where a connection stands, and how long it may stay there.
+//!
+//! ```text
+//! accepted ─▶ first byte ─▶ head ─▶ busy ─▶ idle ─▶ head ─▶ …
+//!     10 s         10 s           no limit   60 s
+//! ```
+//!
+//! hyper's own header timer also runs while a kept-alive connection is idle, so that one timer
+//! cannot give 10 s for a head and 60 s between requests. This one can.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+/// How long a connection may take for each part.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// From accepting to the first byte.
+    pub first_byte: Duration,
+    /// From the first byte of a request to the end of its head.
+    pub head: Duration,
+    /// Between a response and the next request.
+    pub idle: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            first_byte: Duration::from_secs(10),
+            head: Duration::from_secs(10),
+            idle: Duration::from_secs(60),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Nothing of the next request is here yet.
+    Waiting(Instant),
+    /// A part of its head is.
+    Head(Instant),
+    /// It is being served.
+    Busy,
+}
+
+/// The stage of one connection; clones share it.
+#[derive(Debug, Clone)]
+pub(super) struct Phase {
+    stage: watch::Sender<Stage>,
+    patience: Patience,
+}
+
+impl Phase {
+    pub(super) fn accepted(patience: Patience) -> Self {
+        let until = later(patience.first_byte);
+        Self { stage: watch::Sender::new(Stage::Waiting(until)), patience }
+    }
+
+    /// A request's head is complete. The guard marks the end of its response.
+    pub(super) fn busy(&self) -> Busy {
+        self.stage.send_replace(Stage::Busy);
+        Busy(self.clone())
+    }
+
+    /// Completes when the connection has outstayed its stage.
+    pub(super) async fn expired(&self) {
+        let mut changes = self.stage.subscribe();
+        loop {
+            let stage = *changes.borrow_and_update();
+            let over = async {
+                match stage {
+                    Stage::Waiting(until) | Stage::Head(until) => sleep_until(until).await,
+                    Stage::Busy => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = over => return,
+                // Cannot end: we hold a sender ourselves.
+                _ = changes.changed() => {}
+            }
+        }
+    }
+
+    fn bytes_came(&self) {
+        self.stage.send_if_modified(|stage| match stage {
+            Stage::Waiting(_) => {
+                *stage = Stage::Head(later(self.patience.head));
+                true
+            }
+            Stage::Head(_) | Stage::Busy => false,
+        });
+    }
+
+    fn idle(&self) {
+        self.stage.send_replace(Stage::Waiting(later(self.patience.idle)));
+    }
+}
+
+/// A request that is being served; dropped at the end of its response.
+#[derive(Debug)]
+pub(super) struct Busy(Phase);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.idle();
+    }
+}
+
+/// A response body that keeps its request busy until it is sent or given up.
+pub(super) struct Tracked<B> {
+    body: B,
+    _busy: Busy,
+}
+
+impl<B> Tracked<B> {
+    pub(super) fn new(body: B, busy: Busy) -> Self {
+        Self { body, _busy: busy }
+    }
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for Tracked<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        Pin::new(&mut self.get_mut().body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A stream that tells its phase when bytes come in.
+pub(super) struct Watched<S> {
+    stream: S,
+    phase: Phase,
+}
+
+impl<S> Watched<S> {
+    pub(super) fn new(stream: S, phase: Phase) -> Self {
+        Self { stream, phase }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut this.stream).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            this.phase.bytes_came();
+        }
+        polled
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[std::io::IoSlice<'_>],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}
+
+fn later(patience: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(patience).unwrap_or(now)
+}

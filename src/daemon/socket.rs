@@ -1,0 +1,280 @@
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{ErrorKind, Read as _, Seek as _, Write as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _,
+    PermissionsExt as _,
+};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FlockOperation;
+use tokio::net::{UnixListener, UnixSocket, UnixStream};
+
+use super::DaemonError;
+
+/// The lock file beside the socket: one daemon per directory.
+const LOCK_NAME: &str = "daemon.lock";
+
+/// Connections that may wait to be accepted; the kernel caps it at `net.core.somaxconn`.
+pub(super) const BACKLOG: u32 = 4096;
+
+/// Makes the socket's directory (0700) if it is missing, and refuses one where somebody else could
+/// exchange files.
+pub(super) fn prepare_directory(socket: &Path) -> Result<(), DaemonError> {
+    let Some(dir) = socket.parent() else {
+        return Err(DaemonError::SocketTaken {
+            path: socket.to_owned(),
+            problem: "is no place for a socket".to_owned(),
+        });
+    };
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(|e| DaemonError::io(format!("create {}", dir.display()), e))?;
+    let meta = std::fs::metadata(dir)
+        .map_err(|e| DaemonError::io(format!("look at {}", dir.display()), e))?;
+    let uid = rustix::process::geteuid().as_raw();
+    let problem = if meta.uid() != uid {
+        format!("belongs to uid {}, not to us (uid {uid})", meta.uid())
+    } else if meta.mode() & 0o022 != 0 {
+        format!("is writable for others (mode {:04o})", meta.mode() & 0o7777)
+    } else {
+        return Ok(());
+    };
+    Err(DaemonError::UnsafeDirectory { path: dir.to_owned(), problem })
+}
+
+/// Held as long as the daemon lives; the kernel lets go of it however the process ends.
+#[derive(Debug)]
+pub(super) struct DaemonLock {
+    _file: File,
+}
+
+impl DaemonLock {
+    /// Takes the lock beside `socket`, and writes our pid into it for others to read.
+    pub(super) fn take(socket: &Path) -> Result<Self, DaemonError> {
+        let path = socket.with_file_name(LOCK_NAME);
+        let doing = |what: &str| format!("{what} {}", path.display());
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|e| DaemonError::io(doing("open"), e))?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                return Err(DaemonError::AlreadyRunning {
+                    socket: socket.to_owned(),
+                    pid: pid_in(&mut file),
+                });
+            }
+            Err(e) => return Err(DaemonError::io(doing("lock"), e)),
+        }
+        let pid = format!("{}\n", std::process::id());
+        file.set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| file.write_all(pid.as_bytes()))
+            .map_err(|e| DaemonError::io(doing("write to"), e))?;
+        Ok(Self { _file: file })
+    }
+}
+
+/// The socket's file; removed at the end if it is still the one that we made.
+#[derive(Debug)]
+pub(super) struct SocketFile {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl SocketFile {
+    fn of(path: &Path) -> std::io::Result<Self> {
+        let meta = std::fs::symlink_metadata(path)?;
+        Ok(Self { path: path.to_owned(), device: meta.dev(), inode: meta.ino() })
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let still_ours = std::fs::symlink_metadata(&self.path)
+            .is_ok_and(|m| m.dev() == self.device && m.ino() == self.inode);
+        if still_ours && let Err(error) = std::fs::remove_file(&self.path) {
+            tracing::warn!(path = %self.path.display(), %error, "the socket could not be removed");
+        }
+    }
+}
+
+/// Binds the socket with mode 0600; the lock must be held. A file that a dead daemon left is
+/// replaced, a living listener never.
+pub(super) async fn bind(path: &Path) -> Result<(UnixListener, SocketFile), DaemonError> {
+    remove_stale(path).await?;
+    let doing = |e: std::io::Error| DaemonError::io(format!("listen on {}", path.display()), e);
+    let socket = UnixSocket::new_stream().map_err(doing)?;
+    // Linux gives the file the mode of the descriptor. Elsewhere the mode is set below, which is
+    // soon enough: nobody can connect before `listen`.
+    #[cfg(target_os = "linux")]
+    rustix::fs::fchmod(&socket, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR)
+        .map_err(|e| doing(e.into()))?;
+    socket.bind(path).map_err(doing)?;
+    let file = SocketFile::of(path).map_err(doing)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(doing)?;
+    let listener = socket.listen(BACKLOG).map_err(doing)?;
+    Ok((listener, file))
+}
+
+async fn remove_stale(path: &Path) -> Result<(), DaemonError> {
+    let taken = |problem: String| DaemonError::SocketTaken { path: path.to_owned(), problem };
+    let meta = match std::fs::symlink_metadata(path) {
+        Ok(meta) => meta,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(DaemonError::io(format!("look at {}", path.display()), e)),
+    };
+    if !meta.file_type().is_socket() {
+        return Err(taken("is there already and is not a socket".to_owned()));
+    }
+    if meta.uid() != rustix::process::geteuid().as_raw() {
+        return Err(taken(format!("belongs to uid {}", meta.uid())));
+    }
+    match UnixStream::connect(path).await {
+        Ok(stream) => Err(DaemonError::AlreadyRunning {
+            socket: path.to_owned(),
+            pid: stream.peer_cred().ok().and_then(|c| c.pid()).and_then(|p| p.try_into().ok()),
+        }),
+        // Its backlog is full: somebody listens.
+        Err(e) if e.kind() == ErrorKind::WouldBlock => {
+            Err(DaemonError::AlreadyRunning { socket: path.to_owned(), pid: None })
+        }
+        Err(e) if e.kind() == ErrorKind::ConnectionRefused => std::fs::remove_file(path)
+            .map_err(|e| DaemonError::io(format!("remove the stale {}", path.display()), e)),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(taken(format!("cannot be probed: {e}"))),
+    }
+}
+
+fn pid_in(file: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    file.rewind().ok()?;
+    file.take(32).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        std::fs::symlink_metadata(path).unwrap().mode() & 0o7777
+    }
+
+    fn place() -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("run/modeld/modeld.sock");
+        prepare_directory(&socket).unwrap();
+        (dir, socket)
+    }
+
+    #[tokio::test]
+    async fn socket_0600_in_a_directory_0700() {
+        let (_dir, path) = place();
+        let _bound = bind(&path).await.unwrap();
+        assert_eq!(mode(&path), 0o600);
+        assert_eq!(mode(path.parent().unwrap()), 0o700);
+    }
+
+    #[test]
+    fn a_directory_that_others_can_write_to_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        for (bits, fine) in [(0o700, true), (0o755, true), (0o770, false), (0o1777, false)] {
+            let permissions = std::fs::Permissions::from_mode(bits);
+            std::fs::set_permissions(dir.path(), permissions).unwrap();
+            let result = prepare_directory(&dir.path().join("m.sock"));
+            assert_eq!(result.is_ok(), fine, "{bits:o}: {result:?}");
+        }
+    }
+
+    #[test]
+    fn a_directory_of_somebody_else_is_refused() {
+        let stranger = if rustix::process::geteuid().is_root() {
+            let dir = tempfile::tempdir().unwrap();
+            std::os::unix::fs::chown(dir.path(), Some(12345), None).unwrap();
+            Some(dir)
+        } else {
+            None
+        };
+        let path = stranger.as_ref().map_or(Path::new("/"), |d| d.path()).join("m.sock");
+        let error = prepare_directory(&path).unwrap_err();
+        assert!(matches!(error, DaemonError::UnsafeDirectory { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_stale_socket_is_replaced() {
+        let (_dir, path) = place();
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        let (_listener, _file) = bind(&path).await.unwrap();
+        UnixStream::connect(&path).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_living_listener_is_never_displaced() {
+        let (_dir, path) = place();
+        let living = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let error = bind(&path).await.unwrap_err();
+        let me = std::process::id();
+        match error {
+            DaemonError::AlreadyRunning { pid, .. } => assert_eq!(pid, Some(me)),
+            other => panic!("{other}"),
+        }
+        assert_eq!(living.local_addr().unwrap().as_pathname(), Some(path.as_path()));
+        UnixStream::connect(&path).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_is_no_socket_is_left_alone() {
+        let (dir, path) = place();
+        std::fs::write(&path, "precious").unwrap();
+        assert!(matches!(bind(&path).await, Err(DaemonError::SocketTaken { .. })));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+        std::fs::remove_file(&path).unwrap();
+        let target = dir.path().join("target");
+        symlink(&target, &path).unwrap();
+        assert!(matches!(bind(&path).await, Err(DaemonError::SocketTaken { .. })));
+        assert!(!target.exists());
+    }
+
+    #[tokio::test]
+    async fn only_our_own_file_is_removed_at_the_end() {
+        let (_dir, path) = place();
+        let (listener, file) = bind(&path).await.unwrap();
+        drop((listener, file));
+        assert!(!path.exists());
+        let (listener, file) = bind(&path).await.unwrap();
+        let aside = path.with_file_name("aside");
+        std::fs::rename(&path, &aside).unwrap();
+        let _other = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        drop((listener, file));
+        assert!(path.exists());
+    }
+
+    #[test]
+    fn the_lock_names_its_holder() {
+        let (_dir, path) = place();
+        let held = DaemonLock::take(&path).unwrap();
+        let error = DaemonLock::take(&path).unwrap_err();
+        let pid = std::process::id();
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "another daemon is already running at {} (pid {pid}); stop it first, or choose \
+                 another place with --socket",
+                path.display()
+            )
+        );
+        drop(held);
+        DaemonLock::take(&path).unwrap();
+    }
+}
