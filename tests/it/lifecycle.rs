@@ -152,9 +152,23 @@ fn an_inherited_listener_serves_clients_that_were_there_first() {
 }
 
 #[test]
+fn a_setting_that_cannot_be_used_exits_78_and_is_named() {
+    let dir = TempDir::new().unwrap();
+    let socket = dir.path().join("d.sock");
+    for (flag, value) in [("--keep-alive", "soon"), ("--max-queue", "many"), ("--tcp", "host:x")] {
+        let mut command = modeld(dir.path(), &socket);
+        command.arg("serve").arg("--socket").arg(&socket).args([flag, value]);
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(78), "{flag} {value}: {errors}");
+        assert!(errors.contains(value), "{flag} {value}: {errors}");
+    }
+}
+
+#[test]
 fn an_unknown_argument_is_a_usage_error() {
     let dir = TempDir::new().unwrap();
     let socket = dir.path().join("d.sock");
     let output = modeld(dir.path(), &socket).args(["serve", "--no-such"]).output().unwrap();
-    assert_eq!(output.status.code(), Some(64), "EX_USAGE");
+    assert_eq!(output.status.code(), Some(2));
 }

@@ -1,7 +1,14 @@
 //! Tests of the whole program: the real binary, real sockets, real processes and llama.cpp, with
 //! models that the tests make themselves (`support/models.rs`).
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-#![allow(clippy::print_stderr, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::print_stderr,
+    reason = "a test ends by a panic and says what it skips"
+)]
 
 mod support;
 

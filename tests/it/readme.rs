@@ -40,18 +40,34 @@ fn every_command_is_in_the_readme_and_the_other_way_round() {
 }
 
 #[test]
-fn every_setting_of_serve_is_in_the_readme() {
+fn the_table_of_settings_is_the_one_in_the_code() {
     let output = Command::new(env!("CARGO_BIN_EXE_modeld")).args(["serve", "--help"]).output();
     let help = String::from_utf8(output.unwrap().stdout).unwrap();
-    let documented = first_column("Configuration");
-    let flags = help
-        .split(|c: char| c.is_whitespace() || c == ',' || c == '[' || c == '=')
-        .filter(|word| word.starts_with("--") && !["--help", "--version"].contains(word));
-    for flag in flags {
-        let flag = flag.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
-        let found = documented.iter().any(|row| row.split(' ').next() == Some(flag));
-        assert!(found, "{flag} is not in the README's table of settings");
-    }
+    let flags: BTreeSet<String> = help
+        .split(|c: char| !c.is_ascii_alphanumeric() && c != '-')
+        .filter(|word| word.starts_with("--") && !["--help", "--version", "--host"].contains(word))
+        .map(str::to_owned)
+        .collect();
+    let documented: BTreeSet<String> = first_column("Configuration")
+        .iter()
+        .filter_map(|row| row.split(' ').next().map(str::to_owned))
+        .collect();
+    assert_eq!(documented, flags);
+}
+
+/// The table that the router's own test holds against the routes.
+#[test]
+fn the_table_of_routes_is_the_one_in_the_code() {
+    let source = file("src/api/router.rs");
+    let rows = source.lines().filter_map(|line| {
+        let line = line.trim();
+        let row = line.strip_prefix("open(").or_else(|| line.strip_prefix("managing("))?;
+        let mut texts = row.split('"').skip(1).step_by(2);
+        Some(format!("{} {}", texts.next()?, texts.next()?))
+    });
+    let served: BTreeSet<String> = rows.collect();
+    assert!(served.len() > 5, "{served:?}");
+    assert_eq!(first_column("API"), served);
 }
 
 #[test]
