@@ -1,0 +1,31 @@
+//! Tests of the whole program: the real binary, real sockets, real processes and llama.cpp, with
+//! models that the tests make themselves (`support/models.rs`).
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::print_stderr,
+    reason = "a test ends by a panic and says what it skips"
+)]
+
+mod support;
+
+mod answers;
+mod batching;
+mod browsers;
+mod catalog;
+mod cli;
+mod faults;
+mod fixtures;
+mod hostile_models;
+mod layering;
+mod lifecycle;
+mod malformed;
+mod overload;
+mod readme;
+mod sampling;
+mod sdk;
+mod slow_clients;
+mod wire;

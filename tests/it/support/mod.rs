@@ -1,0 +1,12 @@
+//! What the tests stand on: a daemon, a client, models, and a way to say what was skipped.
+
+pub mod daemon;
+pub mod gguf;
+pub mod hostile;
+pub mod http;
+pub mod models;
+
+mod skip;
+
+pub use daemon::{Daemon, wait_until};
+pub use skip::{from_env, is_long, skip};
