@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -213,13 +214,16 @@ impl Compute for Fake {
     }
 }
 
-/// Keeps every frame.
+/// Keeps every frame, or passes it on at once.
 #[derive(Default)]
-pub(super) struct Frames(Mutex<Vec<ToDaemon>>);
+pub(super) struct Frames(Mutex<Vec<ToDaemon>>, Mutex<Option<Sender<ToDaemon>>>);
 
 impl FrameSink for Frames {
     fn send(&self, frame: ToDaemon) {
-        self.0.lock().unwrap().push(frame);
+        match &*self.1.lock().unwrap() {
+            Some(listener) => drop(listener.send(frame)),
+            None => self.0.lock().unwrap().push(frame),
+        }
     }
 }
 
@@ -289,6 +293,13 @@ impl Bench {
             }
         }
         panic!("it never comes to an end");
+    }
+
+    /// From now on the frames go here, while the loop runs.
+    pub(super) fn listen(&self) -> Receiver<ToDaemon> {
+        let (sender, frames) = channel();
+        *self.frames.1.lock().unwrap() = Some(sender);
+        frames
     }
 
     /// The frames since the last call.

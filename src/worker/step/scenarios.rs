@@ -1,6 +1,7 @@
 //! One behaviour of the loop at a time.
 
 use std::sync::mpsc::channel;
+use std::thread;
 use std::time::Duration;
 
 use crate::domain::{ErrorKind, Event, FinishReason, JobId, Limits, Outcome, Sampling};
@@ -369,13 +370,27 @@ fn a_hundred_jobs_share_one_sequence() {
 }
 
 #[test]
-fn it_runs_until_its_commands_end() {
+fn it_runs_until_its_commands_end_and_wakes_for_each() {
     let bench = bench();
+    let frames = bench.listen();
     let (sender, commands) = channel();
-    let job = JobId(0);
-    sender.send(StepCommand::Cancel { job }).unwrap();
-    drop(sender);
+    let client = thread::spawn(move || {
+        for job in (0..3).map(JobId) {
+            let limits = Limits { max_tokens: Some(3), ..Limits::default() };
+            let start = StepCommand::Start { job, sampling: greedy(), limits };
+            sender.send(StepCommand::Prepared { job, tokens: prompt(0, 9) }).unwrap();
+            sender.send(start).unwrap();
+            let finished = |frame: &ToDaemon| match frame {
+                ToDaemon::Events(events) => {
+                    events.iter().any(|(id, e)| *id == job && matches!(e, Event::Finished(_)))
+                }
+                _ => false,
+            };
+            assert!(frames.iter().any(|frame| finished(&frame)));
+        }
+    });
     assert_eq!(bench.engine.run(commands), Ok(()));
+    client.join().unwrap();
 }
 
 /// What is seeded gives the same tokens whatever else is in the batch.
