@@ -22,7 +22,7 @@ use super::watchdog::Watchdog;
 use super::{cpu, exit, llama, process, sandbox};
 use crate::domain::{Error, ErrorKind, JobId, Prompt};
 use crate::protocol::{
-    BUILD_ID, LoadSpec, PROTOCOL_VERSION, ToDaemon, ToWorker, WorkerHello, read_frame,
+    BUILD_ID, CodecError, LoadSpec, PROTOCOL_VERSION, ToDaemon, ToWorker, WorkerHello, read_frame,
 };
 
 /// The variable that says what is logged, as `tracing_subscriber`'s `EnvFilter` reads it.
@@ -72,7 +72,7 @@ fn connect() -> io::Result<UnixStream> {
 fn serve(mut input: UnixStream) -> i32 {
     let spec = match read_frame::<ToWorker>(&mut input) {
         Ok(Some(ToWorker::Load(spec))) => spec,
-        Ok(None) => return exit::DAEMON_GONE,
+        Ok(None) | Err(CodecError::Io(_)) => return exit::DAEMON_GONE,
         Ok(Some(_)) => return protocol_error("the first frame is not Load"),
         Err(error) => return protocol_error(&error.to_string()),
     };

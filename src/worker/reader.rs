@@ -8,7 +8,7 @@ use super::cancel::CancelBoard;
 use super::jobs::Jobs;
 use super::step::StepCommand;
 use crate::domain::{JobId, Prompt};
-use crate::protocol::{ToWorker, read_frame};
+use crate::protocol::{CodecError, ToWorker, read_frame};
 
 /// Where frames go.
 pub struct Routes {
@@ -40,7 +40,8 @@ impl Routes {
                     return End::Protocol("a second model for one worker".to_owned());
                 }
                 Ok(Some(frame)) => self.route(frame),
-                Ok(None) => return End::DaemonGone,
+                // A daemon that dies in the middle of a frame, or before it has read ours, is gone too.
+                Ok(None) | Err(CodecError::Io(_)) => return End::DaemonGone,
                 Err(error) => return End::Protocol(error.to_string()),
             }
         }
@@ -124,6 +125,8 @@ mod tests {
         let (routes, _prompts, _commands) = routes();
         let broken = [0, 0, 0, 2, 0xff, 0xff];
         assert!(matches!(routes.serve(&mut Cursor::new(broken)), End::Protocol(_)));
+        let cut = [0, 0, 0, 9, 1];
+        assert_eq!(routes.serve(&mut Cursor::new(cut)), End::DaemonGone);
         let spec = LoadSpec {
             name: String::new(),
             weights: "x".into(),

@@ -2,7 +2,9 @@ use std::collections::VecDeque;
 use std::ffi::{CStr, c_char, c_void};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use llama_cpp_sys_2::{GGML_LOG_LEVEL_CONT, GGML_LOG_LEVEL_ERROR, ggml_log_level};
+use llama_cpp_sys_2::{
+    GGML_LOG_LEVEL_CONT, GGML_LOG_LEVEL_DEBUG, GGML_LOG_LEVEL_ERROR, ggml_log_level,
+};
 
 /// Error lines kept for messages.
 const KEPT_LINES: usize = 8;
@@ -11,8 +13,9 @@ const KEPT_CHARS: usize = 400;
 
 static LOG: Mutex<LineLog> = Mutex::new(LineLog::new());
 
-/// Sends llama.cpp's and ggml's log lines to `tracing`, all at debug level: what matters of them
-/// is said again, in modeld's words, by whoever asks [`take_errors`].
+/// Sends llama.cpp's and ggml's log lines to `tracing`, at debug level (their own debug lines,
+/// thousands in a load, at trace level): what matters of them is said again, in modeld's words, by
+/// whoever asks [`take_errors`].
 pub(super) fn install() {
     // SAFETY: `on_log` has the signature that both expect, takes no user data and never unwinds
     // into C (a panic in an `extern "C"` function aborts).
@@ -45,8 +48,12 @@ unsafe extern "C" fn on_log(level: ggml_log_level, text: *const c_char, _: *mut 
     let text = unsafe { CStr::from_ptr(text) }.to_string_lossy();
     let mut lines = Vec::new();
     lock().push(level, &text, &mut lines);
-    for line in lines {
-        tracing::debug!(target: "modeld::llama", "{line}");
+    for (level, line) in lines {
+        if level == GGML_LOG_LEVEL_DEBUG {
+            tracing::trace!(target: "modeld::llama", "{line}");
+        } else {
+            tracing::debug!(target: "modeld::llama", "{line}");
+        }
     }
 }
 
@@ -62,7 +69,12 @@ impl LineLog {
         Self { partial: String::new(), level: 0, errors: VecDeque::new() }
     }
 
-    fn push(&mut self, level: ggml_log_level, text: &str, lines: &mut Vec<String>) {
+    fn push(
+        &mut self,
+        level: ggml_log_level,
+        text: &str,
+        lines: &mut Vec<(ggml_log_level, String)>,
+    ) {
         if level != GGML_LOG_LEVEL_CONT {
             self.finish(lines);
             self.level = level;
@@ -75,7 +87,7 @@ impl LineLog {
         }
     }
 
-    fn finish(&mut self, lines: &mut Vec<String>) {
+    fn finish(&mut self, lines: &mut Vec<(ggml_log_level, String)>) {
         let line = std::mem::take(&mut self.partial);
         let line = line.trim();
         // Progress dots and empty lines say nothing.
@@ -88,7 +100,7 @@ impl LineLog {
             }
             self.errors.push_back(line.chars().take(KEPT_CHARS).collect());
         }
-        lines.push(line.to_owned());
+        lines.push((self.level, line.to_owned()));
     }
 }
 
@@ -106,7 +118,15 @@ mod tests {
         log.push(GGML_LOG_LEVEL_CONT, "layers\n", &mut lines);
         log.push(GGML_LOG_LEVEL_INFO, "....\n", &mut lines);
         log.push(GGML_LOG_LEVEL_ERROR, "no such tensor\nat all\n", &mut lines);
-        assert_eq!(lines, ["loading layers", "no such tensor", "at all"]);
+        let lines: Vec<_> = lines.iter().map(|(level, line)| (*level, line.as_str())).collect();
+        assert_eq!(
+            lines,
+            [
+                (GGML_LOG_LEVEL_INFO, "loading layers"),
+                (GGML_LOG_LEVEL_ERROR, "no such tensor"),
+                (GGML_LOG_LEVEL_ERROR, "at all"),
+            ]
+        );
         assert_eq!(log.errors, ["no such tensor", "at all"]);
     }
 

@@ -25,6 +25,10 @@ mod vocab;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_vocab;
+#[cfg(test)]
+mod tiny;
 
 pub use backend::exit_now;
 pub use chat::{ChatTemplates, RenderError};
