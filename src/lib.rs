@@ -4,6 +4,7 @@ pub mod domain;
 pub mod engine;
 pub mod gguf;
 pub mod protocol;
+pub mod registry;
 pub mod scheduler;
 pub mod service;
 pub mod store;
