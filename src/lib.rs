@@ -3,6 +3,7 @@
 pub mod domain;
 pub mod engine;
 pub mod gguf;
+pub mod models;
 pub mod protocol;
 pub mod registry;
 pub mod scheduler;
