@@ -139,8 +139,8 @@ impl Store {
     pub fn discard(&self, blobs: Vec<Blob>) -> Result<(), StoreError> {
         let new: Vec<Digest> =
             blobs.iter().filter(|blob| blob.is_new).map(|blob| blob.digest).collect();
-        self.inner.leases.lock().doomed.extend(new);
         drop(blobs);
+        self.inner.leases.lock().doomed.extend(new);
         self.inner.sweep()
     }
 }

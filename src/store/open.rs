@@ -132,7 +132,7 @@ impl Store {
     /// The size of a blob in bytes; `None` if it is not there as a regular file.
     pub fn blob_size(&self, digest: &Digest) -> Option<u64> {
         let found = self.blob_path(digest).symlink_metadata().ok()?;
-        found.is_file().then(|| found.len())
+        found.is_file().then_some(found.len())
     }
 
     /// The raw manifest of a model.
