@@ -67,8 +67,8 @@ impl Generation {
                 None => {}
             }
             let Some(event) = self.events.next().await else { return Ok(()) };
-            // Notices that nobody has looked at are out of date with the next one.
-            self.seen.retain(|seen| !is_notice(seen));
+            // Notices that nobody has looked at are out of date with the next one of their kind.
+            self.seen.retain(|seen| !same_kind(seen, &event));
             self.seen.push_back(event);
         }
     }
@@ -97,6 +97,7 @@ impl Generation {
     }
 }
 
-fn is_notice(event: &Result<Event>) -> bool {
-    matches!(event, Ok(Event::Waiting { .. } | Event::Loading { .. }))
+fn same_kind(a: &Result<Event>, b: &Result<Event>) -> bool {
+    let kind = |event: &Result<Event>| event.as_ref().ok().map(std::mem::discriminant);
+    kind(a) == kind(b)
 }

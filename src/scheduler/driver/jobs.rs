@@ -266,8 +266,10 @@ impl Driver {
             }
             AttemptEnd::Failed(_) | AttemptEnd::Abandoned => drop(self.jobs.remove(&id)),
             AttemptEnd::Crashed(error) => {
-                self.bury_if_dead(model_id);
+                // First the queue: a model that nobody waits for is let go of.
                 self.replay(id, error, answered);
+                self.bury_if_dead(model_id);
+                self.want(model_id);
             }
         }
         self.settle(model_id);
@@ -287,7 +289,6 @@ impl Driver {
         if let Some(model) = self.models.get_mut(&model_id) {
             model.waiting.push_front(entry);
         }
-        self.want(model_id);
     }
 
     /// Ends a request, wherever it is; `error` is the last thing that its reader hears. What the

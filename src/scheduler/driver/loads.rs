@@ -106,6 +106,10 @@ impl Driver {
 
     /// Sees to it that those who wait for a model will be served, or hear that they will not.
     pub(super) fn want(&mut self, id: Digest) {
+        let wanted = |model: &Model| !model.waiting.is_empty() || !model.preloads.is_empty();
+        if !self.models.get(&id).is_some_and(wanted) {
+            return;
+        }
         let admitted = if self.draining.is_some() { Err(stopping()) } else { self.admit(id) };
         match admitted {
             Ok(()) => self.prepare_waiting(id),
@@ -271,10 +275,8 @@ impl Driver {
             for gone in model.leaving.drain(..) {
                 let _ = gone.send(());
             }
-            if !model.waiting.is_empty() || !model.preloads.is_empty() {
-                self.want(id);
-            }
         }
+        self.want(id);
         self.start_loads();
         self.settle(id);
     }
