@@ -6,7 +6,7 @@
 //!                                  └── engine ──────────┘  directly, never through the driver
 //! ```
 //!
-//! [`queue`] and [`residency`] are plain values with property tests; one task, the [`driver`],
+//! `queue` and `residency` are plain values with property tests; one task, the `driver`,
 //! owns them and everything else that changes. Readers get a [`Snapshot`]; nobody takes a lock.
 //!
 //! This module knows engines by their trait only. It never touches a file, a process or a socket,
