@@ -6,7 +6,7 @@ fn main() -> ExitCode {
     // A worker confines itself and loads a model; it needs no argument parser, no runtime and no
     // second thread before that.
     if std::env::args_os().nth(1).is_some_and(|verb| verb == "worker") {
-        return modeld::worker::entry::run();
+        return modeld::worker::run();
     }
     modeld::cli::main().into()
 }

@@ -39,7 +39,9 @@ impl CliError {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Client(ClientError::NotRunning { .. }) => ExitCode::NotRunning,
-            Self::Daemon(DaemonError::AlreadyRunning { .. }) => ExitCode::AlreadyRunning,
+            Self::Daemon(DaemonError::AlreadyRunning { .. } | DaemonError::StoreInUse { .. }) => {
+                ExitCode::AlreadyRunning
+            }
             Self::Config(_)
             | Self::Daemon(
                 DaemonError::UnsafeDirectory { .. }

@@ -2,11 +2,14 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use bytes::Bytes;
+use futures_core::Stream;
+use futures_util::StreamExt as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::mpsc;
 
 use super::{CliError, Printer, names};
 use crate::client::{Client, ClientError};
+use crate::domain;
 use crate::models::package::{Archive, Parts};
 
 /// One piece of the archive on its way to the daemon.
@@ -77,30 +80,36 @@ async fn send(
     if let Ok(style) = ProgressStyle::with_template("{bar:30} {bytes}/{total_bytes} {eta}") {
         bar.set_style(style);
     }
-    let (chunks, received) = mpsc::channel(CHUNKS_AHEAD);
-    let writer = tokio::task::spawn_blocking(move || {
-        let mut pieces = Pieces { chunks, buffer: Vec::new() };
-        let written = archive.write_tar(&mut pieces).map_err(std::io::Error::other);
-        if let Err(error) = written.and_then(|()| pieces.flush()) {
-            // The reader is gone when the daemon refused; then it has said why.
-            let _ = pieces.chunks.blocking_send(Err(error));
-        }
-    });
-    let progress = bar.clone();
-    let stream = futures_util::stream::unfold(received, move |mut received| {
-        let progress = progress.clone();
-        async move {
-            let chunk: std::io::Result<Bytes> = received.recv().await?;
-            if let Ok(bytes) = &chunk {
-                progress.inc(u64::try_from(bytes.len()).unwrap_or(0));
+    let stream = written(move |out| archive.write_tar(out)).inspect({
+        let bar = bar.clone();
+        move |chunk| {
+            if let Ok(bytes) = chunk {
+                bar.inc(u64::try_from(bytes.len()).unwrap_or(0));
             }
-            Some((chunk, received))
         }
     });
     let sent = client.load(Some(length), stream).await;
     bar.finish_and_clear();
-    let _ = writer.await;
     sent.map(drop)
+}
+
+/// What `write` writes, as a stream; it runs in a thread that ends when nobody reads any more.
+fn written<F>(write: F) -> impl Stream<Item = std::io::Result<Bytes>> + Send + 'static
+where
+    F: FnOnce(&mut dyn Write) -> domain::Result<()> + Send + 'static,
+{
+    let (chunks, received) = mpsc::channel(CHUNKS_AHEAD);
+    tokio::task::spawn_blocking(move || {
+        let mut pieces = Pieces { chunks, buffer: Vec::new() };
+        let done = write(&mut pieces).map_err(std::io::Error::other);
+        if let Err(error) = done.and_then(|()| pieces.flush()) {
+            // The reader is gone when the daemon refused; then it has said why.
+            let _ = pieces.chunks.blocking_send(Err(error));
+        }
+    });
+    futures_util::stream::unfold(received, async |mut received: mpsc::Receiver<_>| {
+        Some((received.recv().await?, received))
+    })
 }
 
 /// Writes from a thread become chunks of a stream.
@@ -132,6 +141,33 @@ impl Write for Pieces {
 #[cfg(test)]
 mod tests {
     use super::super::testing::Fake;
+    use super::*;
+    use crate::domain::{Error, ErrorKind};
+
+    #[tokio::test]
+    async fn everything_that_is_written_arrives_in_order() {
+        let fake = Fake::start().await;
+        let bytes: Vec<u8> = (0..3 * CHUNK + 7).map(|i| u8::try_from(i % 251).unwrap()).collect();
+        let sent = bytes.clone();
+        let stream = written(move |out| {
+            sent.chunks(100_001).try_for_each(|c| out.write_all(c)).map_err(Error::internal)
+        });
+        let length = u64::try_from(bytes.len()).unwrap();
+        let said = fake.client().load(Some(length), stream).await.unwrap();
+        assert_eq!(said.kind, "success");
+        assert!(fake.uploaded() == bytes);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_cannot_be_read_to_its_end_is_the_error_that_is_shown() {
+        let fake = Fake::start().await;
+        let stream = written(|out| {
+            out.write_all(&[0; CHUNK]).map_err(Error::internal)?;
+            Err(Error::new(ErrorKind::InvalidModel, "m.gguf became shorter while it was read"))
+        });
+        let error = fake.client().load(None, stream).await.unwrap_err();
+        assert_eq!(error.to_string(), "m.gguf became shorter while it was read");
+    }
 
     #[tokio::test]
     async fn a_missing_file_is_named_and_nothing_is_sent() {

@@ -40,6 +40,7 @@ pub fn resolve(raw: &RawConfig, env: &Env) -> Result<Config, ConfigError> {
         log: Said::or_default(settings::LOG, &raw.log, env).parse(log_filter)?,
         log_format: Said::or_default(settings::LOG_FORMAT, &raw.log_format, env)
             .parse(log_format)?,
+        log_time: !env.journald,
     })
 }
 
@@ -234,6 +235,7 @@ mod tests {
                 grace: unset(Duration::from_secs(10)),
                 log: unset("info".into()),
                 log_format: unset(LogFormat::Text),
+                log_time: true,
             }
         );
     }

@@ -63,4 +63,6 @@ pub struct Config {
     pub log: Set<String>,
     /// How they look.
     pub log_format: Set<LogFormat>,
+    /// Whether they carry the time; not under journald, which has its own. Not a setting.
+    pub log_time: bool,
 }

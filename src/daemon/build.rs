@@ -5,6 +5,7 @@ use axum::Router;
 use super::DaemonError;
 use super::activation::Inherited;
 use super::listen::{Address, Listeners};
+use super::lock::StoreLock;
 use super::phase::Patience;
 use super::shutdown::Shutdown;
 use crate::api::{self, ApiState};
@@ -29,6 +30,7 @@ pub struct Daemon;
 /// A daemon that holds its sockets and serves nobody yet: connections wait in the backlog.
 pub struct Bound {
     pub(super) listeners: Listeners,
+    pub(super) store_lock: StoreLock,
     pub(super) router: Router,
     pub(super) scheduler: Scheduler,
     pub(super) shutdown: Shutdown,
@@ -50,6 +52,7 @@ impl Daemon {
     ) -> Result<Bound, DaemonError> {
         let listeners = Listeners::open(config, parts.inherited).await?;
         let models = Models::open(&config.models_path.value)?;
+        let store_lock = StoreLock::take(&config.models_path.value)?;
         let scheduler = Scheduler::start(
             parts.engines,
             SchedulerConfig {
@@ -62,6 +65,7 @@ impl Daemon {
         let state = ApiState::new(service, shutdown.draining().clone());
         Ok(Bound {
             listeners,
+            store_lock,
             router: api::router(state),
             scheduler,
             shutdown,

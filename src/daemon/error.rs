@@ -18,6 +18,16 @@ pub enum DaemonError {
         /// The other process, where it is known.
         pid: Option<u32>,
     },
+    /// Another daemon uses this store.
+    #[error(
+        "another daemon uses the models in {}; stop it first, or choose another place with \
+         --models-path",
+        root.display()
+    )]
+    StoreInUse {
+        /// The store's root.
+        root: PathBuf,
+    },
     /// The socket's directory cannot be trusted.
     #[error(
         "the socket directory {} {problem}; only its owner may be able to write there \

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use tokio::net::{TcpListener, TcpSocket, UnixListener};
 
 use super::activation::Inherited;
-use super::socket::{self, DaemonLock, SocketFile};
+use super::lock::DaemonLock;
+use super::socket::{self, SocketFile};
 use super::{DaemonError, accept::Acceptor};
 use crate::config::Config;
 

@@ -7,17 +7,16 @@ use tracing_subscriber::{Layer as _, fmt};
 
 use crate::config::{Config, LogFormat};
 
-/// Sends log lines to stderr. Under journald they carry no time of their own.
+/// Sends log lines to stderr.
 ///
 /// Call it once per process; further calls change nothing.
 pub fn start_logging(config: &Config) {
     let filter = Targets::from_str(&config.log.value)
         .unwrap_or_else(|_| Targets::new().with_default(LevelFilter::INFO));
     let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(false);
-    let under_journald = std::env::var_os("JOURNAL_STREAM").is_some();
     let layer = match config.log_format.value {
         LogFormat::Json => lines.json().with_filter(filter).boxed(),
-        LogFormat::Text if under_journald => lines.without_time().with_filter(filter).boxed(),
+        LogFormat::Text if !config.log_time => lines.without_time().with_filter(filter).boxed(),
         LogFormat::Text => lines.with_filter(filter).boxed(),
     };
     // A second subscriber is refused; that happens only where a test already set one.

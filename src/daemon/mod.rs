@@ -21,6 +21,7 @@ mod connection;
 mod error;
 mod limits;
 mod listen;
+mod lock;
 mod logging;
 mod notify;
 mod phase;

@@ -74,7 +74,7 @@ impl Bound {
         acceptor.server.killed.cancel();
         watchdog.abort();
         tracing::info!(?outcome, "stopped");
-        drop(lock);
+        drop((lock, self.store_lock));
         outcome
     }
 }

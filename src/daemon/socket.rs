@@ -1,18 +1,13 @@
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{ErrorKind, Read as _, Seek as _, Write as _};
+use std::fs::DirBuilder;
+use std::io::ErrorKind;
 use std::os::unix::fs::{
-    DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _,
-    PermissionsExt as _,
+    DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _,
 };
 use std::path::{Path, PathBuf};
 
-use rustix::fs::FlockOperation;
 use tokio::net::{UnixListener, UnixSocket, UnixStream};
 
 use super::DaemonError;
-
-/// The lock file beside the socket: one daemon per directory.
-const LOCK_NAME: &str = "daemon.lock";
 
 /// Connections that may wait to be accepted; the kernel caps it at `net.core.somaxconn`.
 pub(super) const BACKLOG: u32 = 4096;
@@ -42,44 +37,6 @@ pub(super) fn prepare_directory(socket: &Path) -> Result<(), DaemonError> {
         return Ok(());
     };
     Err(DaemonError::UnsafeDirectory { path: dir.to_owned(), problem })
-}
-
-/// Held as long as the daemon lives; the kernel lets go of it however the process ends.
-#[derive(Debug)]
-pub(super) struct DaemonLock {
-    _file: File,
-}
-
-impl DaemonLock {
-    /// Takes the lock beside `socket`, and writes our pid into it for others to read.
-    pub(super) fn take(socket: &Path) -> Result<Self, DaemonError> {
-        let path = socket.with_file_name(LOCK_NAME);
-        let doing = |what: &str| format!("{what} {}", path.display());
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .map_err(|e| DaemonError::io(doing("open"), e))?;
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                return Err(DaemonError::AlreadyRunning {
-                    socket: socket.to_owned(),
-                    pid: pid_in(&mut file),
-                });
-            }
-            Err(e) => return Err(DaemonError::io(doing("lock"), e)),
-        }
-        let pid = format!("{}\n", std::process::id());
-        file.set_len(0)
-            .and_then(|()| file.rewind())
-            .and_then(|()| file.write_all(pid.as_bytes()))
-            .map_err(|e| DaemonError::io(doing("write to"), e))?;
-        Ok(Self { _file: file })
-    }
 }
 
 /// The socket's file; removed at the end if it is still the one that we made.
@@ -152,13 +109,6 @@ async fn remove_stale(path: &Path) -> Result<(), DaemonError> {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
         Err(e) => Err(taken(format!("cannot be probed: {e}"))),
     }
-}
-
-fn pid_in(file: &mut File) -> Option<u32> {
-    let mut text = String::new();
-    file.rewind().ok()?;
-    file.take(32).read_to_string(&mut text).ok()?;
-    text.trim().parse().ok()
 }
 
 #[cfg(test)]
@@ -258,23 +208,5 @@ mod tests {
         let _other = std::os::unix::net::UnixListener::bind(&path).unwrap();
         drop((listener, file));
         assert!(path.exists());
-    }
-
-    #[test]
-    fn the_lock_names_its_holder() {
-        let (_dir, path) = place();
-        let held = DaemonLock::take(&path).unwrap();
-        let error = DaemonLock::take(&path).unwrap_err();
-        let pid = std::process::id();
-        assert_eq!(
-            error.to_string(),
-            format!(
-                "another daemon is already running at {} (pid {pid}); stop it first, or choose \
-                 another place with --socket",
-                path.display()
-            )
-        );
-        drop(held);
-        DaemonLock::take(&path).unwrap();
     }
 }

@@ -1,0 +1,120 @@
+use std::fs::{File, OpenOptions};
+use std::io::{Read as _, Seek as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
+
+use super::DaemonError;
+
+/// The lock file beside the socket: one daemon per directory.
+const LOCK_NAME: &str = "daemon.lock";
+
+/// Held as long as the daemon lives; the kernel lets go of it however the process ends.
+#[derive(Debug)]
+pub(super) struct DaemonLock {
+    _file: File,
+}
+
+impl DaemonLock {
+    /// Takes the lock beside `socket`, and writes our pid into it for others to read.
+    pub(super) fn take(socket: &Path) -> Result<Self, DaemonError> {
+        let path = socket.with_file_name(LOCK_NAME);
+        let doing = |what: &str| format!("{what} {}", path.display());
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|e| DaemonError::io(doing("open"), e))?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                return Err(DaemonError::AlreadyRunning {
+                    socket: socket.to_owned(),
+                    pid: pid_in(&mut file),
+                });
+            }
+            Err(e) => return Err(DaemonError::io(doing("lock"), e)),
+        }
+        let pid = format!("{}\n", std::process::id());
+        file.set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| file.write_all(pid.as_bytes()))
+            .map_err(|e| DaemonError::io(doing("write to"), e))?;
+        Ok(Self { _file: file })
+    }
+}
+
+/// Keeps a second daemon away from the store, whose leases are known to one process only. The
+/// directory itself is locked, so that nothing is added to a layout that others read, too.
+#[derive(Debug)]
+pub(super) struct StoreLock {
+    _directory: Option<File>,
+}
+
+impl StoreLock {
+    /// Takes the lock of the store in `root`, which must exist.
+    pub(super) fn take(root: &Path) -> Result<Self, DaemonError> {
+        let directory =
+            File::open(root).map_err(|e| DaemonError::io(format!("open {}", root.display()), e))?;
+        match rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Self { _directory: Some(directory) }),
+            Err(Errno::WOULDBLOCK) => Err(DaemonError::StoreInUse { root: root.to_owned() }),
+            Err(error) => {
+                // Some network file systems have no such locks; that must not keep models away.
+                tracing::warn!(%error, root = %root.display(), "the store cannot be locked");
+                Ok(Self { _directory: None })
+            }
+        }
+    }
+}
+
+fn pid_in(file: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    file.rewind().ok()?;
+    file.take(32).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place() -> (tempfile::TempDir, std::path::PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("modeld.sock");
+        (dir, socket)
+    }
+
+    #[test]
+    fn the_lock_names_its_holder() {
+        let (_dir, path) = place();
+        let held = DaemonLock::take(&path).unwrap();
+        let error = DaemonLock::take(&path).unwrap_err();
+        let pid = std::process::id();
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "another daemon is already running at {} (pid {pid}); stop it first, or choose \
+                 another place with --socket",
+                path.display()
+            )
+        );
+        drop(held);
+        DaemonLock::take(&path).unwrap();
+    }
+
+    #[test]
+    fn a_store_belongs_to_one_daemon() {
+        let (dir, _) = place();
+        let held = StoreLock::take(dir.path()).unwrap();
+        let error = StoreLock::take(dir.path()).unwrap_err();
+        assert!(matches!(error, DaemonError::StoreInUse { .. }), "{error}");
+        drop(held);
+        StoreLock::take(dir.path()).unwrap();
+    }
+}
