@@ -74,3 +74,49 @@ fn a_model_is_the_same_file_every_time() {
     let unique: std::collections::BTreeSet<_> = names.iter().collect();
     assert_eq!(unique.len(), names.len());
 }
+
+/// The client of the tests against canned bytes: what it must not do is to take half an answer
+/// for a whole one.
+#[test]
+fn the_client_of_the_tests_reads_what_is_sent_and_nothing_else() {
+    use std::io::{Read as _, Write as _};
+
+    use crate::support::http::{Address, Answer, Client};
+
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("canned.sock");
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let client = Client { address: Address::Unix(path) };
+    let canned = |bytes: &'static str| {
+        let listener = listener.try_clone().unwrap();
+        std::thread::spawn(move || {
+            let (mut wire, _) = listener.accept().unwrap();
+            let _ = wire.read(&mut [0; 4096]);
+            wire.write_all(bytes.as_bytes()).unwrap();
+        })
+    };
+
+    let server = canned("HTTP/1.1 404 Not Found\r\nContent-Length: 5\r\nX-A: b\r\n\r\ngone!");
+    let answer = client.get("/");
+    assert_eq!((answer.status, answer.header("x-a")), (404, Some("b")));
+    assert_eq!(answer.text(), "gone!");
+    server.join().unwrap();
+
+    let server = canned(
+        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n\
+         8\r\ndata: a\n\r\n10\r\n\n: ping\n\ndata: b\r\n2\r\n\n\n\r\n0\r\n\r\n",
+    );
+    let events: Vec<String> =
+        client.stream("/", &serde_json::json!({})).map(|event| event.data).collect();
+    assert_eq!(events, ["a", "b"]);
+    server.join().unwrap();
+
+    let server = canned("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n8\r\ndata");
+    let mut answer: Answer = client.open("GET", "/", &[], b"");
+    assert!(answer.body.read_to_end(&mut Vec::new()).is_err(), "half a body is an error");
+    server.join().unwrap();
+
+    let server = canned("");
+    assert!(client.raw(b"GET / HTTP/1.1\r\n\r\n").is_none());
+    server.join().unwrap();
+}
