@@ -1,5 +1,6 @@
 //! modeld
 
+pub mod api;
 pub mod domain;
 pub mod engine;
 pub mod protocol;
