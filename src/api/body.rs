@@ -213,3 +213,6 @@ pub(super) fn sse_json(out: &mut BytesMut, json: &impl serde::Serialize) {
     }
     out.extend_from_slice(b"\n\n");
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,18 +1,48 @@
-use serde::de::DeserializeOwned;
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::error::Category;
 
-use crate::domain::{Error, ErrorKind, Result};
+use crate::domain::{Error, ErrorKind};
 
 /// How much of a parser's message a client sees: it may quote the value at fault, which may be a
 /// whole prompt.
 const MAX_DETAIL: usize = 200;
 
-/// Reads a body that is one JSON value of type `T`.
+/// A `T` that is written as a JSON object and as nothing else: serde would also take an array, as
+/// the fields in the order of our source.
+#[derive(Debug, Default)]
+pub(super) struct Object<T>(pub(super) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OnlyMap<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for OnlyMap<T> {
+            type Value = T;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map))
+            }
+        }
+
+        deserializer.deserialize_map(OnlyMap(PhantomData)).map(Self)
+    }
+}
+
+/// Reads a body that is one JSON object of type `T`.
 ///
 /// # Errors
 /// `InvalidJson` with the position where the text is no JSON; `InvalidValue` with the path of the
 /// field where it is JSON of the wrong type.
-pub(super) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
+pub(super) fn decode<T: DeserializeOwned>(body: &[u8]) -> crate::domain::Result<T> {
     let invalid = |what: String| Err(Error::new(ErrorKind::InvalidJson, what));
     if body.is_empty() {
         return invalid("the request body is empty; it must be one JSON object".into());
@@ -25,7 +55,7 @@ pub(super) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
     }
     let mut reader = serde_json::Deserializer::from_slice(body);
     let value = match serde_path_to_error::deserialize(&mut reader) {
-        Ok(value) => value,
+        Ok(Object(value)) => value,
         Err(fault) => return Err(explain(&fault)),
     };
     match reader.end() {
@@ -84,7 +114,7 @@ mod tests {
         #[serde(default)]
         _model: Option<String>,
         #[serde(default, rename = "inner")]
-        _inner: Vec<Inner>,
+        _inner: Vec<Object<Inner>>,
     }
 
     #[derive(Debug, Deserialize)]
@@ -133,9 +163,9 @@ mod tests {
         assert_eq!((kind, param.as_deref()), (ErrorKind::InvalidValue, Some("inner[1].n")));
         assert_eq!(
             message,
-            "`inner[1].n`: invalid type: floating point `1.5`, expected an integer (line 1, column 27)"
+            "`inner[1].n`: invalid type: floating point `1.5`, expected an integer (line 1, column 26)"
         );
-        for body in [b"[]".as_slice(), b"null", b"\"x\"", b"7"] {
+        for body in [b"[]".as_slice(), b"null", b"\"x\"", b"7", b"{\"inner\":[[1]]}"] {
             assert_eq!(refused(body).0, ErrorKind::InvalidValue, "{body:?}");
         }
     }

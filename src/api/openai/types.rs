@@ -6,15 +6,17 @@ use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
+use crate::api::json::Object;
+
 /// The body of `POST /v1/chat/completions`: every field that clients are known to send. Fields
 /// that are only looked at to refuse or ignore them are kept as [`Value`].
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct ChatRequest {
     pub(super) model: Option<String>,
-    pub(super) messages: Option<Vec<WireMessage>>,
+    pub(super) messages: Option<Vec<Object<WireMessage>>>,
     pub(super) stream: Option<bool>,
-    pub(super) stream_options: Option<StreamOptions>,
+    pub(super) stream_options: Option<Object<StreamOptions>>,
     pub(super) max_tokens: Option<i64>,
     pub(super) max_completion_tokens: Option<i64>,
     pub(super) n: Option<i64>,
@@ -34,7 +36,7 @@ pub(super) struct ChatRequest {
     pub(super) logit_bias: Option<Value>,
     pub(super) logprobs: Option<bool>,
     pub(super) top_logprobs: Option<i64>,
-    pub(super) response_format: Option<ResponseFormat>,
+    pub(super) response_format: Option<Object<ResponseFormat>>,
     pub(super) grammar: Option<Value>,
     pub(super) json_schema: Option<Value>,
     pub(super) tools: Option<Vec<Value>>,
@@ -71,7 +73,7 @@ pub(super) struct TextRequest {
     pub(super) echo: Option<bool>,
     pub(super) best_of: Option<i64>,
     pub(super) stream: Option<bool>,
-    pub(super) stream_options: Option<StreamOptions>,
+    pub(super) stream_options: Option<Object<StreamOptions>>,
     pub(super) max_tokens: Option<i64>,
     pub(super) n: Option<i64>,
     pub(super) stop: Option<Stop>,
@@ -118,9 +120,9 @@ pub(super) struct WireMessage {
     pub(super) refusal: Option<String>,
     pub(super) reasoning_content: Option<String>,
     pub(super) reasoning: Option<String>,
-    pub(super) tool_calls: Option<Vec<WireCall>>,
+    pub(super) tool_calls: Option<Vec<Object<WireCall>>>,
     pub(super) tool_call_id: Option<String>,
-    pub(super) function_call: Option<WireFunction>,
+    pub(super) function_call: Option<Object<WireFunction>>,
     pub(super) audio: Option<Value>,
 }
 
@@ -130,7 +132,7 @@ pub(super) struct WireMessage {
 pub(super) struct WireCall {
     pub(super) id: Option<String>,
     pub(super) r#type: Option<String>,
-    pub(super) function: Option<WireFunction>,
+    pub(super) function: Option<Object<WireFunction>>,
 }
 
 /// What was called, with its arguments as JSON text.
@@ -154,7 +156,7 @@ pub(super) struct Part {
 #[derive(Debug)]
 pub(super) enum Content {
     Text(String),
-    Parts(Vec<Part>),
+    Parts(Vec<Object<Part>>),
 }
 
 impl<'de> Deserialize<'de> for Content {

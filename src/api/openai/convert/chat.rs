@@ -1,5 +1,6 @@
 use serde_json::Value;
 
+use crate::api::json::Object;
 use crate::domain::{ChatPrompt, Error, GenerateRequest, Prompt, Result};
 
 use super::super::types::{ChatRequest, ResponseFormat, StreamOptions};
@@ -118,8 +119,8 @@ pub(in crate::api::openai) fn model_of(request: ChatRequest) -> Result<String> {
 }
 
 /// Read whether or not the answer is streamed: more clients send it than know when they may.
-pub(in crate::api::openai) fn wants_usage(options: Option<StreamOptions>) -> bool {
-    options.and_then(|options| options.include_usage).unwrap_or(false)
+pub(in crate::api::openai) fn wants_usage(options: Option<Object<StreamOptions>>) -> bool {
+    options.and_then(|Object(options)| options.include_usage).unwrap_or(false)
 }
 
 /// Tools in their present and their old form. None, and a choice that asks for none, are fine.
@@ -155,11 +156,11 @@ fn no_logprobs(logprobs: Option<bool>, top_logprobs: Option<i64>) -> Result<()> 
 }
 
 fn text_only(
-    format: Option<ResponseFormat>,
+    format: Option<Object<ResponseFormat>>,
     modalities: Option<Vec<String>>,
     audio: Option<&Value>,
 ) -> Result<()> {
-    match format.map(|ResponseFormat { r#type }| r#type) {
+    match format.map(|Object(ResponseFormat { r#type })| r#type) {
         None => {}
         Some(None) => return Err(knobs::missing("response_format.type", "send \"text\"")),
         Some(Some(kind)) => match kind.as_str() {

@@ -1,3 +1,4 @@
+use crate::api::json::Object;
 use crate::domain::{Error, ErrorKind, Message, Result, Role, ToolCall};
 
 use super::super::types::{Content, Part, WireCall, WireFunction, WireMessage};
@@ -7,7 +8,7 @@ use super::knobs::{missing, no_nul};
 const MAX_MESSAGES: usize = 4_096;
 
 /// The conversation, checked.
-pub(super) fn convert(messages: Option<Vec<WireMessage>>) -> Result<Vec<Message>> {
+pub(super) fn convert(messages: Option<Vec<Object<WireMessage>>>) -> Result<Vec<Message>> {
     let messages = messages.ok_or_else(|| missing("messages", "send the conversation"))?;
     if messages.is_empty() {
         return Err(Error::invalid("messages", "`messages` is empty; send at least one message"));
@@ -17,7 +18,7 @@ pub(super) fn convert(messages: Option<Vec<WireMessage>>) -> Result<Vec<Message>
             format!("`messages` has {} entries; at most {MAX_MESSAGES} are taken", messages.len());
         return Err(Error::invalid("messages", message));
     }
-    messages.into_iter().enumerate().map(|(i, message)| one(i, message)).collect()
+    messages.into_iter().enumerate().map(|(i, Object(message))| one(i, message)).collect()
 }
 
 fn one(i: usize, message: WireMessage) -> Result<Message> {
@@ -48,10 +49,10 @@ fn one(i: usize, message: WireMessage) -> Result<Message> {
     };
     let legacy = given == "function";
     let mut calls = Vec::new();
-    for (j, call) in tool_calls.unwrap_or_default().into_iter().enumerate() {
+    for (j, Object(call)) in tool_calls.unwrap_or_default().into_iter().enumerate() {
         calls.push(tool_call(call, &field(&format!("tool_calls[{j}]")))?);
     }
-    if let Some(function) = function_call {
+    if let Some(Object(function)) = function_call {
         let (name, arguments) = function_of(function, &field("function_call"))?;
         calls.push(ToolCall { id: legacy_id(&name), name, arguments });
     }
@@ -100,7 +101,7 @@ fn tool_call(call: WireCall, path: &str) -> Result<ToolCall> {
     }
     let id = id.ok_or_else(|| missing(format!("{path}.id"), "repeat the id of the call"))?;
     no_nul(&id, || format!("{path}.id"))?;
-    let function =
+    let Object(function) =
         function.ok_or_else(|| missing(format!("{path}.function"), "say what was called"))?;
     let (name, arguments) = function_of(function, &format!("{path}.function"))?;
     Ok(ToolCall { id, name, arguments })
@@ -122,7 +123,7 @@ fn text_of(content: Content, path: &str) -> Result<String> {
         Content::Parts(parts) => parts,
     };
     let mut whole = String::new();
-    for (j, part) in parts.into_iter().enumerate() {
+    for (j, Object(part)) in parts.into_iter().enumerate() {
         let Part { r#type, text, refusal } = part;
         let here = format!("{path}[{j}]");
         let text = match r#type.as_deref() {

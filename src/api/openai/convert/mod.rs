@@ -8,3 +8,6 @@ mod text;
 
 pub(super) use chat::{Converted, convert as chat, model_of as chat_model};
 pub(super) use text::{convert as text, model_of as text_model};
+
+#[cfg(test)]
+mod tests;

@@ -7,3 +7,6 @@ mod whole;
 pub(super) use chunk::ChunkStream;
 pub(super) use parts::{Meta, Shape};
 pub(super) use whole::whole;
+
+#[cfg(test)]
+mod tests;
