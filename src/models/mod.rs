@@ -1,0 +1,19 @@
+//! From a reference to local, verified, leased files; and from files to an artifact.
+//!
+//! Owns what connects the store with the formats: catalogue entries, the check of weights before
+//! anything else sees them, the directories that sharded models run from, loading and packaging of
+//! Docker model archives. It never runs a model and speaks to no network.
+
+mod archive;
+mod bundle;
+mod card;
+mod catalog;
+mod package;
+mod resolve;
+#[cfg(test)]
+mod tests;
+
+pub use archive::load_archive;
+pub use catalog::Models;
+pub use package::{PackageOptions, PackagePlan};
+pub use resolve::LocalModel;

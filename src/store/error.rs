@@ -1,0 +1,136 @@
+use std::path::PathBuf;
+
+use crate::domain::{Digest, Error, ErrorKind};
+use crate::gguf::human_bytes;
+
+/// What can go wrong with the store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// No model answers to the name.
+    #[error("model {0:?} is not in the store; `modeld list` shows what is")]
+    NotFound(String),
+    /// A deletion by id of a model that has several tags.
+    #[error(
+        "error while deleting model: unable to delete {0:?} (must be forced) due to multiple tag \
+         references: resource conflict"
+    )]
+    SeveralTags(String),
+    /// A tag must be a name.
+    #[error("{0:?} cannot be a tag: a tag is a name such as `myorg/model:v1`")]
+    NotATag(String),
+    /// The disk is too small. Bytes.
+    #[error(
+        "the disk of the model store is full: {} needed, {} free; remove models with `modeld rm`",
+        human_bytes(*needed),
+        human_bytes(*free)
+    )]
+    DiskFull {
+        /// What was to be written, with the reserve that stays free.
+        needed: u64,
+        /// What is free for this user.
+        free: u64,
+    },
+    /// The bytes are not those that were promised.
+    #[error("the data has the digest {found}, but {expected} was promised; it was discarded")]
+    DigestMismatch {
+        /// What was promised.
+        expected: Digest,
+        /// What came.
+        found: Digest,
+    },
+    /// More or fewer bytes than promised.
+    #[error("{found} bytes came, but {expected} were promised; they were discarded")]
+    SizeMismatch {
+        /// What was promised.
+        expected: u64,
+        /// What came.
+        found: u64,
+    },
+    /// A manifest names a blob that is not there or has another size.
+    #[error("the manifest names {digest} with {expected} bytes, but the store {found}")]
+    MissingBlob {
+        /// The blob.
+        digest: Digest,
+        /// Its size according to the manifest.
+        expected: u64,
+        /// What there is, in words.
+        found: String,
+    },
+    /// A manifest that cannot be read as one.
+    #[error("the manifest cannot be read: {0}")]
+    BadManifest(String),
+    /// The directory is not a model store.
+    #[error("{} holds other files and no layout.json: it is not a model store", .0.display())]
+    NotAStore(PathBuf),
+    /// The directory is of a version that we do not know.
+    #[error("the model store {} has the layout {version:?}; only 1.x is known", root.display())]
+    UnknownLayout {
+        /// Where.
+        root: PathBuf,
+        /// What layout.json says.
+        version: String,
+    },
+    /// The directory belongs to somebody else.
+    #[error("the model store {} belongs to user {owner}, not to user {user}", root.display())]
+    ForeignOwner {
+        /// Where.
+        root: PathBuf,
+        /// Whose it is.
+        owner: u32,
+        /// Who we are.
+        user: u32,
+    },
+    /// Others may write into the directory.
+    #[error(
+        "the model store {} can be written by others (mode {mode:o}); run `chmod go-w` on it",
+        root.display()
+    )]
+    Writable {
+        /// Where.
+        root: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// The operating system refused.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+}
+
+impl StoreError {
+    /// For `map_err`: what was tried on which path.
+    pub(super) fn io(
+        action: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { action, path, source }
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        let kind = match &error {
+            StoreError::NotFound(_) => ErrorKind::ModelNotFound,
+            StoreError::SeveralTags(_) => ErrorKind::Conflict,
+            StoreError::NotATag(_) => ErrorKind::InvalidReference,
+            StoreError::DiskFull { .. } => ErrorKind::DiskFull,
+            StoreError::DigestMismatch { .. }
+            | StoreError::SizeMismatch { .. }
+            | StoreError::MissingBlob { .. }
+            | StoreError::BadManifest(_) => ErrorKind::InvalidModel,
+            StoreError::NotAStore(_)
+            | StoreError::UnknownLayout { .. }
+            | StoreError::ForeignOwner { .. }
+            | StoreError::Writable { .. } => ErrorKind::Internal,
+            StoreError::Io { .. } => return Error::internal(error),
+        };
+        Error::new(kind, error.to_string())
+    }
+}

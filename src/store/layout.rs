@@ -1,0 +1,54 @@
+use std::path::{Path, PathBuf};
+
+use crate::domain::Digest;
+
+/// What is stored by digest.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Area {
+    Blobs,
+    Manifests,
+    Bundles,
+}
+
+/// Where everything lies. The only code that turns a digest into a path.
+#[derive(Debug, Clone)]
+pub(super) struct Layout {
+    pub(super) root: PathBuf,
+}
+
+impl Layout {
+    pub(super) fn by_digest(&self, area: Area, digest: &Digest) -> PathBuf {
+        self.area(area).join(digest.hex())
+    }
+
+    pub(super) fn area(&self, area: Area) -> PathBuf {
+        let name = match area {
+            Area::Blobs => "blobs",
+            Area::Manifests => "manifests",
+            Area::Bundles => "bundles",
+        };
+        self.root.join(name).join("sha256")
+    }
+
+    /// What is being written; nothing of DMR's looks in here.
+    pub(super) fn ingest(&self) -> PathBuf {
+        self.root.join("ingest")
+    }
+
+    pub(super) fn version_file(&self) -> PathBuf {
+        self.root.join("layout.json")
+    }
+
+    pub(super) fn index_file(&self) -> PathBuf {
+        self.root.join("models.json")
+    }
+
+    pub(super) fn lock_file(&self) -> PathBuf {
+        self.root.join("modeld.lock")
+    }
+
+    /// The digest that a file of an area is named by; `None` for files that do not belong there.
+    pub(super) fn digest_of(path: &Path) -> Option<Digest> {
+        format!("sha256:{}", path.file_name()?.to_str()?).parse().ok()
+    }
+}
