@@ -8,5 +8,5 @@ pub mod scripted;
 mod seam;
 pub mod worker;
 
-pub use outbox::{EventReceiver, EventSender, outbox};
+pub use outbox::{Attempt, AttemptEnd, EventReceiver, EventSender, outbox};
 pub use seam::{BoxFuture, Engine, EngineFactory, Exit, LoadProgress};

@@ -1,0 +1,98 @@
+//! How a worker is started: program, arguments, and an environment of nearly nothing.
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use tokio::process::Command;
+
+use super::WorkerConfig;
+
+/// Variables that a worker inherits: what the loader, the GPU runtimes and the log need. Nothing
+/// that could hold a credential.
+const INHERITED: [&str; 11] = [
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "LD_LIBRARY_PATH",
+    "MODELD_LOG",
+    "PATH",
+    "RUST_BACKTRACE",
+    "TMPDIR",
+    "TZ",
+    "VK_ICD_FILENAMES",
+    "XDG_CACHE_HOME",
+];
+
+/// The same for whole families: CUDA, ROCm, Metal and Vulkan devices, ggml's and OpenMP's settings.
+const INHERITED_PREFIXES: [&str; 8] =
+    ["CUDA_", "NVIDIA_", "HIP_", "ROCR_", "HSA_", "GGML_", "OMP_", "GOMP_"];
+
+/// The binary that runs now, even if its file has been replaced since: a worker of another build
+/// would be refused.
+pub(super) fn own_program() -> PathBuf {
+    #[cfg(target_os = "linux")]
+    let program = PathBuf::from("/proc/self/exe");
+    #[cfg(not(target_os = "linux"))]
+    let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("modeld"));
+    program
+}
+
+/// The command for one worker that speaks through `socket`.
+pub(super) fn command(config: &WorkerConfig, socket: OwnedFd) -> Command {
+    let mut command = Command::new(&config.program);
+    command
+        .args(&config.args)
+        .arg0("modeld")
+        .env_clear()
+        .envs(environment(std::env::vars_os(), &config.omp_wait_policy))
+        .stdin(Stdio::from(socket))
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    command
+}
+
+/// What of `own` a worker inherits. `OMP_WAIT_POLICY` is always set: threads that spin while they
+/// wait for each other halve the speed of a machine that has anything else to do.
+fn environment(
+    own: impl Iterator<Item = (OsString, OsString)>,
+    omp_wait_policy: &str,
+) -> Vec<(OsString, OsString)> {
+    let policy = "OMP_WAIT_POLICY";
+    let mut inherited: Vec<_> =
+        own.filter(|(name, _)| name != policy && is_inherited(name)).collect();
+    inherited.push((policy.into(), omp_wait_policy.into()));
+    inherited
+}
+
+fn is_inherited(name: &OsStr) -> bool {
+    name.to_str().is_some_and(|name| {
+        INHERITED.contains(&name) || INHERITED_PREFIXES.iter().any(|p| name.starts_with(p))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_inherits_what_it_needs_and_no_secrets() {
+        let own = [
+            ("PATH", "/bin"),
+            ("CUDA_VISIBLE_DEVICES", "0"),
+            ("OMP_WAIT_POLICY", "active"),
+            ("HF_TOKEN", "secret"),
+            ("MODELD_API_KEY", "secret"),
+            ("DBUS_SESSION_BUS_ADDRESS", "unix:path=/x"),
+        ];
+        let own = own.into_iter().map(|(name, value)| (name.into(), value.into()));
+        let inherited = environment(own, "passive");
+        let expected =
+            [("PATH", "/bin"), ("CUDA_VISIBLE_DEVICES", "0"), ("OMP_WAIT_POLICY", "passive")];
+        let expected: Vec<(OsString, OsString)> =
+            expected.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        assert_eq!(inherited, expected);
+    }
+}

@@ -1,0 +1,158 @@
+//! A worker's stderr: into the log line by line, and the last lines kept for the obituary.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::task::JoinHandle;
+use tracing::info;
+
+/// Lines kept.
+const KEPT: usize = 20;
+
+/// Longer lines are cut, in bytes.
+const MAX_LINE: usize = 4096;
+
+/// The longest quotation in a message for clients, in characters.
+const MAX_QUOTE: usize = 200;
+
+/// Reads a stderr to its end in a task of its own.
+#[derive(Debug)]
+pub(super) struct LastWords {
+    lines: Arc<Mutex<Lines>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl LastWords {
+    /// Begins to read. `model` and `pid` mark the log lines.
+    pub(super) fn read<R>(stderr: Option<R>, model: String, pid: Option<u32>) -> Self
+    where
+        R: AsyncRead + Unpin + Send + 'static,
+    {
+        let lines = Arc::new(Mutex::new(Lines::default()));
+        let reader = stderr.map(|mut stderr| {
+            let lines = Arc::clone(&lines);
+            tokio::spawn(async move {
+                let mut chunk = [0u8; 4096];
+                while let Ok(n) = stderr.read(&mut chunk).await {
+                    let complete = lock(&lines).push(chunk.get(..n).unwrap_or_default());
+                    for line in complete {
+                        info!(target: "modeld::worker", model, pid, "{line}");
+                    }
+                    if n == 0 {
+                        break;
+                    }
+                }
+            })
+        });
+        Self { lines, reader }
+    }
+
+    /// What the process said last, once it is dead. Waits a little for the rest of the pipe, which
+    /// a grandchild may hold open.
+    pub(super) async fn of_the_dead(&mut self) -> Words {
+        if let Some(reader) = self.reader.take() {
+            let abort = reader.abort_handle();
+            if tokio::time::timeout(Duration::from_millis(200), reader).await.is_err() {
+                abort.abort();
+            }
+        }
+        let lines = lock(&self.lines);
+        let quote = lines.kept.iter().rev().find(|line| !line.trim().is_empty());
+        Words {
+            quote: quote.map(|line| line.trim().chars().take(MAX_QUOTE).collect()),
+            all: lines.kept.iter().map(String::as_str).collect::<Vec<_>>().join("\n"),
+        }
+    }
+}
+
+/// The end of a stderr.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Words {
+    /// The last line, shortened, for the client.
+    pub(super) quote: Option<String>,
+    /// The last lines, for the log.
+    pub(super) all: String,
+}
+
+fn lock(lines: &Mutex<Lines>) -> MutexGuard<'_, Lines> {
+    lines.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[derive(Debug, Default)]
+struct Lines {
+    partial: Vec<u8>,
+    kept: VecDeque<String>,
+}
+
+impl Lines {
+    /// Takes in bytes, none at the end of the pipe, and answers the lines that they completed.
+    fn push(&mut self, bytes: &[u8]) -> Vec<String> {
+        let mut complete = Vec::new();
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let text = piece.strip_suffix(b"\n").unwrap_or(piece);
+            let room = MAX_LINE.saturating_sub(self.partial.len());
+            self.partial.extend(text.iter().take(room));
+            if text.len() < piece.len() {
+                complete.push(self.end_line());
+            }
+        }
+        if bytes.is_empty() && !self.partial.is_empty() {
+            complete.push(self.end_line());
+        }
+        complete
+    }
+
+    fn end_line(&mut self) -> String {
+        let line = String::from_utf8_lossy(&self.partial).trim_end().to_owned();
+        self.partial.clear();
+        if self.kept.len() >= KEPT {
+            self.kept.pop_front();
+        }
+        self.kept.push_back(line.clone());
+        line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn lines_are_the_same_however_the_pipe_cuts_them(
+            lines in prop::collection::vec("[a-z ]{0,9}x", 0..30),
+            cut in 1usize..7,
+        ) {
+            let text = lines.iter().map(|line| format!("{line}\n")).collect::<String>();
+            let mut reader = Lines::default();
+            let mut got = Vec::new();
+            for chunk in text.as_bytes().chunks(cut) {
+                got.extend(reader.push(chunk));
+            }
+            prop_assert_eq!(&got, &lines);
+            let kept: Vec<_> = reader.kept.iter().cloned().collect();
+            prop_assert_eq!(&kept[..], &lines[lines.len().saturating_sub(KEPT)..]);
+        }
+    }
+
+    #[test]
+    fn an_endless_line_is_cut() {
+        let mut lines = Lines::default();
+        for _ in 0..100 {
+            assert!(lines.push(&[b'x'; 1000]).is_empty());
+        }
+        assert_eq!(lines.push(b"\n").pop().unwrap().len(), MAX_LINE);
+    }
+
+    #[tokio::test]
+    async fn the_last_words_need_no_newline() {
+        let stderr: &[u8] = b"first\n\nGGML_ASSERT(x) failed";
+        let mut words = LastWords::read(Some(stderr), "m".into(), None);
+        let words = words.of_the_dead().await;
+        assert_eq!(words.quote.as_deref(), Some("GGML_ASSERT(x) failed"));
+        assert_eq!(words.all, "first\n\nGGML_ASSERT(x) failed");
+    }
+}
