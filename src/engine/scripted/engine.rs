@@ -28,7 +28,7 @@ pub(super) struct ScriptedEngine {
 }
 
 enum Job {
-    Prepared(Script),
+    Prepared(Box<Script>),
     Running { cancel: CancellationToken, over: CancellationToken },
 }
 
@@ -66,7 +66,7 @@ impl ScriptedEngine {
             let message = format!("the prompt has {tokens} tokens, the context {context}");
             return Err(Error::new(ErrorKind::ContextLengthExceeded, message));
         }
-        self.jobs().insert(job, Job::Prepared(script));
+        self.jobs().insert(job, Job::Prepared(Box::new(script)));
         Ok(tokens)
     }
 }
@@ -104,7 +104,7 @@ impl Engine for ScriptedEngine {
         }
         let play = Play {
             job,
-            script,
+            script: *script,
             max_tokens: limits.max_tokens,
             events,
             shared: Arc::clone(&self.shared),

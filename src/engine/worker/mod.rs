@@ -13,7 +13,7 @@
 //!   be killed when the *thread* that made it ends.
 //! * The daemon sends `Load` at once; the worker reads it, confines itself to the files that it
 //!   names and only then says hello.
-//! * One task per worker ([`supervisor`]) reads its frames, watches that it lives, and reaps it. It
+//! * One task per worker (`supervisor`) reads its frames, watches that it lives, and reaps it. It
 //!   alone decides that a worker is gone, and it tells every job.
 //! * A worker is never trusted: a frame that does not decode, a job that nobody started or an
 //!   event out of place is the end of that worker and of nothing else.

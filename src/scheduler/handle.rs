@@ -1,0 +1,100 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::domain::{Digest, Error, ErrorKind, Result};
+use crate::engine::EngineFactory;
+use crate::protocol::ModelInfo;
+
+use super::driver::{Command, Driver};
+use super::{Generation, Runnable, SchedulerConfig, Snapshot, Submission, UnloadTarget};
+
+/// Commands on their way to the driver. It never blocks, so this is only ever a burst.
+const MAX_COMMANDS: usize = 256;
+
+/// The handle of the driver task; cheap to clone. When the last one goes, everything is ended and
+/// unloaded.
+#[derive(Clone)]
+pub struct Scheduler {
+    commands: mpsc::Sender<Command>,
+    snapshot: watch::Receiver<Arc<Snapshot>>,
+}
+
+impl Scheduler {
+    /// Starts the driver task on the current runtime. Memory is not budgeted.
+    pub fn start(factory: Arc<dyn EngineFactory>, config: SchedulerConfig) -> Self {
+        Self::start_within(factory, config, None)
+    }
+
+    /// Like [`Scheduler::start`]; all models together may take `memory_budget` bytes by their
+    /// estimates.
+    pub fn start_within(
+        factory: Arc<dyn EngineFactory>,
+        config: SchedulerConfig,
+        memory_budget: Option<u64>,
+    ) -> Self {
+        let (commands, inbox) = mpsc::channel(MAX_COMMANDS);
+        let (publish, snapshot) = watch::channel(Arc::default());
+        tokio::spawn(Driver::run(factory, config, memory_budget, inbox, publish));
+        Self { commands, snapshot }
+    }
+
+    /// Puts a request into the queue.
+    ///
+    /// # Errors
+    /// `QueueFull` with a computed `retry_after`, also when the deadline cannot be met;
+    /// `MemoryBusy`, `ModelTooLarge`, `ModelQuarantined`, `DeadlineExceeded`, `ShuttingDown`.
+    pub async fn submit(&self, submission: Submission) -> Result<Generation> {
+        self.ask(|reply| Command::Submit(Box::new(submission), reply)).await.unwrap_or_else(stopped)
+    }
+
+    /// Loads a model if it is not, and returns when it is. Lifts its quarantine.
+    ///
+    /// # Errors
+    /// Those of the load.
+    pub async fn preload(&self, model: Runnable) -> Result<ModelInfo> {
+        self.ask(|reply| Command::Preload(Box::new(model), reply)).await.unwrap_or_else(stopped)
+    }
+
+    /// Unloads idle models; busy ones are left alone. Returns how many went, once their memory is
+    /// free. A load in progress without waiting requests is cancelled.
+    pub async fn unload(&self, target: UnloadTarget) -> usize {
+        let gone = self.ask(|reply| Command::Unload(target, reply)).await.unwrap_or_default();
+        let count = gone.len();
+        for gone in gone {
+            let _ = gone.await;
+        }
+        count
+    }
+
+    /// Ends every request of a model (with an error event that says `reason`) and unloads it.
+    pub async fn evict(&self, model: Digest, reason: &str) {
+        let reason = reason.to_owned();
+        if let Some(Some(gone)) = self.ask(|reply| Command::Evict(model, reason, reply)).await {
+            let _ = gone.await;
+        }
+    }
+
+    /// The state as of the last change.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.borrow().clone()
+    }
+
+    /// Stops: refuses what waits with `ShuttingDown`, lets running requests finish until `grace`
+    /// has passed, then ends them with the same error, and unloads everything.
+    pub async fn drain(&self, grace: Duration) {
+        self.ask(|reply| Command::Drain(grace, reply)).await;
+    }
+
+    /// Sends a command and waits for its reply; `None`: the driver is gone.
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(command(reply)).await.ok()?;
+        answer.await.ok()
+    }
+}
+
+fn stopped<T>() -> Result<T> {
+    Err(Error::new(ErrorKind::ShuttingDown, "modeld is stopping"))
+}
