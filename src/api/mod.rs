@@ -28,3 +28,6 @@ mod status;
 pub use peer::{ListenerClass, PeerInfo};
 pub use router::{ROUTES, Route, router};
 pub use state::ApiState;
+
+#[cfg(test)]
+mod tests;

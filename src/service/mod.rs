@@ -14,6 +14,3 @@ mod status;
 
 pub use handle::{Caller, Service};
 pub use runnable::ModelSettings;
-
-#[cfg(test)]
-mod tests;

@@ -26,12 +26,7 @@ pub struct ModelSettings {
 impl Default for ModelSettings {
     /// The budget is the machine's memory.
     fn default() -> Self {
-        Self {
-            max_context: 32_768,
-            max_sequences: 64,
-            threads: 0,
-            memory_budget: machine_memory(),
-        }
+        Self { max_context: 32_768, max_sequences: 64, threads: 0, memory_budget: machine_memory() }
     }
 }
 
@@ -73,11 +68,9 @@ pub(super) fn runnable(
         let message = format!("the memory that {asked} takes cannot be estimated: {fault}");
         Error::new(ErrorKind::InvalidModel, message)
     };
-    let needs = |context| {
-        gguf::estimate(&facts.shape, context, max_sequences).map_err(uncountable)
-    };
-    let context_size = gguf::fit_context(&facts.shape, wanted, max_sequences, budget)
-        .map_err(uncountable)?;
+    let needs = |context| gguf::estimate(&facts.shape, context, max_sequences).map_err(uncountable);
+    let context_size =
+        gguf::fit_context(&facts.shape, wanted, max_sequences, budget).map_err(uncountable)?;
     let Some(context_size) = context_size else {
         let least = needs(gguf::MIN_CONTEXT.min(wanted))?.total();
         let message = format!(
@@ -111,4 +104,91 @@ fn display_name(asked: &str, tags: &[String]) -> Option<String> {
     let named = ModelRef::parse(asked).ok().map(|reference| reference.to_string());
     let same = tags.iter().find(|tag| Some(*tag) == named.as_ref());
     same.or_else(|| tags.first()).cloned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::gguf::testing::Writer;
+    use crate::models::{Models, PackageOptions, PackagePlan};
+    use crate::store::Store;
+
+    /// A model of 512 tokens of context in a store of its own.
+    struct Home {
+        _dir: tempfile::TempDir,
+        local: LocalModel,
+    }
+
+    async fn home(gguf: &Writer) -> Home {
+        let dir = tempfile::tempdir().expect("a directory");
+        let weights: PathBuf = dir.path().join("model.gguf");
+        std::fs::write(&weights, gguf.build()).expect("a file");
+        let mut tar = Vec::new();
+        let options = PackageOptions { weights, ..PackageOptions::default() };
+        let plan = PackagePlan::new(&options).expect("a plan");
+        plan.write_tar(&mut tar, &mut |_| {}).expect("a tar");
+        let models = Models::new(Store::open(&dir.path().join("models")).expect("a store"));
+        let entry = models.load_archive(Box::new(std::io::Cursor::new(tar))).await;
+        let id = entry.expect("a model").id.to_string();
+        models.tag(&id, "ai/first").await.expect("a tag");
+        models.tag(&id, "ai/second").await.expect("a tag");
+        let local = models.resolve(&id).await.expect("a model");
+        Home { _dir: dir, local }
+    }
+
+    fn settings() -> ModelSettings {
+        ModelSettings { memory_budget: None, ..ModelSettings::default() }
+    }
+
+    fn context(local: &LocalModel, settings: ModelSettings) -> Result<u32> {
+        runnable("ai/first", local.clone(), &settings).map(|model| model.spec.context_size)
+    }
+
+    #[tokio::test]
+    async fn the_smallest_of_all_ceilings_is_the_context() {
+        let Home { mut local, _dir } = home(&Writer::tiny()).await;
+        local.entry.config.context_size = None;
+        assert_eq!(context(&local, settings()), Ok(512), "its own");
+        assert_eq!(context(&local, ModelSettings { max_context: 300, ..settings() }), Ok(300));
+        local.entry.config.context_size = Some(100);
+        assert_eq!(context(&local, settings()), Ok(100), "the packaged one");
+        let facts = Arc::make_mut(&mut local.facts);
+        facts.context_length = None;
+        local.entry.config.context_size = None;
+        assert_eq!(context(&local, settings()), Ok(UNKNOWN_CONTEXT));
+    }
+
+    #[tokio::test]
+    async fn a_context_is_cut_to_the_budget_and_refused_below_it() {
+        let Home { local, _dir } = home(&Writer::tiny()).await;
+        let whole = runnable("ai/first", local.clone(), &settings()).expect("fits").memory_bytes;
+        let within = |bytes| ModelSettings { memory_budget: Some(bytes), ..settings() };
+        assert_eq!(context(&local, within(whole)), Ok(512));
+        assert_eq!(context(&local, within(whole - 1)), Ok(256));
+        let refused = context(&local, within(1)).expect_err("too large");
+        assert_eq!(refused.kind, ErrorKind::ModelTooLarge);
+    }
+
+    #[tokio::test]
+    async fn a_model_is_named_by_the_tag_that_was_asked_for() {
+        let Home { local, _dir } = home(&Writer::tiny()).await;
+        for (asked, name) in [
+            ("second", "docker.io/ai/second:latest"),
+            ("AI/First:latest", "docker.io/ai/first:latest"),
+            (&local.entry.id.to_string(), "docker.io/ai/first:latest"),
+        ] {
+            let model = runnable(asked, local.clone(), &settings()).expect("runnable");
+            assert_eq!((model.name.as_str(), model.spec.name.as_str()), (name, name));
+        }
+    }
+
+    #[tokio::test]
+    async fn an_embedder_does_not_generate() {
+        let Home { local, _dir } = home(&Writer::tiny().u32("llama.pooling_type", 1)).await;
+        let refused = runnable("ai/first", local, &settings()).map(|model| model.id);
+        assert_eq!(refused.map_err(|error| error.kind), Err(ErrorKind::UnsupportedModel));
+    }
 }

@@ -1,0 +1,8 @@
+//! The real router over a real store, with engines that play scripts.
+
+mod answers;
+mod catalog;
+mod disconnect;
+mod guards;
+mod routes;
+mod support;
