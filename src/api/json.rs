@@ -1,6 +1,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 
+use bytes::Bytes;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -11,6 +12,9 @@ use crate::domain::{Error, ErrorKind};
 /// How much of a parser's message a client sees: it may quote the value at fault, which may be a
 /// whole prompt.
 const MAX_DETAIL: usize = 200;
+
+/// So many bytes are read in well under a millisecond.
+const QUICK: usize = 256 << 10;
 
 /// A `T` that is written as a JSON object and as nothing else: serde would also take an array, as
 /// the fields in the order of our source.
@@ -62,6 +66,17 @@ pub(super) fn decode<T: DeserializeOwned>(body: &[u8]) -> crate::domain::Result<
         Ok(()) => Ok(value),
         Err(fault) => invalid(format!("after the JSON value comes more: {}", brief(&fault))),
     }
+}
+
+/// As [`decode`]; a body that takes noticeable time is read on a thread of its own.
+pub(super) async fn decode_large<T>(body: Bytes) -> crate::domain::Result<T>
+where
+    T: DeserializeOwned + Send + 'static,
+{
+    if body.len() <= QUICK {
+        return decode(&body);
+    }
+    tokio::task::spawn_blocking(move || decode(&body)).await.map_err(Error::internal)?
 }
 
 fn explain(fault: &serde_path_to_error::Error<serde_json::Error>) -> Error {

@@ -53,7 +53,7 @@ impl Service {
         }
         if loaded.running > 0 || loaded.waiting > 0 {
             let message = format!(
-                "{model} is in use: {} requests are running and {} waiting; wait until they are \
+                "{model} is in use: {} running and {} waiting requests; wait until they are \
                  done, or delete it with force=true, which ends them",
                 loaded.running, loaded.waiting
             );

@@ -33,7 +33,8 @@ impl Default for ModelSettings {
 #[cfg(target_os = "linux")]
 fn machine_memory() -> Option<u64> {
     let info = rustix::system::sysinfo();
-    u64::from(info.totalram).checked_mul(u64::from(info.mem_unit))
+    // By way of 128 bits, because the first is as wide as the machine's words.
+    u64::try_from(u128::from(info.totalram) * u128::from(info.mem_unit)).ok()
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -54,7 +55,7 @@ pub(super) fn runnable(
     let LocalModel { entry, weights, mmproj, chat_template, readable, facts, lease } = local;
     if facts.is_embedder || facts.is_reranker {
         let message = format!("{asked} is an embedding model; it cannot generate text");
-        return Err(Error::new(ErrorKind::UnsupportedModel, message).with_param("model"));
+        return Err(Error::new(ErrorKind::UnsupportedModel, message));
     }
     let max_sequences = match facts.shape.state_per_sequence {
         0 => settings.max_sequences,

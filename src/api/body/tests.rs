@@ -8,8 +8,8 @@ use tokio::sync::mpsc;
 use super::*;
 
 /// A body whose pieces come when they are sent.
-fn body() -> (mpsc::UnboundedSender<Bytes>, Body) {
-    let (sender, pieces) = mpsc::unbounded_channel::<Bytes>();
+fn body() -> (mpsc::Sender<Bytes>, Body) {
+    let (sender, pieces) = mpsc::channel::<Bytes>(64);
     let stream = futures_util::stream::unfold(pieces, |mut pieces| async {
         pieces.recv().await.map(|piece| (Ok::<_, Infallible>(Frame::data(piece)), pieces))
     });
@@ -26,8 +26,8 @@ async fn a_body_is_read_up_to_its_limit() {
         [(10, Ok(Bytes::from_static(b"0123456789"))), (9, Err(ErrorKind::BodyTooLarge))]
     {
         let (sender, body) = body();
-        sender.send(Bytes::from_static(b"01234")).expect("open");
-        sender.send(Bytes::from_static(b"56789")).expect("open");
+        sender.try_send(Bytes::from_static(b"01234")).expect("open");
+        sender.try_send(Bytes::from_static(b"56789")).expect("open");
         drop(sender);
         assert_eq!(read_all(body, limit).await, expected);
     }
@@ -54,7 +54,7 @@ async fn a_compressed_body_is_not_taken() {
 #[tokio::test(start_paused = true)]
 async fn a_body_that_pauses_is_given_up() {
     let (sender, body) = body();
-    sender.send(Bytes::from_static(b"{")).expect("open");
+    sender.try_send(Bytes::from_static(b"{")).expect("open");
     let begun = Instant::now();
     assert_eq!(read_all(body, 10).await, Err(ErrorKind::RequestTimeout));
     assert_eq!(begun.elapsed(), BODY_IDLE);
@@ -64,7 +64,7 @@ async fn a_body_that_pauses_is_given_up() {
 async fn a_body_that_crawls_is_given_up() {
     let (sender, body) = body();
     let crawl = tokio::spawn(async move {
-        while sender.send(Bytes::from_static(b"x")).is_ok() {
+        while sender.send(Bytes::from_static(b"x")).await.is_ok() {
             sleep(Duration::from_secs(10)).await;
         }
     });
@@ -91,10 +91,10 @@ impl Render for Names {
     }
 }
 
-type Events = mpsc::UnboundedSender<Result<Event>>;
+type Events = mpsc::Sender<Result<Event>>;
 
 fn events() -> (Events, impl Stream<Item = Bytes> + Unpin) {
-    let (sender, receiver) = mpsc::unbounded_channel();
+    let (sender, receiver) = mpsc::channel(64);
     let events = futures_util::stream::unfold(receiver, |mut receiver| async {
         receiver.recv().await.map(|event| (event, receiver))
     });
@@ -116,10 +116,10 @@ async fn next(stream: &mut (impl Stream<Item = Bytes> + Unpin)) -> Option<String
 async fn what_is_ready_goes_out_together() {
     let (sender, mut stream) = events();
     for event in [Ok(STARTED), delta("a"), delta("b")] {
-        sender.send(event).expect("open");
+        sender.try_send(event).expect("open");
     }
     assert_eq!(next(&mut stream).await.as_deref(), Some("[Started][a][b]"));
-    sender.send(delta("c")).expect("open");
+    sender.try_send(delta("c")).expect("open");
     assert_eq!(next(&mut stream).await.as_deref(), Some("[c]"));
 }
 
@@ -127,13 +127,13 @@ async fn what_is_ready_goes_out_together() {
 async fn a_waiting_client_hears_its_latest_position_and_nothing_stale() {
     let (sender, mut stream) = events();
     for position in [5, 3] {
-        sender.send(Ok(Event::Waiting { position })).expect("open");
+        sender.try_send(Ok(Event::Waiting { position })).expect("open");
     }
     assert_eq!(next(&mut stream).await.as_deref(), Some(": queued, position 3\n\n"));
-    sender.send(Ok(Event::Loading { fraction: 0.42 })).expect("open");
+    sender.try_send(Ok(Event::Loading { fraction: 0.42 })).expect("open");
     assert_eq!(next(&mut stream).await.as_deref(), Some(": loading the model, 42 %\n\n"));
-    sender.send(Ok(Event::Waiting { position: 0 })).expect("open");
-    sender.send(Ok(STARTED)).expect("open");
+    sender.try_send(Ok(Event::Waiting { position: 0 })).expect("open");
+    sender.try_send(Ok(STARTED)).expect("open");
     assert_eq!(next(&mut stream).await.as_deref(), Some("[Started]"));
 }
 
@@ -146,7 +146,7 @@ async fn a_silent_stream_shows_that_it_lives() {
         assert_eq!(begun.elapsed(), KEEP_ALIVE);
     }
     sleep(Duration::from_secs(10)).await;
-    sender.send(Ok(STARTED)).expect("open");
+    sender.try_send(Ok(STARTED)).expect("open");
     assert_eq!(next(&mut stream).await.as_deref(), Some("[Started]"));
     let begun = Instant::now();
     assert_eq!(next(&mut stream).await.as_deref(), Some(": keep-alive\n\n"));
@@ -156,8 +156,8 @@ async fn a_silent_stream_shows_that_it_lives() {
 #[tokio::test(start_paused = true)]
 async fn nothing_follows_an_end_or_an_error() {
     let (sender, mut stream) = events();
-    sender.send(Err(Error::new(ErrorKind::EngineCrashed, "dead"))).expect("open");
-    sender.send(delta("late")).expect("open");
+    sender.try_send(Err(Error::new(ErrorKind::EngineCrashed, "dead"))).expect("open");
+    sender.try_send(delta("late")).expect("open");
     assert_eq!(next(&mut stream).await.as_deref(), Some("[EngineCrashed]"));
     assert_eq!(next(&mut stream).await, None);
     let (sender, mut stream) = events();

@@ -10,7 +10,7 @@ use crate::api::caller::{caller, require_json};
 use crate::api::json;
 use crate::api::refusal::Reply;
 use crate::api::state::ApiState;
-use crate::domain::{Result, Transcript};
+use crate::domain::{Error, ErrorKind, Result, Transcript};
 use crate::scheduler::Generation;
 
 use super::convert::{self, Converted};
@@ -29,7 +29,7 @@ pub(in crate::api) async fn completions(State(state): State<ApiState>, request: 
     Ok(serve(&state, request, Shape::Text, convert::text, convert::text_model).await?)
 }
 
-async fn serve<T: DeserializeOwned>(
+async fn serve<T: DeserializeOwned + Send + 'static>(
     state: &ApiState,
     request: Request,
     shape: Shape,
@@ -40,14 +40,14 @@ async fn serve<T: DeserializeOwned>(
     require_json(&parts.headers, &parts.extensions)?;
     let caller = caller(&parts.headers, &parts.extensions)?;
     let body = body::read(&parts.headers, body, MAX_BODY).await?;
-    let request: T = json::decode(&body)?;
-    drop(body);
+    let request: T = json::decode_large(body).await?;
     if preloads_only(&parts.headers) {
-        state.service.preload(&model_of(request)?).await?;
+        state.service.preload(&model_of(request)?).await.map_err(name_model)?;
         return Ok(StatusCode::OK.into_response());
     }
     let Converted { model, stream, include_usage, request } = convert(request)?;
-    let mut generation = state.service.generate(caller, &model, request).await?;
+    let mut generation =
+        state.service.generate(caller, &model, request).await.map_err(name_model)?;
     let meta = Meta::new(shape, model);
     if stream {
         // What fails early keeps its true status; what takes long gets its 200 and comments.
@@ -65,6 +65,17 @@ async fn serve<T: DeserializeOwned>(
     }
     let body = whole(shape, &meta, &transcript)?;
     Ok(answer(headers, "application/json", Body::from(body)))
+}
+
+/// Says which field is at fault when it is the model's name.
+fn name_model(error: Error) -> Error {
+    match error.kind {
+        ErrorKind::ModelNotFound
+        | ErrorKind::InvalidReference
+        | ErrorKind::InvalidDigest
+        | ErrorKind::UnsupportedModel => error.with_param("model"),
+        _ => error,
+    }
 }
 
 /// Docker Model Runner's header for loading a model without asking it anything.

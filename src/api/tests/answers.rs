@@ -8,7 +8,8 @@ use crate::engine::scripted::{Script, ScriptedFactory};
 use crate::scheduler::SchedulerConfig;
 
 fn hello() -> ScriptedFactory {
-    ScriptedFactory::answering(["Hel", "lo"])
+    // One piece: several would be joined or not, as they come.
+    ScriptedFactory::answering(["Hello"])
 }
 
 #[tokio::test]
@@ -108,22 +109,13 @@ async fn a_full_queue_answers_429_with_a_time() {
         request.extensions_mut().insert(crate::api::ListenerClass::Unix);
         async move { tower::ServiceExt::oneshot(router, request).await }
     });
-    while bench.get("/engines/status").await.status != 200 || waiting_count(&bench).await == 0 {
-        tokio::task::yield_now().await;
-    }
+    bench.until("one runs, one waits", |model| (model.running, model.waiting) == (1, 1)).await;
     let refused = bench.post(CHAT, &chat(&json!({}))).await.expect(429);
     assert_eq!(refused.json()["error"]["type"], "rate_limit_error");
     let after = refused.header("retry-after").and_then(|text| text.parse::<u64>().ok());
     assert!(after.is_some_and(|seconds| seconds >= 1), "{after:?}");
     waiting.abort();
     drop(running);
-}
-
-async fn waiting_count(bench: &Bench) -> usize {
-    let ps = bench.get("/engines/ps").await.json();
-    let in_use = ps.as_array().map_or(0, Vec::len);
-    // `ps` does not count; a third request would, so ask the prompts that were prepared.
-    if in_use == 1 && bench.control.prompts().len() >= 2 { 1 } else { 0 }
 }
 
 #[tokio::test(start_paused = true)]

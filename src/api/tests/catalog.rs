@@ -126,7 +126,7 @@ async fn a_busy_model_is_deleted_by_force_only() {
         (&json!(true), &json!("0001-01-01T00:00:00Z"))
     );
     let refused = bench.call("DELETE", "/models/ai/tiny").await.expect(409).text;
-    assert!(refused.contains("1 requests are running"), "{refused}");
+    assert!(refused.contains("1 running"), "{refused}");
     let unloaded = bench.post("/engines/unload", &json!({ "all": true })).await.json();
     assert_eq!(unloaded, json!({ "unloaded_runners": 0 }));
     bench.call("DELETE", "/models/ai/tiny?force=true").await.expect(200);

@@ -4,5 +4,6 @@ mod answers;
 mod catalog;
 mod disconnect;
 mod guards;
+mod logs;
 mod routes;
 mod support;

@@ -12,7 +12,7 @@ use crate::api::{ApiState, ListenerClass, PeerInfo, router};
 use crate::engine::scripted::{Control, ScriptedFactory};
 use crate::gguf::testing::Writer;
 use crate::models::{Models, PackageOptions, PackagePlan};
-use crate::scheduler::{Scheduler, SchedulerConfig};
+use crate::scheduler::{LoadedModel, Scheduler, SchedulerConfig};
 use crate::service::Service;
 use crate::store::Store;
 
@@ -24,6 +24,7 @@ pub(super) struct Bench {
     pub(super) router: Router,
     pub(super) control: Control,
     pub(super) models: Models,
+    pub(super) scheduler: Scheduler,
     pub(super) draining: CancellationToken,
     dir: tempfile::TempDir,
 }
@@ -44,10 +45,11 @@ impl Bench {
         let dir = tempfile::tempdir().expect("a directory");
         let models = Models::new(Store::open(&dir.path().join("models")).expect("a store"));
         let control = factory.control();
-        let service = Service::new(models.clone(), Scheduler::start(Arc::new(factory), config));
+        let scheduler = Scheduler::start(Arc::new(factory), config);
+        let service = Service::new(models.clone(), scheduler.clone());
         let draining = CancellationToken::new();
         let router = router(ApiState::new(service, draining.clone()));
-        let bench = Self { router, control, models, draining, dir };
+        let bench = Self { router, control, models, scheduler, draining, dir };
         bench.add(TINY, &Writer::tiny()).await;
         bench
     }
@@ -92,6 +94,17 @@ impl Bench {
         extensions.insert(PeerInfo::Unix { uid: 1000, pgid: Some(1) });
         let answered = self.router.clone().oneshot(request).await;
         answered.unwrap_or_else(|never| match never {})
+    }
+
+    /// Waits until the first loaded model is as `wanted` says.
+    pub(super) async fn until(&self, what: &str, wanted: impl Fn(&LoadedModel) -> bool) {
+        let wait = async {
+            while !self.scheduler.snapshot().models.first().is_some_and(&wanted) {
+                tokio::task::yield_now().await;
+            }
+        };
+        let waited = tokio::time::timeout(std::time::Duration::from_secs(10), wait).await;
+        assert!(waited.is_ok(), "never: {what}");
     }
 
     pub(super) async fn call(&self, method: &str, path: &str) -> Answer {
