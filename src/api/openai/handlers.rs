@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
@@ -15,6 +17,10 @@ use crate::scheduler::Generation;
 
 use super::convert::{self, Converted};
 use super::render::{ChunkStream, Meta, Shape, whole};
+
+/// How long a stream may wait for its start before its 200 is committed: until then a failure
+/// keeps its true status, afterwards the client sees that it waits.
+const STREAM_PATIENCE: Duration = Duration::from_secs(10);
 
 /// `POST …/v1/chat/completions`.
 pub(in crate::api) async fn chat_completions(
@@ -51,7 +57,7 @@ async fn serve<T: DeserializeOwned + Send + 'static>(
     let meta = Meta::new(shape, model);
     if stream {
         // What fails early keeps its true status; what takes long gets its 200 and comments.
-        generation.ready(Some(state.stream_patience)).await?;
+        generation.ready(Some(STREAM_PATIENCE)).await?;
         let headers = queue_headers(&generation);
         let render = ChunkStream::new(shape, meta, include_usage);
         let body = EventStream::new(generation, render).into_body();

@@ -169,7 +169,7 @@ fn replace_until(text: &str, start: &str, end: char, placeholder: &str) -> Strin
     let mut pieces = text.split(start);
     let mut out = pieces.next().unwrap_or_default().to_owned();
     for piece in pieces {
-        let rest = piece.find(end).map_or("", |at| &piece[at..]);
+        let rest = piece.find(end).and_then(|at| piece.get(at..)).unwrap_or_default();
         out += start;
         out += placeholder;
         out += rest;

@@ -115,7 +115,7 @@ pub(in crate::api::openai) fn convert(request: ChatRequest) -> Result<Converted>
 
 /// The model alone, for a request that only loads it.
 pub(in crate::api::openai) fn model_of(request: ChatRequest) -> Result<String> {
-    knobs::model_name(request.model)
+    model_name(request.model)
 }
 
 /// Read whether or not the answer is streamed: more clients send it than know when they may.
