@@ -1,0 +1,304 @@
+use std::net::{IpAddr, SocketAddr};
+
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+
+use crate::domain::{Error, ErrorKind, Result};
+
+use super::super::ListenerClass;
+use super::super::refusal::Refusal;
+
+/// Names under which containers reach the host's TCP port.
+const NAMES: [&str; 3] = ["localhost", "host.docker.internal", "model-runner.docker.internal"];
+
+/// Keeps web pages out. On TCP the Host must be a name of ours (a rebound DNS name is not), and
+/// only pages of this machine may ask; on the Unix socket, which no browser reaches, no page may.
+pub(in crate::api) async fn guard_browser(request: Request, next: Next) -> Response {
+    let class = request.extensions().get::<ListenerClass>().copied();
+    let origin = match check(class, request.uri(), request.headers()) {
+        Ok(None) => return next.run(request).await,
+        Ok(Some(origin)) => origin,
+        Err(error) => return Refusal(error).into_response(),
+    };
+    let preflight = request.method() == Method::OPTIONS
+        && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+    let mut response = if preflight {
+        let mut response = StatusCode::NO_CONTENT.into_response();
+        let asked = request.headers().get(header::ACCESS_CONTROL_REQUEST_HEADERS).cloned();
+        let headers = response.headers_mut();
+        let methods = HeaderValue::from_static("GET, HEAD, POST");
+        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
+        headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+        if let Some(asked) = asked {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, asked);
+        }
+        response
+    } else {
+        next.run(request).await
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    headers.append(header::VARY, HeaderValue::from_static("Origin"));
+    headers.insert(
+        header::ACCESS_CONTROL_EXPOSE_HEADERS,
+        HeaderValue::from_static("x-request-id, x-queue-position, x-queue-wait-ms, retry-after"),
+    );
+    response
+}
+
+/// The origin that must be told it is allowed; `None` where no page asks.
+fn check(
+    class: Option<ListenerClass>,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<Option<HeaderValue>> {
+    let Some(class) = class else {
+        return Err(Error::new(ErrorKind::Forbidden, "this connection has no known listener"));
+    };
+    let tcp = match class {
+        ListenerClass::Unix => false,
+        ListenerClass::Tcp { local } => {
+            check_host(local, uri, headers)?;
+            true
+        }
+    };
+    let mut origins = headers.get_all(header::ORIGIN).iter();
+    match (origins.next(), origins.next()) {
+        (None, _) if from_other_site(headers) => Err(refused_origin("a page of another site")),
+        (None, _) => Ok(None),
+        (Some(origin), None) if tcp && is_loopback(origin) => Ok(Some(origin.clone())),
+        _ => Err(refused_origin("a page of this origin")),
+    }
+}
+
+fn refused_origin(who: &str) -> Error {
+    let message = format!(
+        "{who} may not use modeld; on TCP pages of http://localhost may, on the Unix socket none"
+    );
+    Error::new(ErrorKind::OriginRefused, message)
+}
+
+/// Requests without an Origin that a page makes all the same (images, frames, navigation).
+fn from_other_site(headers: &HeaderMap) -> bool {
+    let mut sites = headers.get_all("sec-fetch-site").iter();
+    sites.any(|site| site != "none" && site != "same-origin")
+}
+
+/// An origin of this machine, whatever its port. `null` (files, sandboxed frames) is nobody's.
+fn is_loopback(origin: &HeaderValue) -> bool {
+    let Ok(origin) = origin.to_str() else { return false };
+    let rest = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+    let Some((host, port)) = rest.and_then(split_authority) else { return false };
+    let known =
+        ["localhost", "127.0.0.1", "[::1]"].iter().any(|ours| host.eq_ignore_ascii_case(ours));
+    known && port != Some(0)
+}
+
+fn check_host(local: SocketAddr, uri: &Uri, headers: &HeaderMap) -> Result<()> {
+    let refused = || {
+        let message = format!(
+            "this Host is not one that modeld answers to; use localhost:{0} or 127.0.0.1:{0}",
+            local.port()
+        );
+        Error::new(ErrorKind::HostRefused, message)
+    };
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let (Some(host), None) = (hosts.next(), hosts.next()) else { return Err(refused()) };
+    let host = host.to_str().map_err(|_| refused())?;
+    // An absolute target names a host of its own, which must be ours as well.
+    let target = uri.authority().map_or(host, http::uri::Authority::as_str);
+    if is_ours(host, local) && is_ours(target, local) { Ok(()) } else { Err(refused()) }
+}
+
+fn is_ours(authority: &str, local: SocketAddr) -> bool {
+    let Some((host, port)) = split_authority(authority) else { return false };
+    if port.is_some_and(|port| port != local.port()) {
+        return false;
+    }
+    if NAMES.iter().any(|name| host.eq_ignore_ascii_case(name)) {
+        return true;
+    }
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let ip = match bare {
+        Some(v6) => v6.parse().map(IpAddr::V6),
+        None => host.parse().map(IpAddr::V4),
+    };
+    // Only loopback's canonical addresses: 127.0.0.2 is what a rebinding page would try next.
+    ip.is_ok_and(|ip: IpAddr| {
+        let ip = ip.to_canonical();
+        ip == local.ip().to_canonical()
+            || ip == IpAddr::from([127, 0, 0, 1])
+            || ip == IpAddr::from(std::net::Ipv6Addr::LOCALHOST)
+    })
+}
+
+/// Host and port of `host[:port]`; an IPv6 host keeps its brackets. `None` for anything else.
+fn split_authority(text: &str) -> Option<(&str, Option<u16>)> {
+    let end = if text.starts_with('[') {
+        text.find(']')?.checked_add(1)?
+    } else {
+        text.find(':').unwrap_or(text.len())
+    };
+    let (host, rest) = text.split_at_checked(end)?;
+    let clean = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'[' | b']' | b':');
+    if host.is_empty() || !host.bytes().all(clean) {
+        return None;
+    }
+    match rest.strip_prefix(':') {
+        None if rest.is_empty() => Some((host, None)),
+        None => None,
+        Some(port) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => {
+            Some((host, Some(port.parse().ok()?)))
+        }
+        Some(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tcp() -> SocketAddr {
+        "127.0.0.1:12434".parse().expect("an address")
+    }
+
+    fn with(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(*name, value.parse().expect("a header value"));
+        }
+        headers
+    }
+
+    fn host_ok(hosts: &[&str], target: &str) -> bool {
+        let pairs: Vec<_> = hosts.iter().map(|host| ("host", *host)).collect();
+        check_host(tcp(), &target.parse().expect("a target"), &with(&pairs)).is_ok()
+    }
+
+    #[test]
+    fn hosts_that_are_ours() {
+        for host in [
+            "localhost",
+            "localhost:12434",
+            "LOCALHOST:12434",
+            "127.0.0.1",
+            "127.0.0.1:12434",
+            "[::1]",
+            "[::1]:12434",
+            "host.docker.internal:12434",
+            "model-runner.docker.internal",
+        ] {
+            assert!(host_ok(&[host], "/models"), "{host}");
+        }
+        assert!(host_ok(&["localhost"], "http://localhost:12434/models"));
+    }
+
+    #[test]
+    fn hosts_that_are_not() {
+        for host in [
+            "",
+            ":12434",
+            "localhost:",
+            "localhost:80",
+            "localhost:012434x",
+            "localhost:99999",
+            "localhost:12434:12434",
+            "localhost.",
+            "localhost.evil.com",
+            "evil.com",
+            "evil.local",
+            "model-runner.docker.internal.evil.com",
+            "127.0.0.1.nip.io",
+            "127.0.0.1.",
+            "127.1",
+            "127.0.0.2",
+            "2130706433",
+            "0x7f.0.0.1",
+            "0177.0.0.1",
+            "0.0.0.0",
+            "[::]",
+            "[::1",
+            "::1",
+            "[::1]x",
+            "[127.0.0.1]",
+            "192.168.1.2",
+            "user@localhost",
+            "localhost/x",
+            "localhost,evil.com",
+            "localhost evil.com",
+        ] {
+            assert!(!host_ok(&[host], "/models"), "{host}");
+        }
+        assert!(!host_ok(&[], "/models"));
+        assert!(!host_ok(&["localhost", "localhost"], "/models"));
+        assert!(!host_ok(&["localhost"], "http://evil.com/models"));
+        assert!(!host_ok(&["evil.com"], "http://localhost/models"));
+    }
+
+    #[test]
+    fn a_bound_address_is_ours() {
+        let bridge = "172.17.0.1:12434".parse().expect("an address");
+        assert!(is_ours("172.17.0.1:12434", bridge) && !is_ours("172.17.0.2:12434", bridge));
+    }
+
+    fn origin(class: ListenerClass, pairs: &[(&'static str, &str)]) -> Option<bool> {
+        let mut headers = with(pairs);
+        headers.insert("host", HeaderValue::from_static("localhost"));
+        let uri = Uri::from_static("/models");
+        check(Some(class), &uri, &headers).ok().map(|echoed| echoed.is_some())
+    }
+
+    #[test]
+    fn pages_of_this_machine_may_ask_on_tcp_and_no_others() {
+        let tcp = ListenerClass::Tcp { local: tcp() };
+        for allowed in
+            ["http://localhost:3000", "https://127.0.0.1", "http://[::1]:8080", "http://LOCALHOST"]
+        {
+            assert_eq!(origin(tcp, &[("origin", allowed)]), Some(true), "{allowed}");
+            assert_eq!(origin(ListenerClass::Unix, &[("origin", allowed)]), None, "{allowed}");
+        }
+        for refused in [
+            "",
+            "null",
+            "https://evil.example",
+            "http://localhost.evil.example",
+            "http://evil.example:80/http://localhost",
+            "http://localhost:3000/",
+            "http://localhost:0",
+            "http://0.0.0.0:3000",
+            "ftp://localhost",
+            "localhost",
+            "http://user@localhost",
+            "http://localhost http://localhost",
+            "chrome-extension://abcdef",
+        ] {
+            assert_eq!(origin(tcp, &[("origin", refused)]), None, "{refused}");
+            assert_eq!(origin(ListenerClass::Unix, &[("origin", refused)]), None, "{refused}");
+        }
+        let two = [("origin", "http://localhost"), ("origin", "http://localhost")];
+        assert_eq!(origin(tcp, &two), None);
+    }
+
+    #[test]
+    fn requests_that_browsers_mark_need_an_allowed_origin() {
+        for class in [ListenerClass::Unix, ListenerClass::Tcp { local: tcp() }] {
+            assert_eq!(origin(class, &[]), Some(false));
+            for fine in ["none", "same-origin"] {
+                assert_eq!(origin(class, &[("sec-fetch-site", fine)]), Some(false), "{fine}");
+            }
+            for other in ["cross-site", "same-site", "", "whatever"] {
+                assert_eq!(origin(class, &[("sec-fetch-site", other)]), None, "{other}");
+            }
+        }
+        let local = [("origin", "http://localhost:3000"), ("sec-fetch-site", "same-site")];
+        assert_eq!(origin(ListenerClass::Tcp { local: tcp() }, &local), Some(true));
+    }
+
+    #[test]
+    fn a_connection_of_unknown_origin_may_nothing() {
+        let refused = check(None, &Uri::from_static("/"), &HeaderMap::new());
+        assert_eq!(refused.map_err(|error| error.kind), Err(ErrorKind::Forbidden));
+    }
+}

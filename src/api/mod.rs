@@ -1,0 +1,33 @@
+//! The served HTTP and JSON: routes, the two dialects, and what stands before them.
+//!
+//! A dialect is three things: `convert` (request → [`crate::domain::GenerateRequest`]), `render`
+//! (events → bytes) and an error envelope. Handlers return a [`crate::domain::Error`] and never
+//! choose a status: `status` holds the only table of them, and one layer writes every error body.
+//!
+//! Nothing here knows llama.cpp, the disk or the queue; it asks [`crate::service::Service`]. The
+//! socket and the connection belong to the daemon, which must put a [`ListenerClass`] and a
+//! [`PeerInfo`] into the extensions of every request: without them all but the Unix rights are
+//! refused.
+
+mod body;
+mod caller;
+mod family;
+mod ids;
+mod json;
+mod middleware;
+mod native;
+mod openai;
+mod params;
+mod path;
+mod peer;
+mod refusal;
+mod router;
+mod state;
+mod status;
+
+pub use peer::{ListenerClass, PeerInfo};
+pub use router::{ROUTES, Route, router};
+pub use state::ApiState;
+
+#[cfg(test)]
+mod tests;

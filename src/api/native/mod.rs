@@ -1,0 +1,15 @@
+//! The native API: the routes and JSON of Docker Model Runner, so that its clients work as they
+//! are. Its errors are one line of text, because those clients print the body.
+
+mod engines;
+mod error;
+mod load;
+mod models;
+mod types;
+mod utility;
+
+pub(super) use engines::{ps, status, unload};
+pub(super) use error::{error_json, error_text};
+pub(super) use load::load;
+pub(super) use models::{act, inspect, list, remove};
+pub(super) use utility::{health, ready, root, version};

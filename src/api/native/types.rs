@@ -1,0 +1,197 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::api::params::BACKEND;
+use crate::domain::{ModelConfig, ModelEntry, Removal};
+use crate::scheduler::LoadedModel;
+
+/// A model of the store. `config` is never absent: Docker's client reads it without looking.
+#[derive(Serialize)]
+pub(super) struct WireModel {
+    id: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tags: Vec<String>,
+    created: i64,
+    config: WireConfig,
+}
+
+#[derive(Serialize)]
+struct WireConfig {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    format: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    quantization: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    parameters: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    architecture: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    size: String,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    gguf: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    context_size: Option<u32>,
+}
+
+impl From<ModelEntry> for WireModel {
+    fn from(entry: ModelEntry) -> Self {
+        let ModelEntry { id, tags, created, config } = entry;
+        let ModelConfig {
+            format,
+            quantization,
+            parameters,
+            architecture,
+            size,
+            gguf,
+            context_size,
+        } = config;
+        let config =
+            WireConfig { format, quantization, parameters, architecture, size, gguf, context_size };
+        Self { id: id.to_string(), tags, created, config }
+    }
+}
+
+/// One step of a deletion.
+#[derive(Serialize)]
+pub(super) enum WireRemoval {
+    Untagged(String),
+    Deleted(String),
+}
+
+impl From<Removal> for WireRemoval {
+    fn from(removal: Removal) -> Self {
+        match removal {
+            Removal::Untagged(tag) => Self::Untagged(tag),
+            Removal::Deleted(id) => Self::Deleted(id.to_string()),
+        }
+    }
+}
+
+/// The answer to a new tag.
+#[derive(Serialize)]
+pub(super) struct Tagged {
+    pub(super) message: String,
+    pub(super) target: String,
+}
+
+/// The last line of a progress stream, and the only one of a load.
+#[derive(Serialize)]
+pub(super) struct Loaded {
+    r#type: &'static str,
+    message: &'static str,
+    total: u64,
+    layer: Layer,
+    mode: &'static str,
+    /// An extension: the id, so that the client can tag what it loaded.
+    model: String,
+}
+
+#[derive(Serialize)]
+struct Layer {
+    size: u64,
+    current: u64,
+}
+
+impl Loaded {
+    pub(super) fn new(entry: &ModelEntry) -> Self {
+        Self {
+            r#type: "success",
+            message: "Model loaded successfully",
+            total: 0,
+            layer: Layer { size: 0, current: 0 },
+            mode: "pull",
+            model: entry.id.to_string(),
+        }
+    }
+}
+
+/// A loaded model in `GET /engines/ps`.
+#[derive(Serialize)]
+pub(super) struct WireLoaded {
+    backend_name: &'static str,
+    model_name: String,
+    mode: &'static str,
+    last_used: String,
+    #[serde(skip_serializing_if = "is_false")]
+    in_use: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    loading: bool,
+    keep_alive: String,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+impl From<&LoadedModel> for WireLoaded {
+    fn from(model: &LoadedModel) -> Self {
+        let in_use = model.running > 0 || model.waiting > 0;
+        let loading = model.loading.is_some();
+        let last_used = Timestamp::try_from(model.last_used).ok().filter(|_| !in_use && !loading);
+        Self {
+            backend_name: BACKEND,
+            model_name: model.name.clone(),
+            mode: "completion",
+            // Go's zero time says that it is not idle.
+            last_used: last_used.map_or_else(|| "0001-01-01T00:00:00Z".into(), |at| at.to_string()),
+            in_use,
+            loading,
+            keep_alive: model.keep_alive.map_or_else(|| "-1".into(), go_duration),
+        }
+    }
+}
+
+/// The body of `POST /engines/unload`.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Unload {
+    pub(super) all: Option<bool>,
+    pub(super) backend: Option<String>,
+    pub(super) models: Option<Vec<String>>,
+}
+
+/// Its answer.
+#[derive(Serialize)]
+pub(super) struct Unloaded {
+    pub(super) unloaded_runners: usize,
+}
+
+/// A duration as Go writes it (`time.Duration.String`): `5m0s`, `1.5s`, `250ms`.
+fn go_duration(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    if seconds == 0 && duration.subsec_nanos() > 0 {
+        return format!("{}ms", f64::from(duration.subsec_micros()) / 1000.0);
+    }
+    let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    // At most 59.999: exact enough in any float.
+    let rest = rest as f64 + f64::from(duration.subsec_millis()) / 1000.0;
+    match (hours, minutes) {
+        (0, 0) => format!("{rest}s"),
+        (0, minutes) => format!("{minutes}m{rest}s"),
+        (hours, minutes) => format!("{hours}h{minutes}m{rest}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_written_as_go_does() {
+        for (millis, text) in [
+            (0, "0s"),
+            (250, "250ms"),
+            (1_500, "1.5s"),
+            (300_000, "5m0s"),
+            (90_000, "1m30s"),
+            (3_600_000, "1h0m0s"),
+            (28_805_000, "8h0m5s"),
+        ] {
+            assert_eq!(go_duration(Duration::from_millis(millis)), text);
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! Requests, field by field. The wire types are taken apart without `..`, so a new field does not
+//! compile until it is mapped, refused by name, or ignored with a word why.
+
+mod chat;
+mod knobs;
+mod messages;
+mod text;
+
+pub(super) use chat::{Converted, convert as chat, model_of as chat_model};
+pub(super) use text::{convert as text, model_of as text_model};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,109 @@
+use axum::Router;
+use axum::extract::Request;
+use axum::middleware::from_fn;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get, post};
+use http::{Method, StatusCode};
+
+use crate::domain::{Error, ErrorKind};
+
+use super::middleware::{front, guard_browser, note_template, require_management, trace};
+use super::params::require_backend;
+use super::refusal::Refusal;
+use super::{ApiState, native, openai};
+
+/// Every route of every dialect, behind the guards that stand before all of them.
+pub fn router(state: ApiState) -> Router {
+    let manage = from_fn(require_management);
+    let model = delete(native::remove).post(native::act).route_layer(manage.clone());
+    let routes = Router::new()
+        .merge(openai_family("/v1"))
+        .merge(openai_family("/engines/v1"))
+        .merge(openai_family("/engines/{backend}/v1").route_layer(from_fn(require_backend)))
+        .route("/", get(native::root))
+        .route("/version", get(native::version))
+        .route("/health", get(native::health))
+        .route("/ready", get(native::ready))
+        .route("/models", get(native::list))
+        .route("/models/load", post(native::load).route_layer(manage.clone()))
+        .route("/models/{*model}", model.get(native::inspect))
+        .route("/engines/ps", get(native::ps))
+        .route("/engines/status", get(native::status))
+        .route("/engines/unload", post(native::unload).route_layer(manage))
+        .fallback(unknown_route)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn(note_template))
+        .with_state(state);
+    // The routes are the fallback of an outer router, because only there do layers run before a
+    // route is chosen; the last one added is the outermost.
+    Router::new()
+        .fallback_service(routes)
+        .layer(from_fn(guard_browser))
+        .layer(from_fn(front))
+        .layer(from_fn(trace))
+}
+
+fn openai_family(prefix: &str) -> Router<ApiState> {
+    Router::new()
+        .route(&format!("{prefix}/chat/completions"), post(openai::chat_completions))
+        .route(&format!("{prefix}/completions"), post(openai::completions))
+        .route(&format!("{prefix}/models"), get(openai::list))
+        .route(&format!("{prefix}/models/{{*model}}"), get(openai::retrieve))
+}
+
+/// A route, for documentation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Route {
+    /// `GET` includes `HEAD`.
+    pub method: &'static str,
+    /// As the router spells it; `/v1` stands for `/v1`, `/engines/v1` and `/engines/llama.cpp/v1`.
+    pub path: &'static str,
+    /// Whether TCP may not.
+    pub unix_only: bool,
+    /// What it does.
+    pub what: &'static str,
+}
+
+const fn open(method: &'static str, path: &'static str, what: &'static str) -> Route {
+    Route { method, path, unix_only: false, what }
+}
+
+const fn managing(method: &'static str, path: &'static str, what: &'static str) -> Route {
+    Route { method, path, unix_only: true, what }
+}
+
+/// All routes: what the documentation lists and a test holds against [`router`].
+pub const ROUTES: &[Route] = &[
+    open("POST", "/v1/chat/completions", "OpenAI chat completions, streamed or whole"),
+    open("POST", "/v1/completions", "OpenAI text completions, streamed or whole"),
+    open("GET", "/v1/models", "OpenAI model list"),
+    open("GET", "/v1/models/{*model}", "one model in OpenAI's form"),
+    open("GET", "/", "a line of text that says that modeld runs"),
+    open("GET", "/version", "the version"),
+    open("GET", "/health", "200 while the process answers"),
+    open("GET", "/ready", "200 while new requests are taken, 503 while stopping"),
+    open("GET", "/models", "the models of the store"),
+    open("GET", "/models/{*model}", "one model of the store"),
+    managing("DELETE", "/models/{*model}", "untags or deletes a model (`?force=true`)"),
+    managing("POST", "/models/{*model}", "`…/tag?repo=R&tag=T` gives a model another name"),
+    managing("POST", "/models/load", "takes in a model as a Docker model tar"),
+    open("GET", "/engines/ps", "the loaded models"),
+    open("GET", "/engines/status", "the state of the engine"),
+    managing("POST", "/engines/unload", "unloads idle models"),
+];
+
+async fn unknown_route(request: Request) -> Refusal {
+    let path: String = request.uri().path().chars().take(200).collect();
+    let message = format!("{} {path} is not served by modeld; check the path", request.method());
+    Refusal(Error::new(ErrorKind::RouteNotFound, message))
+}
+
+async fn wrong_method(request: Request) -> Response {
+    if request.method() == Method::OPTIONS {
+        // `Allow` is filled in by the router.
+        return StatusCode::NO_CONTENT.into_response();
+    }
+    let message =
+        format!("{} is not allowed on this path; the Allow header lists what is", request.method());
+    Refusal(Error::new(ErrorKind::MethodNotAllowed, message)).into_response()
+}

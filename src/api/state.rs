@@ -1,0 +1,18 @@
+use tokio_util::sync::CancellationToken;
+
+use crate::service::Service;
+
+/// What every handler may use; cheap to clone.
+#[derive(Clone)]
+pub struct ApiState {
+    pub(super) service: Service,
+    pub(super) draining: CancellationToken,
+}
+
+impl ApiState {
+    /// `draining` is cancelled by the daemon when it begins to stop: from then on `/ready` answers
+    /// 503. Everything else is refused or finished by the queue.
+    pub fn new(service: Service, draining: CancellationToken) -> Self {
+        Self { service, draining }
+    }
+}

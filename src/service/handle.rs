@@ -1,0 +1,38 @@
+use std::time::Instant;
+
+use crate::domain::ClientKey;
+use crate::models::Models;
+use crate::scheduler::Scheduler;
+
+use super::ModelSettings;
+
+/// Who asks, and until when the answer is of use.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// Whose share it counts against.
+    pub client: ClientKey,
+    /// `x-request-timeout`, resolved.
+    pub deadline: Option<Instant>,
+}
+
+/// Every use case, without HTTP. One value for the whole daemon; cheap to clone.
+#[derive(Clone)]
+pub struct Service {
+    pub(super) models: Models,
+    pub(super) scheduler: Scheduler,
+    pub(super) settings: ModelSettings,
+}
+
+impl Service {
+    /// A service with the default [`ModelSettings`].
+    pub fn new(models: Models, scheduler: Scheduler) -> Self {
+        Self { models, scheduler, settings: ModelSettings::default() }
+    }
+
+    /// Says how models are loaded.
+    #[must_use]
+    pub fn with_settings(mut self, settings: ModelSettings) -> Self {
+        self.settings = settings;
+        self
+    }
+}

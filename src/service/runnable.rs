@@ -1,0 +1,195 @@
+use crate::domain::{Error, ErrorKind, ModelRef, Result};
+use crate::gguf::{self, GgufError, human_bytes};
+use crate::models::LocalModel;
+use crate::protocol::LoadSpec;
+use crate::scheduler::Runnable;
+
+/// A context for models that do not say what they were trained for, in tokens.
+const UNKNOWN_CONTEXT: u32 = 4_096;
+/// Sequences of a model whose every sequence has a state of fixed size beside the KV cells.
+const RECURRENT_SEQUENCES: u32 = 8;
+
+/// How models are loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ModelSettings {
+    /// The most KV cells that a model gets, in tokens (32,768); its own context and the one that
+    /// it was packaged with are ceilings as well.
+    pub max_context: u32,
+    /// Sequences at once (64). They share the cells, so more of them cost next to nothing.
+    pub max_sequences: u32,
+    /// Threads for compute; 0: as many as there are physical cores to use.
+    pub threads: u32,
+    /// A model's context is halved until its estimate is within so many bytes. `None`: no bound.
+    pub memory_budget: Option<u64>,
+}
+
+impl Default for ModelSettings {
+    /// The budget is the machine's memory.
+    fn default() -> Self {
+        Self { max_context: 32_768, max_sequences: 64, threads: 0, memory_budget: machine_memory() }
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn machine_memory() -> Option<u64> {
+    let info = rustix::system::sysinfo();
+    // By way of 128 bits, because the first is as wide as the machine's words.
+    u64::try_from(u128::from(info.totalram) * u128::from(info.mem_unit)).ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn machine_memory() -> Option<u64> {
+    None
+}
+
+/// What the queue needs to know of a model that was asked for as `asked`.
+///
+/// # Errors
+/// `UnsupportedModel` if it cannot generate text; `ModelTooLarge` if it does not fit even with the
+/// smallest context; `InvalidModel` if its need cannot be counted.
+pub(super) fn runnable(
+    asked: &str,
+    local: LocalModel,
+    settings: &ModelSettings,
+) -> Result<Runnable> {
+    let LocalModel { entry, weights, mmproj, chat_template, readable, facts, lease } = local;
+    if facts.is_embedder || facts.is_reranker {
+        let message = format!("{asked} is an embedding model; it cannot generate text");
+        return Err(Error::new(ErrorKind::UnsupportedModel, message));
+    }
+    let max_sequences = match facts.shape.state_per_sequence {
+        0 => settings.max_sequences,
+        _ => settings.max_sequences.min(RECURRENT_SEQUENCES),
+    };
+    let own = facts.context_length.unwrap_or(UNKNOWN_CONTEXT);
+    let packaged = entry.config.context_size.unwrap_or(u32::MAX);
+    let wanted = settings.max_context.min(own).min(packaged);
+    let budget = settings.memory_budget.unwrap_or(u64::MAX);
+    let uncountable = |fault: GgufError| {
+        let message = format!("the memory that {asked} takes cannot be estimated: {fault}");
+        Error::new(ErrorKind::InvalidModel, message)
+    };
+    let needs = |context| gguf::estimate(&facts.shape, context, max_sequences).map_err(uncountable);
+    let context_size =
+        gguf::fit_context(&facts.shape, wanted, max_sequences, budget).map_err(uncountable)?;
+    let Some(context_size) = context_size else {
+        let least = needs(gguf::MIN_CONTEXT.min(wanted))?.total();
+        let message = format!(
+            "{asked} takes {} of memory with the smallest context; there are {} to use, \
+             try a smaller quantization",
+            human_bytes(least),
+            human_bytes(budget)
+        );
+        return Err(Error::new(ErrorKind::ModelTooLarge, message));
+    };
+    if context_size < wanted {
+        tracing::warn!(model = asked, wanted, context_size, "context cut to fit into memory");
+    }
+    let memory_bytes = needs(context_size)?.total();
+    let name = display_name(asked, &entry.tags).unwrap_or_else(|| entry.id.to_string());
+    let spec = LoadSpec {
+        name: name.clone(),
+        weights,
+        mmproj,
+        chat_template,
+        readable,
+        context_size,
+        max_sequences,
+        threads: settings.threads,
+    };
+    Ok(Runnable { id: entry.id, name, spec, memory_bytes, lease })
+}
+
+/// The tag by which a model was asked for, else its first one.
+fn display_name(asked: &str, tags: &[String]) -> Option<String> {
+    let named = ModelRef::parse(asked).ok().map(|reference| reference.to_string());
+    let same = tags.iter().find(|tag| Some(*tag) == named.as_ref());
+    same.or_else(|| tags.first()).cloned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::gguf::testing::Writer;
+    use crate::models::{Models, PackageOptions, PackagePlan};
+    use crate::store::Store;
+
+    /// A model of 512 tokens of context in a store of its own.
+    struct Home {
+        _dir: tempfile::TempDir,
+        local: LocalModel,
+    }
+
+    async fn home(gguf: &Writer) -> Home {
+        let dir = tempfile::tempdir().expect("a directory");
+        let weights: PathBuf = dir.path().join("model.gguf");
+        std::fs::write(&weights, gguf.build()).expect("a file");
+        let mut tar = Vec::new();
+        let options = PackageOptions { weights, ..PackageOptions::default() };
+        let plan = PackagePlan::new(&options).expect("a plan");
+        plan.write_tar(&mut tar, &mut |_| {}).expect("a tar");
+        let models = Models::new(Store::open(&dir.path().join("models")).expect("a store"));
+        let entry = models.load_archive(Box::new(std::io::Cursor::new(tar))).await;
+        let id = entry.expect("a model").id.to_string();
+        models.tag(&id, "ai/first").await.expect("a tag");
+        models.tag(&id, "ai/second").await.expect("a tag");
+        let local = models.resolve(&id).await.expect("a model");
+        Home { _dir: dir, local }
+    }
+
+    fn settings() -> ModelSettings {
+        ModelSettings { memory_budget: None, ..ModelSettings::default() }
+    }
+
+    fn context(local: &LocalModel, settings: ModelSettings) -> Result<u32> {
+        runnable("ai/first", local.clone(), &settings).map(|model| model.spec.context_size)
+    }
+
+    #[tokio::test]
+    async fn the_smallest_of_all_ceilings_is_the_context() {
+        let Home { mut local, _dir } = home(&Writer::tiny()).await;
+        local.entry.config.context_size = None;
+        assert_eq!(context(&local, settings()), Ok(512), "its own");
+        assert_eq!(context(&local, ModelSettings { max_context: 300, ..settings() }), Ok(300));
+        local.entry.config.context_size = Some(100);
+        assert_eq!(context(&local, settings()), Ok(100), "the packaged one");
+        let facts = Arc::make_mut(&mut local.facts);
+        facts.context_length = None;
+        local.entry.config.context_size = None;
+        assert_eq!(context(&local, settings()), Ok(UNKNOWN_CONTEXT));
+    }
+
+    #[tokio::test]
+    async fn a_context_is_cut_to_the_budget_and_refused_below_it() {
+        let Home { local, _dir } = home(&Writer::tiny()).await;
+        let whole = runnable("ai/first", local.clone(), &settings()).expect("fits").memory_bytes;
+        let within = |bytes| ModelSettings { memory_budget: Some(bytes), ..settings() };
+        assert_eq!(context(&local, within(whole)), Ok(512));
+        assert_eq!(context(&local, within(whole - 1)), Ok(256));
+        let refused = context(&local, within(1)).expect_err("too large");
+        assert_eq!(refused.kind, ErrorKind::ModelTooLarge);
+    }
+
+    #[tokio::test]
+    async fn a_model_is_named_by_the_tag_that_was_asked_for() {
+        let Home { local, _dir } = home(&Writer::tiny()).await;
+        for (asked, name) in [
+            ("second", "docker.io/ai/second:latest"),
+            ("AI/First:latest", "docker.io/ai/first:latest"),
+            (&local.entry.id.to_string(), "docker.io/ai/first:latest"),
+        ] {
+            let model = runnable(asked, local.clone(), &settings()).expect("runnable");
+            assert_eq!((model.name.as_str(), model.spec.name.as_str()), (name, name));
+        }
+    }
+
+    #[tokio::test]
+    async fn an_embedder_does_not_generate() {
+        let Home { local, _dir } = home(&Writer::tiny().u32("llama.pooling_type", 1)).await;
+        let refused = runnable("ai/first", local, &settings()).map(|model| model.id);
+        assert_eq!(refused.map_err(|error| error.kind), Err(ErrorKind::UnsupportedModel));
+    }
+}

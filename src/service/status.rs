@@ -1,0 +1,42 @@
+use std::sync::Arc;
+
+use crate::domain::{ErrorKind, Result};
+use crate::scheduler::{Snapshot, UnloadTarget};
+
+use super::Service;
+
+impl Service {
+    /// The loaded models as of the last change.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.scheduler.snapshot()
+    }
+
+    /// Unloads idle models and answers how many went. No `names` means all; a name that is none of
+    /// a model counts for nothing.
+    ///
+    /// # Errors
+    /// `Internal` if the store cannot be read.
+    pub async fn unload(&self, names: &[String]) -> Result<usize> {
+        if names.is_empty() {
+            return Ok(self.scheduler.unload(UnloadTarget::All).await);
+        }
+        let mut ids = Vec::new();
+        for name in names {
+            match self.models.inspect(name).await {
+                Ok(entry) => ids.push(entry.id),
+                Err(error) if is_no_model(error.kind) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        Ok(self.scheduler.unload(UnloadTarget::Models(ids)).await)
+    }
+}
+
+fn is_no_model(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::ModelNotFound | ErrorKind::InvalidReference | ErrorKind::InvalidDigest
+    )
+}
