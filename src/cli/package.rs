@@ -9,8 +9,7 @@ use tokio::sync::mpsc;
 
 use super::{CliError, Printer, names};
 use crate::client::{Client, ClientError};
-use crate::domain;
-use crate::models::package::{Archive, Parts};
+use crate::models::{PackageOptions, PackagePlan};
 
 /// One piece of the archive on its way to the daemon.
 const CHUNK: usize = 256 * 1024;
@@ -48,23 +47,22 @@ pub(super) async fn run(
 ) -> Result<(), CliError> {
     // Hashing a large file takes a while; nobody should wait for it in vain.
     client.version().await?;
-    let parts = Parts {
-        gguf: args.gguf,
+    let options = PackageOptions {
+        weights: args.gguf,
         mmproj: args.mmproj,
         chat_template: args.chat_template,
         licenses: args.license,
         context_size: args.context_size,
     };
     if printer.err_is_terminal() {
-        printer.note(format!("Reading {}", parts.gguf.display()));
+        printer.note(format!("Reading {}", options.weights.display()));
     }
-    let archive = tokio::task::spawn_blocking(move || Archive::build(&parts))
+    let plan = tokio::task::spawn_blocking(move || PackagePlan::new(&options))
         .await
         .map_err(|e| CliError::Failed(format!("cannot read the files: {e}")))?
         .map_err(|e| CliError::Failed(e.to_string()))?;
-    let id = archive.id().to_string();
-    let length = archive.tar_length();
-    send(client, archive, length, printer.err_is_terminal()).await?;
+    let id = plan.manifest_digest().to_string();
+    send(client, plan, printer.err_is_terminal()).await?;
     let (repo, tag) = names::split_target(&args.name);
     client.tag(&id, repo, tag).await?;
     printer.line(format!("Model {:?} packaged as {id}", args.name))
@@ -72,15 +70,15 @@ pub(super) async fn run(
 
 async fn send(
     client: &Client,
-    archive: Archive,
-    length: u64,
+    plan: PackagePlan,
     visible: bool,
 ) -> Result<(), ClientError> {
+    let length = plan.total_bytes();
     let bar = if visible { ProgressBar::new(length) } else { ProgressBar::hidden() };
     if let Ok(style) = ProgressStyle::with_template("{bar:30} {bytes}/{total_bytes} {eta}") {
         bar.set_style(style);
     }
-    let stream = written(move |out| archive.write_tar(out)).inspect({
+    let stream = written(move |mut out| plan.write_tar(&mut out, &mut |_| ())).inspect({
         let bar = bar.clone();
         move |chunk| {
             if let Ok(bytes) = chunk {
@@ -96,12 +94,12 @@ async fn send(
 /// What `write` writes, as a stream; it runs in a thread that ends when nobody reads any more.
 fn written<F>(write: F) -> impl Stream<Item = std::io::Result<Bytes>> + Send + 'static
 where
-    F: FnOnce(&mut dyn Write) -> domain::Result<()> + Send + 'static,
+    F: FnOnce(&mut dyn Write) -> std::io::Result<()> + Send + 'static,
 {
     let (chunks, received) = mpsc::channel(CHUNKS_AHEAD);
     tokio::task::spawn_blocking(move || {
         let mut pieces = Pieces { chunks, buffer: Vec::new() };
-        let done = write(&mut pieces).map_err(std::io::Error::other);
+        let done = write(&mut pieces);
         if let Err(error) = done.and_then(|()| pieces.flush()) {
             // The reader is gone when the daemon refused; then it has said why.
             let _ = pieces.chunks.blocking_send(Err(error));
@@ -142,7 +140,6 @@ impl Write for Pieces {
 mod tests {
     use super::super::testing::Fake;
     use super::*;
-    use crate::domain::{Error, ErrorKind};
 
     #[tokio::test]
     async fn everything_that_is_written_arrives_in_order() {
@@ -150,7 +147,7 @@ mod tests {
         let bytes: Vec<u8> = (0..3 * CHUNK + 7).map(|i| u8::try_from(i % 251).unwrap()).collect();
         let sent = bytes.clone();
         let stream = written(move |out| {
-            sent.chunks(100_001).try_for_each(|c| out.write_all(c)).map_err(Error::internal)
+            sent.chunks(100_001).try_for_each(|c| out.write_all(c))
         });
         let length = u64::try_from(bytes.len()).unwrap();
         let said = fake.client().load(Some(length), stream).await.unwrap();
@@ -162,8 +159,8 @@ mod tests {
     async fn a_file_that_cannot_be_read_to_its_end_is_the_error_that_is_shown() {
         let fake = Fake::start().await;
         let stream = written(|out| {
-            out.write_all(&[0; CHUNK]).map_err(Error::internal)?;
-            Err(Error::new(ErrorKind::InvalidModel, "m.gguf became shorter while it was read"))
+            out.write_all(&[0; CHUNK])?;
+            Err(std::io::Error::other("m.gguf became shorter while it was read"))
         });
         let error = fake.client().load(None, stream).await.unwrap_err();
         assert_eq!(error.to_string(), "m.gguf became shorter while it was read");

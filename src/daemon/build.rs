@@ -13,7 +13,8 @@ use crate::config::Config;
 use crate::engine::EngineFactory;
 use crate::models::Models;
 use crate::scheduler::{Scheduler, SchedulerConfig};
-use crate::service::Service;
+use crate::service::{ModelSettings, Service};
+use crate::store::Store;
 
 /// What the daemon is made of besides its settings.
 pub struct Parts {
@@ -51,17 +52,22 @@ impl Daemon {
         shutdown: Shutdown,
     ) -> Result<Bound, DaemonError> {
         let listeners = Listeners::open(config, parts.inherited).await?;
-        let models = Models::open(&config.models_path.value)?;
+        // Before the store is opened: opening removes what dead writers left, and only the lock
+        // says that they are dead.
         let store_lock = StoreLock::take(&config.models_path.value)?;
-        let scheduler = Scheduler::start(
+        let models = Models::new(Store::open(&config.models_path.value)?);
+        let settings =
+            ModelSettings { max_context: config.context.value, ..ModelSettings::default() };
+        let scheduler = Scheduler::start_within(
             parts.engines,
             SchedulerConfig {
                 max_waiting: config.max_queue.value,
                 max_waiting_tokens: config.max_queue_tokens.value,
                 keep_alive: config.keep_alive.value,
             },
+            settings.memory_budget,
         );
-        let service = Service::new(models, scheduler.clone());
+        let service = Service::new(models, scheduler.clone()).with_settings(settings);
         let state = ApiState::new(service, shutdown.draining().clone());
         Ok(Bound {
             listeners,

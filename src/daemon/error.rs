@@ -1,7 +1,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::domain;
+use crate::store::StoreError;
 
 /// Why the daemon does not start.
 #[derive(Debug, thiserror::Error)]
@@ -72,9 +72,9 @@ pub enum DaemonError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// A part of the daemon could not be made.
-    #[error("{0}")]
-    Part(#[from] domain::Error),
+    /// The model store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 impl DaemonError {

@@ -1,6 +1,6 @@
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Read as _, Seek as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use rustix::fs::FlockOperation;
@@ -57,8 +57,10 @@ pub(super) struct StoreLock {
 }
 
 impl StoreLock {
-    /// Takes the lock of the store in `root`, which must exist.
+    /// Takes the lock of the store in `root`, which is made where it does not exist.
     pub(super) fn take(root: &Path) -> Result<Self, DaemonError> {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(root);
+        made.map_err(|e| DaemonError::io(format!("create {}", root.display()), e))?;
         let directory =
             File::open(root).map_err(|e| DaemonError::io(format!("open {}", root.display()), e))?;
         match rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive) {

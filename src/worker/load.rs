@@ -15,6 +15,12 @@ use super::watchdog::Watchdog;
 use crate::domain::{Error, ErrorKind};
 use crate::protocol::{LoadSpec, ModelInfo, ToDaemon};
 
+/// Sequence ids beyond the running ones, for finished prompts that the next one may go on from.
+const IDLE_PREFIXES: u32 = 16;
+
+/// The same where every sequence costs a state of its own.
+const RECURRENT_IDLE_PREFIXES: u32 = 2;
+
 /// The largest chat template file, in bytes.
 const MAX_TEMPLATE: u64 = 1 << 20;
 /// How long a template may be analysed; it is run about twenty times for that.
@@ -55,8 +61,10 @@ pub fn load(
     }
     let templates = templates(spec, &model, watchdog)?;
     let threads = if spec.threads == 0 { cpu::physical_cores() } else { spec.threads };
-    let settings =
-        ContextSettings { cells: spec.context_size, sequences: spec.max_sequences, threads };
+    // Idle prefixes need sequence ids of their own, or each new request would evict one.
+    let spare = if model.is_recurrent() { RECURRENT_IDLE_PREFIXES } else { IDLE_PREFIXES };
+    let sequences = spec.max_sequences.saturating_add(spare);
+    let settings = ContextSettings { cells: spec.context_size, sequences, threads };
     let context = Context::new(Arc::clone(&model), settings, abort).map_err(|e| match e {
         ContextError::NoMemoryOfTokens => generates_nothing(spec),
         ContextError::Llama(lines) => llama_error(spec, &lines),
@@ -65,7 +73,7 @@ pub fn load(
     let info = ModelInfo {
         context_size: limits.cells,
         train_context: model.train_context(),
-        max_sequences: limits.max_sequences,
+        max_sequences: limits.max_sequences.saturating_sub(spare).max(1),
         vocab_size: u32::try_from(limits.vocab_size).unwrap_or(u32::MAX),
         has_chat_template: model.has_chat_template(),
         architecture: model.metadata("general.architecture").unwrap_or_default(),

@@ -102,7 +102,7 @@ impl Model {
     }
 
     /// Whether a sequence's state is more than its KV cells, so that it cannot be cut back.
-    pub(super) fn is_recurrent(&self) -> bool {
+    pub fn is_recurrent(&self) -> bool {
         // SAFETY: the model lives as long as `self`.
         unsafe {
             sys::llama_model_is_recurrent(self.as_ptr())
