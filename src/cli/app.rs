@@ -22,6 +22,10 @@ pub struct Cli {
 
 /// The verbs; each has its file.
 #[derive(Debug, clap::Subcommand)]
+#[expect(
+    missing_docs,
+    reason = "a comment here would replace the help text of the verb's own file"
+)]
 pub enum Command {
     Serve(Box<serve::Args>),
     Run(run::Args),

@@ -68,11 +68,7 @@ pub(super) async fn run(
     printer.line(format!("Model {:?} packaged as {id}", args.name))
 }
 
-async fn send(
-    client: &Client,
-    plan: PackagePlan,
-    visible: bool,
-) -> Result<(), ClientError> {
+async fn send(client: &Client, plan: PackagePlan, visible: bool) -> Result<(), ClientError> {
     let length = plan.total_bytes();
     let bar = if visible { ProgressBar::new(length) } else { ProgressBar::hidden() };
     if let Ok(style) = ProgressStyle::with_template("{bar:30} {bytes}/{total_bytes} {eta}") {
@@ -146,9 +142,7 @@ mod tests {
         let fake = Fake::start().await;
         let bytes: Vec<u8> = (0..3 * CHUNK + 7).map(|i| u8::try_from(i % 251).unwrap()).collect();
         let sent = bytes.clone();
-        let stream = written(move |out| {
-            sent.chunks(100_001).try_for_each(|c| out.write_all(c))
-        });
+        let stream = written(move |out| sent.chunks(100_001).try_for_each(|c| out.write_all(c)));
         let length = u64::try_from(bytes.len()).unwrap();
         let said = fake.client().load(Some(length), stream).await.unwrap();
         assert_eq!(said.kind, "success");

@@ -226,11 +226,11 @@ mod tests {
         shutdown: &Shutdown,
     ) -> (tokio::task::JoinHandle<Outcome>, UnixStream) {
         let mut bound = place.build(shutdown).await.unwrap();
-        let (began, mut served) = tokio::sync::mpsc::unbounded_channel();
+        let (began, mut served) = tokio::sync::mpsc::channel(1);
         bound.router = Router::new().route(
             "/",
             get(async move || {
-                let _ = began.send(());
+                let _ = began.send(()).await;
                 std::future::pending::<()>().await;
             }),
         );

@@ -90,7 +90,7 @@ mod tests {
             "",
             "sha256:",
             "md5:0a0a",
-            &good[..70],
+            good.trim_end_matches('a'),
             &format!("{good}0"),
             &good.to_uppercase(),
             &good.replace(':', "-"),

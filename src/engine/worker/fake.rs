@@ -25,6 +25,7 @@ use super::{Patience, WorkerConfig, WorkerFactory};
 /// more filter.
 #[test]
 #[ignore = "plays the worker process for the tests beside it"]
+#[expect(clippy::exit, reason = "the process is the worker; the test runner must not go on")]
 fn play_worker() {
     let mode = std::env::args().find_map(|arg| arg.strip_prefix("mode-").map(str::to_owned));
     let Some(mode) = mode else { return };
@@ -35,8 +36,13 @@ fn play_worker() {
 }
 
 fn say(socket: &mut UnixStream, frame: &ToDaemon) {
-    if write_frame(socket, frame).is_err() {
-        std::process::exit(1);
+    write_frame(socket, frame).expect("the daemon's side is open");
+}
+
+/// Does nothing until it is killed.
+fn hang() -> ! {
+    loop {
+        std::thread::park();
     }
 }
 
@@ -52,7 +58,7 @@ fn play(mode: &str, socket: &mut UnixStream) {
     let load: ToWorker = read_frame(socket).expect("a frame").expect("a first frame");
     assert!(matches!(load, ToWorker::Load(_)));
     if mode == "silent" {
-        std::thread::sleep(Duration::from_secs(600));
+        hang();
     }
     let build_id = if mode == "replaced" { "0.0.0+other" } else { BUILD_ID };
     let hello = WorkerHello {
@@ -97,7 +103,7 @@ fn play(mode: &str, socket: &mut UnixStream) {
         }
     }
     if mode == "stubborn" {
-        std::thread::sleep(Duration::from_secs(600));
+        hang();
     }
 }
 

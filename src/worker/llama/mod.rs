@@ -13,7 +13,7 @@
 //!
 //! It must never decide what to compute; that is `step`'s.
 
-#![allow(unsafe_code)]
+#![allow(unsafe_code, reason = "foreign calls are what this module is for")]
 
 mod backend;
 mod chat;

@@ -154,7 +154,7 @@ mod tests {
 
             match first {
                 Some((at, _, stop)) => {
-                    prop_assert_eq!(shown, &text[..at]);
+                    prop_assert_eq!(Some(shown.as_str()), text.get(..at));
                     prop_assert_eq!(found, Some(stop));
                 }
                 None => {
