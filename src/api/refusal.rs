@@ -36,7 +36,10 @@ impl IntoResponse for Refusal {
 /// clients do wrong is in the access log by its status; its message may quote a prompt.
 pub(super) fn log(error: &Error) {
     match error.kind {
-        ErrorKind::Internal | ErrorKind::EngineCrashed | ErrorKind::DiskFull => {
+        ErrorKind::Internal
+        | ErrorKind::EngineCrashed
+        | ErrorKind::LoadCrashed
+        | ErrorKind::DiskFull => {
             tracing::error!(kind = ?error.kind, cause = error.cause, "{}", error.message);
         }
         ErrorKind::InvalidModel | ErrorKind::ModelQuarantined | ErrorKind::ModelTooLarge => {

@@ -26,9 +26,10 @@ pub(super) fn status_of(kind: ErrorKind) -> StatusCode {
         ErrorKind::Conflict => StatusCode::CONFLICT,
         ErrorKind::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorKind::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        ErrorKind::InvalidModel | ErrorKind::ModelQuarantined | ErrorKind::ModelTooLarge => {
-            StatusCode::UNPROCESSABLE_ENTITY
-        }
+        ErrorKind::InvalidModel
+        | ErrorKind::LoadCrashed
+        | ErrorKind::ModelQuarantined
+        | ErrorKind::ModelTooLarge => StatusCode::UNPROCESSABLE_ENTITY,
         ErrorKind::QueueFull | ErrorKind::MemoryBusy => StatusCode::TOO_MANY_REQUESTS,
         ErrorKind::Cancelled => client_closed_request(),
         ErrorKind::EngineCrashed | ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -68,7 +69,7 @@ pub(super) fn retry_headers(error: &Error, headers: &mut HeaderMap) {
 
 /// Every kind there is, for the tests of this table and of the envelopes.
 #[cfg(test)]
-pub(super) const ALL_KINDS: [ErrorKind; 29] = [
+pub(super) const ALL_KINDS: [ErrorKind; 30] = [
     ErrorKind::InvalidJson,
     ErrorKind::InvalidValue,
     ErrorKind::MissingField,
@@ -90,6 +91,7 @@ pub(super) const ALL_KINDS: [ErrorKind; 29] = [
     ErrorKind::MemoryBusy,
     ErrorKind::DeadlineExceeded,
     ErrorKind::InvalidModel,
+    ErrorKind::LoadCrashed,
     ErrorKind::ModelQuarantined,
     ErrorKind::ModelTooLarge,
     ErrorKind::Conflict,

@@ -52,6 +52,9 @@ pub enum ErrorKind {
     DeadlineExceeded,
     /// The model file is damaged, hostile, or of an architecture that llama.cpp does not know.
     InvalidModel,
+    /// The model's worker crashed while it loaded the model: whatever the file does to llama.cpp,
+    /// it will do again.
+    LoadCrashed,
     /// The model killed its worker too often; it is not tried again until asked explicitly.
     ModelQuarantined,
     /// The model would never fit into this machine's memory.

@@ -16,6 +16,7 @@ use super::jobs::Jobs;
 use super::load::{self, Loaded};
 use super::prepare::Preparer;
 use super::progress::{Fraction, Reporter};
+use super::quote::Quotes;
 use super::reader::{End, Routes};
 use super::step::{FrameSink, StepCommand, StepLoop, StepSettings};
 use super::watchdog::Watchdog;
@@ -166,6 +167,7 @@ impl Worker {
             model: Arc::clone(&model),
             templates,
             context_size: info.context_size,
+            quotes: Quotes::new(model.control_texts()),
             watchdog: self.watchdog,
             jobs: self.jobs,
             step: self.step,

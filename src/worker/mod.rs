@@ -12,7 +12,8 @@
 //!
 //! * `entry`: the order of things. `process`, `sandbox`, `cpu`: what comes before the model.
 //!   `load`, `progress`: the model. `exit`: how it ends.
-//! * `reader`, `jobs`, `frames_out`: frames in and out. `prepare`, `watchdog`: prompts to tokens.
+//! * `reader`, `jobs`, `frames_out`: frames in and out. `prepare`, `quote`, `watchdog`: prompts to
+//!   tokens.
 //! * `step`, `sampling`, `text`, `cancel`: tokens to answers, on the seam `compute`.
 //! * `llama`: llama.cpp; the only `unsafe`.
 
@@ -32,6 +33,7 @@ mod load;
 mod prepare;
 mod process;
 mod progress;
+mod quote;
 mod reader;
 mod sandbox;
 mod watchdog;

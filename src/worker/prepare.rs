@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::compute::Token;
 use super::jobs::Jobs;
 use super::llama::{ChatTemplates, MAX_TEXT, Model, RenderError, TokenizeError};
+use super::quote::{Part, Quotes, parts};
 use super::step::{FrameSink, StepCommand};
 use super::watchdog::Watchdog;
 use crate::domain::{ChatPrompt, Error, ErrorKind, JobId, Prompt};
@@ -29,6 +30,8 @@ pub struct Preparer {
     pub templates: Result<ChatTemplates, String>,
     /// The longest sequence, in tokens.
     pub context_size: u32,
+    /// Keeps special tokens in what users say from being more than text.
+    pub quotes: Quotes,
     /// Ends a template that runs for too long.
     pub watchdog: Arc<Watchdog>,
     /// Shared with the reader.
@@ -69,10 +72,11 @@ impl Preparer {
     fn prepare(&self, job: JobId, prompt: &Prompt) -> Result<(Vec<Token>, Vec<String>), Error> {
         validate(prompt)?;
         let (tokens, stops) = match prompt {
-            Prompt::Text(text) => (self.tokenize(text)?, Vec::new()),
+            Prompt::Text(text) => (self.tokenize(&[Part::template(text)])?, Vec::new()),
             Prompt::Chat(chat) => {
-                let rendered = self.render(job, chat, prompt.text_bytes())?;
-                (self.tokenize(&rendered.0)?, rendered.1)
+                let quoted = self.quotes.quote(chat);
+                let (text, stops) = self.render(job, &quoted, prompt.text_bytes())?;
+                (self.tokenize(&parts(&text))?, stops)
             }
         };
         if tokens.is_empty() {
@@ -126,17 +130,35 @@ impl Preparer {
     }
 
     /// At least one token of the context stays for the answer.
-    fn tokenize(&self, text: &str) -> Result<Vec<Token>, Error> {
+    fn tokenize(&self, parts: &[Part<'_>]) -> Result<Vec<Token>, Error> {
         let most = self.context_size.saturating_sub(1);
-        self.model.tokenize(text, most).map_err(|error| match error {
-            TokenizeError::TooMany { tokens, exact } => too_long(tokens, exact, self.context_size),
+        let mut tokens: Vec<Token> = Vec::new();
+        for (index, part) in parts.iter().enumerate() {
+            let before = u32::try_from(tokens.len()).unwrap_or(u32::MAX);
+            let room = most.saturating_sub(before);
+            let more = self
+                .model
+                .tokenize_part(part.text, room, index == 0, !part.quoted)
+                .map_err(|error| self.not_tokenized(error, before, index + 1 == parts.len()))?;
+            if tokens.is_empty() { tokens = more } else { tokens.extend(more) }
+        }
+        Ok(tokens)
+    }
+
+    /// The error of a part that comes after `before` tokens.
+    fn not_tokenized(&self, error: TokenizeError, before: u32, last: bool) -> Error {
+        match error {
+            TokenizeError::TooMany { tokens, exact } => {
+                let all = tokens.saturating_add(before.into());
+                too_long(all, exact && last, self.context_size)
+            }
             TokenizeError::TooLong { bytes } => too_large(bytes),
             TokenizeError::Failed(reason) => Error::new(
                 ErrorKind::InvalidModel,
                 format!("the tokenizer of {} failed on this prompt", self.name),
             )
             .with_cause(reason),
-        })
+        }
     }
 }
 

@@ -46,8 +46,11 @@ fn a_file_of_broken_meaning_costs_nobody_else_anything() {
             let started = Instant::now();
             let answer = ask(&daemon, "ai/hostile");
             // llama.cpp accepts some nonsense; then the answer is nonsense, too.
+            // A template may refuse the conversation, which is then the client's to change.
+            let expected: &[u16] =
+                if what == "a template that refuses" { &[400] } else { &[200, 422] };
             assert!(
-                [200, 422].contains(&answer.status),
+                expected.contains(&answer.status),
                 "{what}: {} {}",
                 answer.status,
                 answer.text()

@@ -282,7 +282,7 @@ fn paths_that_lead_nowhere_lead_nowhere() {
         "/%2e%2e/models",
         "/exp/vDD4.40/%2E%2E/models",
         "/models/..%2f..%2fetc%2fpasswd",
-        "/engines/no-such-backend/v1/chat/completions",
+        "/engines/no-such-backend/v1/models",
         "/engines/v1/no-such",
         "/models/%ff%fe",
         "/models/%00",

@@ -120,6 +120,15 @@ pub(super) struct WireLoaded {
     #[serde(skip_serializing_if = "is_false")]
     loading: bool,
     keep_alive: String,
+    // What follows is ours; Docker's client does not know it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pid: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    context_size: Option<u32>,
+    running: u32,
+    waiting: u32,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    sandbox: String,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -141,6 +150,11 @@ impl From<&LoadedModel> for WireLoaded {
             in_use,
             loading,
             keep_alive: model.keep_alive.map_or_else(|| "-1".into(), go_duration),
+            pid: model.pid,
+            context_size: model.info.as_ref().map(|info| info.context_size),
+            running: model.running,
+            waiting: model.waiting,
+            sandbox: model.sandbox.clone(),
         }
     }
 }

@@ -55,7 +55,7 @@ fn classify(kind: ErrorKind) -> (&'static str, Option<&'static str>) {
         ErrorKind::Forbidden => ("permission_error", Some("not_allowed_here")),
         ErrorKind::QueueFull | ErrorKind::MemoryBusy => ("rate_limit_error", None),
         ErrorKind::DeadlineExceeded => (INVALID, Some("deadline_exceeded")),
-        ErrorKind::InvalidModel => (INVALID, Some("invalid_model")),
+        ErrorKind::InvalidModel | ErrorKind::LoadCrashed => (INVALID, Some("invalid_model")),
         ErrorKind::ModelQuarantined => (INVALID, Some("model_quarantined")),
         ErrorKind::ModelTooLarge => (INVALID, Some("model_too_large")),
         ErrorKind::Conflict => (INVALID, Some("conflict")),

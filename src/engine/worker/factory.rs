@@ -149,7 +149,7 @@ impl WorkerFactory {
                 Ok(Arc::new(engine))
             }
             Err(Refusal::Death(reason)) => {
-                let error = process.obituary(reason).await;
+                let error = process.obituary_of_load(reason).await;
                 warn!(model = name, %error, cause = error.cause, "worker died while loading");
                 Err(error)
             }

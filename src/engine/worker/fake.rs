@@ -193,9 +193,10 @@ async fn a_job_goes_through_a_process_and_back() {
 #[tokio::test]
 async fn a_worker_that_aborts_while_loading_is_quoted() {
     let error = refusal(&factory("abort")).await;
-    assert_eq!(error.kind, ErrorKind::EngineCrashed);
-    let expected = "the worker process was killed by signal 6 (SIGABRT); \
-                    last words: GGML_ASSERT(n > 0) failed";
+    assert_eq!(error.kind, ErrorKind::LoadCrashed);
+    let expected = "the model cannot be loaded, llama.cpp crashed on it: the worker process was \
+                    killed by signal 6 (SIGABRT); last words: GGML_ASSERT(n > 0) failed; get the \
+                    model anew, or another one";
     assert_eq!(error.message, expected);
 }
 

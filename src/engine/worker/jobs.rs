@@ -165,7 +165,7 @@ pub(super) fn tame(mut error: Error) -> Error {
             text.truncate(end);
         }
     }
-    if error.kind == ErrorKind::EngineCrashed {
+    if matches!(error.kind, ErrorKind::EngineCrashed | ErrorKind::LoadCrashed) {
         // Only the daemon says who is dead.
         error.kind = ErrorKind::Internal;
     }

@@ -59,6 +59,23 @@ impl Process {
         };
         Error::new(ErrorKind::EngineCrashed, message).with_cause(words.all)
     }
+
+    /// The obituary of a worker that was loading a model. A crash is then the model's fault; being
+    /// killed (for want of memory, say) is not.
+    pub(super) async fn obituary_of_load(&mut self, reason: Option<String>) -> Error {
+        let by_itself = reason.is_none();
+        let mut error = self.obituary(reason).await;
+        let signal = self.child.try_wait().ok().flatten().and_then(|status| status.signal());
+        if by_itself && signal.is_some_and(is_crash) {
+            error.kind = ErrorKind::LoadCrashed;
+            error.message = format!(
+                "the model cannot be loaded, llama.cpp crashed on it: {}; get the model anew, or \
+                 another one",
+                error.message
+            );
+        }
+        error
+    }
 }
 
 /// An exit status in words.
@@ -78,6 +95,13 @@ fn describe(status: ExitStatus) -> String {
 
 /// The signals that end processes by their own fault; numbers as on Linux and macOS alike, except
 /// SIGBUS.
+/// Whether a process gets this signal for what it did, not from others.
+fn is_crash(signal: i32) -> bool {
+    use rustix::process::Signal;
+    let faults = [Signal::ILL, Signal::TRAP, Signal::ABORT, Signal::BUS, Signal::FPE, Signal::SEGV];
+    faults.iter().any(|fault| fault.as_raw() == signal)
+}
+
 fn signal_name(signal: i32) -> Option<&'static str> {
     use rustix::process::Signal;
     let names = [

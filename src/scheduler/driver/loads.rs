@@ -164,7 +164,7 @@ impl Driver {
             None => self.departed(id),
             Some(Err(error)) => {
                 warn!(model = name, %error, cause = error.cause, "model could not be loaded");
-                if error.kind == ErrorKind::EngineCrashed {
+                if matches!(error.kind, ErrorKind::EngineCrashed | ErrorKind::LoadCrashed) {
                     self.residency.died(id, &error.message);
                 }
                 self.fail_waiting(id, &error);

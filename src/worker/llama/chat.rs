@@ -16,8 +16,9 @@ const MAX_REASON: usize = 300;
 ///
 /// Rendering is llama.cpp's own (`common_chat`), as in llama-server, with two consequences worth
 /// knowing. A model without a template is given ChatML. And the rendered prompt is one text, in
-/// which the tokenizer recognises special tokens wherever they stand: a user who writes
-/// `<|im_end|>` ends the turn. Nothing that modeld decides hangs on the roles in a prompt.
+/// which the tokenizer would recognise special tokens wherever they stand: what users and tools
+/// say is therefore marked before (see `quote`), so that a user who writes `<|im_end|>` has
+/// written just that.
 pub struct ChatTemplates {
     raw: NonNull<RawTemplates>,
     // The templates were made from it.

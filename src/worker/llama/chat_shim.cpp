@@ -202,10 +202,20 @@ int modeld_sequence_copy(llama_context * context, int32_t from, int32_t to, int3
 
 // `result` is llama_tokenize's own answer: a count, or minus the count that was needed.
 int modeld_tokenize(const llama_vocab * vocab, const char * text, int32_t len, int32_t * tokens,
-                    int32_t capacity, bool add_special, int32_t * result, modeld_bytes * error) {
+                    int32_t capacity, bool add_special, bool parse_special, int32_t * result,
+                    modeld_bytes * error) {
     return guarded(error, [&] {
-        *result = llama_tokenize(vocab, text, len, tokens, capacity, add_special,
-                                 /* parse_special */ true);
+        *result =
+            llama_tokenize(vocab, text, len, tokens, capacity, add_special, parse_special);
+        return MODELD_OK;
+    });
+}
+
+// The text of a control token; null for every other one.
+int modeld_control_text(const llama_vocab * vocab, int32_t token, const char ** text) {
+    return guarded(nullptr, [&] {
+        const bool control = (llama_vocab_get_attr(vocab, token) & LLAMA_TOKEN_ATTR_CONTROL) != 0;
+        *text              = control ? llama_vocab_get_text(vocab, token) : nullptr;
         return MODELD_OK;
     });
 }

@@ -105,8 +105,14 @@ unsafe extern "C" {
         tokens: *mut i32,
         capacity: i32,
         add_special: bool,
+        parse_special: bool,
         result: *mut i32,
         error: *mut Bytes,
+    ) -> c_int;
+    pub(super) fn modeld_control_text(
+        vocab: *const llama_vocab,
+        token: i32,
+        text: *mut *const c_char,
     ) -> c_int;
     pub(super) fn modeld_token_piece(
         vocab: *const llama_vocab,

@@ -1,4 +1,4 @@
-use std::ffi::c_char;
+use std::ffi::{CStr, c_char};
 
 use llama_cpp_sys_2 as sys;
 
@@ -37,12 +37,25 @@ pub enum TokenizeError {
 }
 
 impl Model {
-    /// The tokens of `text`, at most `limit` of them. Special tokens are recognised in it, and the
-    /// tokenizer's own (BOS) are added in front where the model wants them.
+    /// A whole prompt's tokens, special ones recognised.
+    #[cfg(test)]
+    pub fn tokenize(&self, text: &str, limit: u32) -> Result<Vec<Token>, TokenizeError> {
+        self.tokenize_part(text, limit, true, true)
+    }
+
+    /// The tokens of a part of a prompt, at most `limit` of them. `first`: it is the beginning,
+    /// where the tokenizer's own (BOS) go if the model wants them; `special`: special tokens are
+    /// recognised in it, else they are text like any other.
     ///
     /// # Errors
     /// [`TokenizeError`]; a text that is certainly too long is refused before it is read.
-    pub fn tokenize(&self, text: &str, limit: u32) -> Result<Vec<Token>, TokenizeError> {
+    pub fn tokenize_part(
+        &self,
+        text: &str,
+        limit: u32,
+        first: bool,
+        special: bool,
+    ) -> Result<Vec<Token>, TokenizeError> {
         let bytes = text.len();
         let len = match i32::try_from(bytes) {
             Ok(len) if bytes <= MAX_TEXT => len,
@@ -68,7 +81,8 @@ impl Model {
                 len,
                 tokens.as_mut_ptr(),
                 room,
-                true,
+                first,
+                special,
                 &mut count,
                 &mut error,
             )
@@ -85,6 +99,22 @@ impl Model {
                 Err(TokenizeError::TooMany { tokens: u64::from(count.unsigned_abs()), exact: true })
             }
         }
+    }
+
+    /// The texts of all control tokens, which decide the structure of a prompt.
+    pub fn control_texts(&self) -> Vec<String> {
+        let text = |token: Token| {
+            let mut text = std::ptr::null();
+            // SAFETY: the token is in the vocabulary, which lives as long as `self`.
+            let status = unsafe { shim::modeld_control_text(self.vocab_ptr(), token, &mut text) };
+            if Status::from(status) != Status::Ok || text.is_null() {
+                return None;
+            }
+            // SAFETY: the text is a C string of the vocabulary, copied before it could change.
+            let text = unsafe { CStr::from_ptr(text) }.to_str().ok()?;
+            (!text.is_empty()).then(|| text.to_owned())
+        };
+        (0..self.vocab_size()).filter_map(text).collect()
     }
 
     /// A lower bound: every byte of the text belongs to some token. Only for the tokenizers of

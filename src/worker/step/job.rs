@@ -111,7 +111,7 @@ impl Job {
             return Some(FinishReason::StopString(stop));
         }
         let enough = self.max_tokens.is_some_and(|max| self.generated >= max);
-        if enough || self.tokens.len() > capacity {
+        if enough || self.tokens.len() >= capacity {
             return Some(self.close(FinishReason::Length));
         }
         None

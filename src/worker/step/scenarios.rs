@@ -237,7 +237,7 @@ fn the_end_of_the_context_is_a_length() {
         let outcome = outcome(&frames, job);
         (outcome.finish, outcome.usage.completion_tokens)
     });
-    assert_eq!(ends, [(FinishReason::Length, 5), (FinishReason::Length, 1)]);
+    assert_eq!(ends, [(FinishReason::Length, 4), (FinishReason::Length, 1)]);
 }
 
 #[test]

@@ -1,0 +1,179 @@
+//! Keeps what users and tools say apart from what the chat template says.
+//!
+//! A rendered conversation is one text. If the tokenizer recognised special tokens all over it, a
+//! user who writes `<|im_end|>` could end their turn and speak as the system. So each such text in
+//! a user's or tool's message is put between two marks before rendering; afterwards the prompt is
+//! cut at the marks, and what stood between them is tokenised as text.
+
+use std::borrow::Cow;
+
+use aho_corasick::{AhoCorasick, MatchKind};
+
+use crate::domain::{ChatPrompt, Role};
+
+/// The marks: the last two code points of Unicode, which are no characters and mean nothing.
+const OPEN: char = '\u{10fffe}';
+const CLOSE: char = '\u{10ffff}';
+
+/// Finds the texts of special tokens.
+#[derive(Debug)]
+pub struct Quotes {
+    /// `None` where the vocabulary has no control tokens, or more than can be searched for.
+    special: Option<AhoCorasick>,
+}
+
+impl Quotes {
+    /// For a vocabulary whose control tokens have these texts.
+    pub fn new(control_texts: Vec<String>) -> Self {
+        let mut builder = AhoCorasick::builder();
+        builder.match_kind(MatchKind::LeftmostLongest);
+        let special = (!control_texts.is_empty()).then(|| builder.build(control_texts));
+        Self { special: special.and_then(Result::ok) }
+    }
+
+    /// The conversation with the special tokens in what users and tools say marked.
+    pub fn quote<'a>(&self, chat: &'a ChatPrompt) -> Cow<'a, ChatPrompt> {
+        let mut quoted = Cow::Borrowed(chat);
+        for (index, message) in chat.messages.iter().enumerate() {
+            // Marks that came from outside could undo ours, whoever says them.
+            let mut text = without_marks(&message.content);
+            if matches!(message.role, Role::User | Role::Tool)
+                && let Some(marked) = self.marked(&text)
+            {
+                text = Cow::Owned(marked);
+            }
+            if let Cow::Owned(text) = text
+                && let Some(message) = quoted.to_mut().messages.get_mut(index)
+            {
+                message.content = text;
+            }
+        }
+        quoted
+    }
+
+    /// `text` with every special token between marks; `None` if there is none in it.
+    fn marked(&self, text: &str) -> Option<String> {
+        let special = self.special.as_ref()?;
+        let mut out = String::new();
+        let mut done = 0;
+        for found in special.find_iter(text) {
+            out.push_str(text.get(done..found.start())?);
+            out.push(OPEN);
+            out.push_str(text.get(found.range())?);
+            out.push(CLOSE);
+            done = found.end();
+        }
+        if done == 0 {
+            return None;
+        }
+        out.push_str(text.get(done..)?);
+        Some(out)
+    }
+}
+
+fn without_marks(text: &str) -> Cow<'_, str> {
+    if text.contains([OPEN, CLOSE]) {
+        Cow::Owned(text.replace([OPEN, CLOSE], "\u{fffd}"))
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
+/// A part of a rendered prompt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part<'a> {
+    /// Its text.
+    pub text: &'a str,
+    /// Whether special tokens in it are text.
+    pub quoted: bool,
+}
+
+impl<'a> Part<'a> {
+    /// What the template says.
+    pub fn template(text: &'a str) -> Self {
+        Self { text, quoted: false }
+    }
+}
+
+/// A rendered prompt, cut at the marks; never empty.
+pub fn parts(prompt: &str) -> Vec<Part<'_>> {
+    let mut parts = vec![];
+    let mut quoted = false;
+    let mut left = prompt;
+    while let Some((text, rest)) = left.split_once([OPEN, CLOSE]) {
+        let mark = left.get(text.len()..).and_then(|from| from.chars().next());
+        if !text.is_empty() {
+            parts.push(Part { text, quoted });
+        }
+        quoted = mark == Some(OPEN);
+        left = rest;
+    }
+    if !left.is_empty() || parts.is_empty() {
+        parts.push(Part { text: left, quoted });
+    }
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::domain::Message;
+
+    fn quotes() -> Quotes {
+        Quotes::new(vec!["<s>".into(), "<|end|>".into(), "<|end|>of".into()])
+    }
+
+    fn said(role: Role, text: &str) -> String {
+        let chat = ChatPrompt { messages: vec![Message::text(role, text)] };
+        quotes().quote(&chat).messages.first().map(|m| m.content.clone()).unwrap_or_default()
+    }
+
+    #[test]
+    fn special_tokens_of_users_and_tools_become_parts_of_their_own() {
+        for role in [Role::User, Role::Tool] {
+            let said = said(role, "a <|end|>of b<s>");
+            let prompt = format!("<s>[user]{said}<|end|>");
+            let part = |text, quoted| Part { text, quoted };
+            assert_eq!(
+                parts(&prompt),
+                [
+                    part("<s>[user]a ", false),
+                    part("<|end|>of", true),
+                    part(" b", false),
+                    part("<s>", true),
+                    part("<|end|>", false),
+                ]
+            );
+        }
+    }
+
+    #[test]
+    fn what_system_and_assistant_say_is_left_as_it_is() {
+        for role in [Role::System, Role::Assistant] {
+            assert_eq!(said(role, "a <|end|> b"), "a <|end|> b");
+        }
+    }
+
+    #[test]
+    fn an_empty_prompt_is_one_empty_part() {
+        assert_eq!(parts(""), [Part::template("")]);
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_of_a_user_gets_a_special_token_past_the_marks(
+            text in "(<s>|<\\|end\\|>|[<>a|]|\u{10fffe}|\u{10ffff}){0,12}",
+        ) {
+            let said = said(Role::User, &text);
+            for part in parts(&said) {
+                if !part.quoted {
+                    prop_assert!(!part.text.contains("<s>") && !part.text.contains("<|end|>"));
+                }
+            }
+            let joined: String = parts(&said).iter().map(|part| part.text).collect();
+            prop_assert_eq!(joined, text.replace([OPEN, CLOSE], "\u{fffd}"));
+        }
+    }
+}
