@@ -348,7 +348,7 @@ pub(super) fn alone(
     let masked = if limits.ignore_eos { &END[..] } else { &[] };
     let mut count = 0;
     let reason = loop {
-        if limits.max_tokens == Some(count) || tokens.len() >= cells {
+        if limits.max_tokens == Some(count) || count > 0 && tokens.len() >= cells {
             break FinishReason::Length;
         }
         let token = sampler.sample(&row(&tokens), masked, &mut Scratch::default()).unwrap();
