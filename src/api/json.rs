@@ -9,6 +9,11 @@ use serde_json::error::Category;
 
 use crate::domain::{Error, ErrorKind};
 
+/// Levels of nesting that a body may have.
+const MAX_DEPTH: usize = 128;
+/// Fields that a body may have at its top.
+const MAX_KEYS: usize = 1_000;
+
 /// How much of a parser's message a client sees: it may quote the value at fault, which may be a
 /// whole prompt.
 const MAX_DETAIL: usize = 200;
@@ -57,6 +62,9 @@ pub(super) fn decode<T: DeserializeOwned>(body: &[u8]) -> crate::domain::Result<
     if let Err(fault) = std::str::from_utf8(body) {
         return invalid(format!("the body is not UTF-8 from byte {} on", fault.valid_up_to()));
     }
+    if let Some(fault) = too_intricate(body) {
+        return invalid(fault);
+    }
     let mut reader = serde_json::Deserializer::from_slice(body);
     let value = match serde_path_to_error::deserialize(&mut reader) {
         Ok(Object(value)) => value,
@@ -66,6 +74,32 @@ pub(super) fn decode<T: DeserializeOwned>(body: &[u8]) -> crate::domain::Result<
         Ok(()) => Ok(value),
         Err(fault) => invalid(format!("after the JSON value comes more: {}", brief(&fault))),
     }
+}
+
+/// What is wrong with the shape of a body, whatever its fields are called: the parser itself bounds
+/// only the fields that somebody reads. Texts that are no JSON are left to the parser.
+fn too_intricate(body: &[u8]) -> Option<String> {
+    let (mut depth, mut keys) = (0usize, 0usize);
+    let (mut in_text, mut escaped) = (false, false);
+    for (at, byte) in body.iter().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            _ if in_text => {}
+            b'[' | b'{' => depth = depth.saturating_add(1),
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            b':' if depth == 1 => keys = keys.saturating_add(1),
+            _ => {}
+        }
+        if depth > MAX_DEPTH {
+            return Some(format!("the body is nested deeper than {MAX_DEPTH} levels at byte {at}"));
+        }
+        if keys > MAX_KEYS {
+            return Some(format!("the body has more than {MAX_KEYS} fields"));
+        }
+    }
+    None
 }
 
 /// As [`decode`]; a body that takes noticeable time is read on a thread of its own.
@@ -189,5 +223,22 @@ mod tests {
     fn a_quoted_value_is_cut() {
         let body = format!("{{\"inner\":[{{\"n\":\"{}\"}}]}}", "x".repeat(10_000));
         assert!(refused(body.as_bytes()).2.len() < 300);
+    }
+
+    #[test]
+    fn the_shape_of_a_body_is_bounded_whatever_its_fields_are_called() {
+        let nested = |levels: usize| {
+            format!(r#"{{"x":{}{}}}"#, "[".repeat(levels), "]".repeat(levels)).into_bytes()
+        };
+        assert_eq!(too_intricate(&nested(127)), None);
+        assert!(too_intricate(&nested(128)).is_some_and(|fault| fault.contains("128 levels")));
+        let keys = |count: usize| {
+            let fields: Vec<String> = (0..count).map(|i| format!(r#""{i}":{{"a":1}}"#)).collect();
+            format!("{{{}}}", fields.join(",")).into_bytes()
+        };
+        assert_eq!(too_intricate(&keys(1_000)), None);
+        assert!(too_intricate(&keys(1_001)).is_some_and(|fault| fault.contains("1000 fields")));
+        let text = format!(r#"{{"x":"{}\\\"{{"}}"#, "[".repeat(500)).into_bytes();
+        assert_eq!(too_intricate(&text), None, "brackets in texts are text");
     }
 }

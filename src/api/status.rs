@@ -46,7 +46,7 @@ pub(super) fn client_closed_request() -> StatusCode {
 
 /// The headers that tell a client whether and when to try again.
 ///
-/// OpenAI's and Anthropic's clients retry 408, 409, 429 and 5xx by themselves; `x-should-retry`
+/// OpenAI's clients retry 408, 409, 429 and 5xx by themselves; `x-should-retry`
 /// stops them where that is useless.
 pub(super) fn retry_headers(error: &Error, headers: &mut HeaderMap) {
     match error.kind {

@@ -62,7 +62,15 @@ pub fn main() -> ExitCode {
     };
     let mut printer = Printer::stdio();
     let done = match cli.command {
+        Command::Serve(_) if cli.host.is_some() => Err(CliError::Usage(
+            "--host says where commands find a daemon; serve takes --socket and --tcp".to_owned(),
+        )),
         Command::Serve(args) => serve::run(*args),
+        // These need no daemon, so a setting that says where it is cannot spoil them.
+        Command::Completions(args) => {
+            completions::run(&args, &mut printer).map(|()| ExitCode::Success)
+        }
+        Command::Man(args) => man::run(&args, &mut printer).map(|()| ExitCode::Success),
         command => with_runtime(cli.host.as_deref(), command, &mut printer),
     };
     finish(done, &mut printer)

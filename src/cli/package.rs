@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 
 use super::{CliError, Printer, names};
 use crate::client::{Client, ClientError};
+use crate::domain::ModelRef;
 use crate::models::{PackageOptions, PackagePlan};
 
 /// One piece of the archive on its way to the daemon.
@@ -46,6 +47,11 @@ pub(super) async fn run(
     printer: &mut Printer,
 ) -> Result<(), CliError> {
     // Hashing a large file takes a while; nobody should wait for it in vain.
+    let (repo, tag) = names::split_target(&args.name);
+    ModelRef::parse(&format!("{repo}:{tag}"))
+        .map_err(|e| CliError::Usage(e.to_string()))?
+        .qualified_tag()
+        .ok_or_else(|| CliError::Usage(format!("{:?} cannot be a model's name", args.name)))?;
     client.version().await?;
     let options = PackageOptions {
         weights: args.gguf,
@@ -63,7 +69,6 @@ pub(super) async fn run(
         .map_err(|e| CliError::Failed(e.to_string()))?;
     let id = plan.manifest_digest().to_string();
     send(client, plan, printer.err_is_terminal()).await?;
-    let (repo, tag) = names::split_target(&args.name);
     client.tag(&id, repo, tag).await?;
     printer.line(format!("Model {:?} packaged as {id}", args.name))
 }

@@ -49,7 +49,10 @@ pub(super) async fn talk(
     printer: &mut Printer,
 ) -> Result<(), CliError> {
     // Fails early where the model is missing, and loads it while the first question is typed.
-    client.inspect(model, false).await?;
+    tokio::select! {
+        found = client.inspect(model, false) => drop(found?),
+        Some(()) = terminal.interrupts.recv() => return Err(CliError::Interrupted),
+    }
     let warm = client.clone();
     let name = model.to_owned();
     let loading = tokio::spawn(async move { warm.preload(&name).await });

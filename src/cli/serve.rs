@@ -87,8 +87,11 @@ pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
     let outcome = runtime.block_on(async {
         let shutdown = Shutdown::on_signals()
             .map_err(|source| DaemonError::Io { doing: "handle signals".to_owned(), source })?;
-        let engines = WorkerFactory::new(WorkerConfig::default())
-            .map_err(|source| DaemonError::Io { doing: "start threads".to_owned(), source })?;
+        let engines = WorkerFactory::new(WorkerConfig {
+            log: Some(config.log.value.clone()),
+            ..WorkerConfig::default()
+        })
+        .map_err(|source| DaemonError::Io { doing: "start threads".to_owned(), source })?;
         let parts = Parts { engines: Arc::new(engines), inherited };
         let bound = Daemon::build(&config, parts, shutdown).await?;
         Ok::<_, DaemonError>(bound.run().await)

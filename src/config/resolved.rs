@@ -55,7 +55,7 @@ pub struct Config {
     pub max_queue: Set<usize>,
     /// Waiting prompt tokens per model.
     pub max_queue_tokens: Set<u64>,
-    /// Tokens of context where neither the request nor the model says less.
+    /// The most tokens of context that a model gets.
     pub context: Set<u32>,
     /// How long running answers may go on after the daemon was told to stop.
     pub grace: Set<Duration>,

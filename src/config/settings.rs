@@ -79,7 +79,7 @@ pub const CONTEXT: Setting = Setting {
     value: "TOKENS",
     env: "MODELD_CONTEXT",
     default: "32768",
-    meaning: "The largest context that a model gets unless it is configured otherwise",
+    meaning: "The largest context that a model gets; less where the model, its package or the memory says so",
 };
 /// The drain.
 pub const GRACE: Setting = Setting {

@@ -1,7 +1,7 @@
 //! The composition root: puts the parts together, binds, runs, drains.
 //!
 //! ```text
-//! Config + Parts ─▶ Daemon::build ─▶ Bound ─▶ Bound::run(Shutdown) ─▶ Outcome
+//! Config + Parts + Shutdown ─▶ Daemon::build ─▶ Bound ─▶ Bound::run() ─▶ Outcome
 //!                   everything that     accepts, serves,   drained, or told
 //!                   can fail, fails     waits for the end  twice to stop
 //! ```

@@ -114,8 +114,11 @@ impl Message {
     }
 
     fn text_bytes(&self) -> usize {
-        let calls = self.tool_calls.iter().map(|call| call.name.len() + call.arguments.len());
-        self.content.len() + self.reasoning.as_ref().map_or(0, String::len) + calls.sum::<usize>()
+        let call = |call: &ToolCall| call.id.len() + call.name.len() + call.arguments.len();
+        let extra = [&self.reasoning, &self.name, &self.tool_call_id];
+        self.content.len()
+            + extra.into_iter().flatten().map(String::len).sum::<usize>()
+            + self.tool_calls.iter().map(call).sum::<usize>()
     }
 }
 

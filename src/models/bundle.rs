@@ -1,5 +1,6 @@
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use crate::domain::{Digest, Error, ErrorKind, Result};
 use crate::registry::Role;
@@ -7,12 +8,19 @@ use crate::store::Store;
 
 use super::card::Card;
 
+static BUILDING: Mutex<()> = Mutex::new(());
+
 /// The directory of a sharded model's files under the names that llama.cpp looks for; made when
 /// it is not there or not whole. Laid out as DMR's bundles are, so that either finds the other's.
 pub(super) fn sharded(store: &Store, id: &Digest, card: &Card) -> Result<PathBuf> {
     let bundle = store.bundle_path(id);
     let dir = bundle.join("model");
     let links = links(store, card);
+    if links.iter().all(|(name, blob)| is_same_size(&dir.join(name), blob)) {
+        return Ok(dir);
+    }
+    // One at a time: nobody may replace a directory that another load has just begun to use.
+    let _one = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
     if links.iter().all(|(name, blob)| is_same_size(&dir.join(name), blob)) {
         return Ok(dir);
     }

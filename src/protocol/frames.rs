@@ -20,7 +20,7 @@ pub struct WorkerHello {
     pub build_id: String,
     /// Its process id.
     pub pid: u32,
-    /// What Landlock and the rest of the sandbox enforce, in words, for `modeld status`.
+    /// What Landlock and the rest of the sandbox enforce, in words, for `modeld ps --json`.
     pub sandbox: String,
 }
 

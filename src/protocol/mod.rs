@@ -1,7 +1,9 @@
 //! What the daemon and a worker process say to each other, over one Unix socket pair.
 //!
 //! Frames are length-delimited (u32, big-endian, at most [`MAX_FRAME`] bytes) and encoded with
-//! postcard. Both sides send [`WorkerHello`] first and give up on another version or build.
+//! postcard. The daemon sends
+//! [`ToWorker::Load`] first; the worker confines itself and answers [`WorkerHello`]. The daemon gives
+//! up on another version or build.
 //! Neither side trusts the other: every frame decodes into bounded types, and a frame that does not
 //! decode ends the worker, never the daemon.
 

@@ -188,6 +188,10 @@ impl Driver {
             for id in self.jobs.keys().copied().collect::<Vec<_>>() {
                 self.end(id, Some(stopping()));
             }
+            // A worker that does not let go is ended with its process.
+            for model in self.models.keys().copied().collect::<Vec<_>>() {
+                self.begin_unload(model);
+            }
         }
     }
 

@@ -27,7 +27,9 @@ impl Service {
     /// `InvalidReference`, `ModelNotFound`; `Conflict` for a model with several tags that was named
     /// by its id without `force`, and for a busy one, with the number of its requests.
     pub async fn remove(&self, model: &str, force: bool) -> Result<Vec<Removal>> {
-        let entry = self.models.inspect(model).await?;
+        // A bare word may find a model by the last part of its name, but never delete it so.
+        let exact = ModelRef::parse(model)?.to_string();
+        let entry = self.models.inspect(&exact).await?;
         if deletes(model, &entry, force)? {
             self.make_idle(model, &entry, force).await?;
         }

@@ -1,10 +1,14 @@
+use std::sync::Arc;
 use std::time::Instant;
+
+use tokio::sync::Semaphore;
 
 use crate::domain::ClientKey;
 use crate::models::Models;
 use crate::scheduler::Scheduler;
 
 use super::ModelSettings;
+use super::archive::MAX_UPLOADS;
 
 /// Who asks, and until when the answer is of use.
 #[derive(Debug, Clone)]
@@ -21,12 +25,14 @@ pub struct Service {
     pub(super) models: Models,
     pub(super) scheduler: Scheduler,
     pub(super) settings: ModelSettings,
+    pub(super) uploads: Arc<Semaphore>,
 }
 
 impl Service {
     /// A service with the default [`ModelSettings`].
     pub fn new(models: Models, scheduler: Scheduler) -> Self {
-        Self { models, scheduler, settings: ModelSettings::default() }
+        let uploads = Arc::new(Semaphore::new(MAX_UPLOADS));
+        Self { models, scheduler, settings: ModelSettings::default(), uploads }
     }
 
     /// Says how models are loaded.

@@ -96,7 +96,10 @@ impl Store {
     /// # Errors
     /// `ModelNotFound`; `Conflict` for an id with several tags.
     pub fn remove(&self, text: &str, force: bool) -> crate::domain::Result<Vec<Removal>> {
-        let found = self.find(text)?;
+        // Exactly this one: a name that happens to end alike must not go in its stead.
+        let reference = ModelRef::parse(text)?;
+        let found = resolve(&*self.snapshot()?, &reference);
+        let found = found.ok_or_else(|| not_found(text, &reference))?;
         let id = found.model.id;
         let removals = self.inner.change_index(|index| {
             let at = position(index, &id).ok_or_else(|| StoreError::NotFound(text.to_owned()))?;
@@ -185,9 +188,10 @@ impl Inner {
 
     /// Deletes doomed files that nothing names and nobody holds.
     pub(super) fn sweep(&self) -> Result<(), StoreError> {
-        let _guard = self.write_lock()?;
+        let guard = self.write_lock()?;
         let index = Snapshot::of(&self.load_or_rebuild()?);
         let mut leases = self.leases.lock();
+        let mut gone = Vec::new();
         let free: Vec<Digest> =
             leases.doomed.iter().filter(|d| !leases.counts.contains_key(d)).copied().collect();
         for digest in free {
@@ -197,12 +201,25 @@ impl Inner {
             if named {
                 continue;
             }
-            for area in [Area::Blobs, Area::Manifests] {
+            for area in [Area::Blobs, Area::Manifests, Area::Bundles] {
                 let path = self.layout.by_digest(area, &digest);
-                log_unless_gone(&path, std::fs::remove_file(&path));
+                let aside = self.temporary_path("gone");
+                match std::fs::rename(&path, &aside) {
+                    Ok(()) => gone.push(aside),
+                    Err(error) => log_unless_gone(&path, Err(error)),
+                }
             }
-            let bundle = self.layout.by_digest(Area::Bundles, &digest);
-            log_unless_gone(&bundle, std::fs::remove_dir_all(&bundle));
+        }
+        // Deleting a large file takes a while, and every request takes a lease. What a crash
+        // leaves here the next start removes.
+        drop(leases);
+        drop(guard);
+        for path in gone {
+            let deleted = match path.is_dir() {
+                true => std::fs::remove_dir_all(&path),
+                false => std::fs::remove_file(&path),
+            };
+            log_unless_gone(&path, deleted);
         }
         Ok(())
     }

@@ -41,7 +41,11 @@ impl Inner {
             .map(|number| path.with_file_name(format!("models.json.damaged-{number}")))
             .find(|aside| aside.symlink_metadata().is_err())
             .unwrap_or_else(|| path.with_file_name("models.json.damaged-1000"));
-        std::fs::rename(&path, &aside).map_err(StoreError::io("set aside", &path))?;
+        // The damaged one stays in its place, too, until the new one replaces it: a crash between
+        // the two must not lose the tags that can still be read in it.
+        std::fs::hard_link(&path, &aside)
+            .or_else(|_| std::fs::copy(&path, &aside).map(drop))
+            .map_err(StoreError::io("set aside", &path))?;
         Ok(aside)
     }
 

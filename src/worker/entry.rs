@@ -75,19 +75,20 @@ fn serve(mut input: UnixStream) -> i32 {
         Ok(Some(ToWorker::Load(spec))) => spec,
         Ok(None) | Err(CodecError::Io(_)) => return exit::DAEMON_GONE,
         Ok(Some(_)) => return protocol_error("the first frame is not Load"),
-        Err(error) => return protocol_error(&error.to_string()),
+        Err(error) => {
+            // Another build, most likely: the hello tells the daemon so.
+            if let Ok(output) = input.try_clone() {
+                FramesOut::new(output).send(hello("not confined".to_owned()));
+            }
+            return protocol_error(&error.to_string());
+        }
     };
     let sandbox = sandbox::confine(&spec);
     let out = match input.try_clone() {
         Ok(output) => Arc::new(FramesOut::new(output)),
         Err(error) => return system_error(&error),
     };
-    out.send(ToDaemon::Hello(WorkerHello {
-        version: PROTOCOL_VERSION,
-        build_id: BUILD_ID.to_owned(),
-        pid: std::process::id(),
-        sandbox,
-    }));
+    out.send(hello(sandbox));
     if let Err(message) = cpu::check_features() {
         out.send(ToDaemon::LoadFailed(Error::new(ErrorKind::Unsupported, message)));
         return exit::LOAD_FAILED;
@@ -96,6 +97,15 @@ fn serve(mut input: UnixStream) -> i32 {
         Ok(compute) => compute.join().unwrap_or(exit::PANIC),
         Err(error) => system_error(&error),
     }
+}
+
+fn hello(sandbox: String) -> ToDaemon {
+    ToDaemon::Hello(WorkerHello {
+        version: PROTOCOL_VERSION,
+        build_id: BUILD_ID.to_owned(),
+        pid: std::process::id(),
+        sandbox,
+    })
 }
 
 fn protocol_error(what: &str) -> i32 {

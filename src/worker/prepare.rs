@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::compute::Token;
 use super::jobs::Jobs;
 use super::llama::{ChatTemplates, MAX_TEXT, Model, RenderError, TokenizeError};
-use super::quote::{Part, Quotes, parts};
+use super::quote::{Part, Quotes, has_marks, parts};
 use super::step::{FrameSink, StepCommand};
 use super::watchdog::Watchdog;
 use crate::domain::{ChatPrompt, Error, ErrorKind, JobId, Prompt};
@@ -19,6 +19,10 @@ const RENDER_LIMIT: Duration = Duration::from_secs(1);
 /// Long conversations get a second more for each so many bytes; an honest template takes about a
 /// tenth of that.
 const BYTES_PER_SECOND: usize = 2 << 20;
+/// Tool calls in one conversation; each costs the template more than its bytes tell.
+const MAX_CALLS: usize = 4_096;
+/// How much longer than a template the tokenizer may take: it only hangs on hostile vocabularies.
+const TOKENIZE_PATIENCE: u32 = 20;
 
 /// What the prepare thread works with.
 pub struct Preparer {
@@ -72,11 +76,11 @@ impl Preparer {
     fn prepare(&self, job: JobId, prompt: &Prompt) -> Result<(Vec<Token>, Vec<String>), Error> {
         validate(prompt)?;
         let (tokens, stops) = match prompt {
-            Prompt::Text(text) => (self.tokenize(&[Part::template(text)])?, Vec::new()),
+            Prompt::Text(text) => (self.tokenize(job, &[Part::template(text)])?, Vec::new()),
             Prompt::Chat(chat) => {
                 let quoted = self.quotes.quote(chat);
                 let (text, stops) = self.render(job, &quoted, prompt.text_bytes())?;
-                (self.tokenize(&parts(&text))?, stops)
+                (self.tokenize(job, &parts(&text))?, stops)
             }
         };
         if tokens.is_empty() {
@@ -130,7 +134,19 @@ impl Preparer {
     }
 
     /// At least one token of the context stays for the answer.
-    fn tokenize(&self, parts: &[Part<'_>]) -> Result<Vec<Token>, Error> {
+    fn tokenize(&self, job: JobId, parts: &[Part<'_>]) -> Result<Vec<Token>, Error> {
+        let bytes = parts.iter().map(|part| part.text.len()).sum();
+        let limit = render_limit(bytes) * TOKENIZE_PATIENCE;
+        let message = format!(
+            "the tokenizer of {} took longer than {} s: the model is damaged, get it anew",
+            self.name,
+            limit.as_secs()
+        );
+        let error = Error::new(ErrorKind::InvalidModel, message);
+        self.watchdog.watch(limit, ToDaemon::Failed { job, error }, || self.tokenize_parts(parts))
+    }
+
+    fn tokenize_parts(&self, parts: &[Part<'_>]) -> Result<Vec<Token>, Error> {
         let most = self.context_size.saturating_sub(1);
         let mut tokens: Vec<Token> = Vec::new();
         for (index, part) in parts.iter().enumerate() {
@@ -140,7 +156,15 @@ impl Preparer {
                 .model
                 .tokenize_part(part.text, room, index == 0, !part.quoted)
                 .map_err(|error| self.not_tokenized(error, before, index + 1 == parts.len()))?;
-            if tokens.is_empty() { tokens = more } else { tokens.extend(more) }
+            if tokens.is_empty() {
+                tokens = more
+            } else {
+                tokens.extend(more)
+            }
+            // An end that the tokenizer adds belongs behind the last part.
+            if index == 0 && parts.len() > 1 && self.model.adds_end() {
+                tokens.pop();
+            }
         }
         Ok(tokens)
     }
@@ -196,6 +220,11 @@ fn validate_chat(chat: &ChatPrompt) -> Result<(), Error> {
     if chat.messages.is_empty() {
         return Err(Error::invalid("messages", "there are no messages: give at least one"));
     }
+    let calls: usize = chat.messages.iter().map(|message| message.tool_calls.len()).sum();
+    if calls > MAX_CALLS {
+        let message = format!("there are {calls} tool calls: at most {MAX_CALLS} are taken");
+        return Err(Error::invalid("messages", message));
+    }
     for (index, message) in chat.messages.iter().enumerate() {
         let at = |field: &str| format!("messages[{index}].{field}");
         no_nul(&at("content"), &message.content)?;
@@ -207,6 +236,12 @@ fn validate_chat(chat: &ChatPrompt) -> Result<(), Error> {
             let arguments = tool_call.arguments.trim();
             // Parsing also bounds the nesting (128), on which the template engine recurses.
             let parsed = serde_json::from_str::<serde_json::Value>(arguments);
+            if parsed.as_ref().is_ok_and(has_marks) {
+                return Err(Error::invalid(
+                    at(&format!("tool_calls[{call}].function.arguments")),
+                    "the arguments hold U+10FFFE or U+10FFFF, which are no characters: remove them",
+                ));
+            }
             if !arguments.is_empty() && parsed.is_err() {
                 return Err(Error::invalid(
                     at(&format!("tool_calls[{call}].function.arguments")),

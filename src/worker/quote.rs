@@ -3,17 +3,19 @@
 //! A rendered conversation is one text. If the tokenizer recognised special tokens all over it, a
 //! user who writes `<|im_end|>` could end their turn and speak as the system. So each such text in
 //! a user's or tool's message is put between two marks before rendering; afterwards the prompt is
-//! cut at the marks, and what stood between them is tokenised as text.
+//! cut at the marks, and what stood between them is tokenised as text. Tokenizers that put a space
+//! in front of a text put one before each such part: the price of writing a special token there.
 
 use std::borrow::Cow;
 
 use aho_corasick::{AhoCorasick, MatchKind};
 
-use crate::domain::{ChatPrompt, Role};
+use crate::domain::{ChatPrompt, Message, Role};
 
 /// The marks: the last two code points of Unicode, which are no characters and mean nothing.
 const OPEN: char = '\u{10fffe}';
 const CLOSE: char = '\u{10ffff}';
+const MARKS: [char; 2] = [OPEN, CLOSE];
 
 /// Finds the texts of special tokens.
 #[derive(Debug)]
@@ -35,20 +37,35 @@ impl Quotes {
     pub fn quote<'a>(&self, chat: &'a ChatPrompt) -> Cow<'a, ChatPrompt> {
         let mut quoted = Cow::Borrowed(chat);
         for (index, message) in chat.messages.iter().enumerate() {
-            // Marks that came from outside could undo ours, whoever says them.
-            let mut text = without_marks(&message.content);
-            if matches!(message.role, Role::User | Role::Tool)
-                && let Some(marked) = self.marked(&text)
-            {
-                text = Cow::Owned(marked);
-            }
-            if let Cow::Owned(text) = text
+            if self.touches(message)
                 && let Some(message) = quoted.to_mut().messages.get_mut(index)
             {
-                message.content = text;
+                self.quote_message(message);
             }
         }
         quoted
+    }
+
+    /// Whether anything in the message has to change.
+    fn touches(&self, message: &Message) -> bool {
+        let mut message = message.clone();
+        texts(&mut message).into_iter().any(|text| text.contains(MARKS))
+            || outsider(&message)
+                && spoken(&mut message).into_iter().any(|text| self.marked(text).is_some())
+    }
+
+    fn quote_message(&self, message: &mut Message) {
+        // Marks that came from outside could undo ours, whoever says them.
+        for text in texts(message) {
+            *text = text.replace(MARKS, "\u{fffd}");
+        }
+        if outsider(message) {
+            for text in spoken(message) {
+                if let Some(marked) = self.marked(text) {
+                    *text = marked;
+                }
+            }
+        }
     }
 
     /// `text` with every special token between marks; `None` if there is none in it.
@@ -71,12 +88,28 @@ impl Quotes {
     }
 }
 
-fn without_marks(text: &str) -> Cow<'_, str> {
-    if text.contains([OPEN, CLOSE]) {
-        Cow::Owned(text.replace([OPEN, CLOSE], "\u{fffd}"))
-    } else {
-        Cow::Borrowed(text)
-    }
+/// Whether the message may come from somebody whom the client does not speak for.
+fn outsider(message: &Message) -> bool {
+    matches!(message.role, Role::User | Role::Tool)
+}
+
+/// Everything that a template may show of what an outsider says.
+fn spoken(message: &mut Message) -> Vec<&mut String> {
+    let Message { content, name, tool_call_id, .. } = message;
+    [Some(content), name.as_mut(), tool_call_id.as_mut()].into_iter().flatten().collect()
+}
+
+/// Every text of a message but the arguments of calls, which are JSON.
+fn texts(message: &mut Message) -> Vec<&mut String> {
+    let Message { role: _, content, reasoning, tool_calls, tool_call_id, name } = message;
+    let calls = tool_calls.iter_mut().flat_map(|call| [&mut call.id, &mut call.name]);
+    let optional = [reasoning, tool_call_id, name].into_iter().flatten();
+    [content].into_iter().chain(optional).chain(calls).collect()
+}
+
+/// Whether any text in a JSON value holds a mark.
+pub fn has_marks(value: &serde_json::Value) -> bool {
+    value.to_string().contains(MARKS)
 }
 
 /// A part of a rendered prompt.
@@ -119,7 +152,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::Message;
 
     fn quotes() -> Quotes {
         Quotes::new(vec!["<s>".into(), "<|end|>".into(), "<|end|>of".into()])
@@ -154,6 +186,22 @@ mod tests {
         for role in [Role::System, Role::Assistant] {
             assert_eq!(said(role, "a <|end|> b"), "a <|end|> b");
         }
+    }
+
+    #[test]
+    fn names_and_ids_are_quoted_too_and_marks_are_taken_out_everywhere() {
+        let mut message = Message::text(Role::Tool, "ok");
+        message.name = Some("<s>".into());
+        message.tool_call_id = Some("\u{10ffff}<|end|>".into());
+        message.reasoning = Some("\u{10fffe}".into());
+        let chat = ChatPrompt { messages: vec![message] };
+        let quoted = quotes().quote(&chat);
+        let message = quoted.messages.first().expect("one");
+        assert_eq!(message.name.as_deref(), Some("\u{10fffe}<s>\u{10ffff}"));
+        let id = message.tool_call_id.as_deref();
+        assert_eq!(id, Some("\u{fffd}\u{10fffe}<|end|>\u{10ffff}"));
+        assert_eq!(message.reasoning.as_deref(), Some("\u{fffd}"));
+        assert!(has_marks(&serde_json::json!({ "a": ["\u{10ffff}"] })));
     }
 
     #[test]

@@ -12,7 +12,6 @@ const RANKS: &[(&str, u8)] = &[
     ("protocol", 1),
     ("gguf", 1),
     ("config", 1),
-    ("metrics", 1),
     ("client", 2),
     ("engine", 2),
     ("worker", 2),
@@ -31,7 +30,7 @@ const RANKS: &[(&str, u8)] = &[
 const LONGEST: usize = 450;
 
 /// What speaks to clients in different ways; none of them may use another.
-const DIALECTS: &[&str] = &["openai", "ollama", "anthropic", "native"];
+const DIALECTS: &[&str] = &["openai", "native"];
 
 struct Source {
     path: PathBuf,

@@ -24,8 +24,7 @@ pub(in crate::api) async fn load(State(state): State<ApiState>, request: Request
     let (parts, body) = request.into_parts();
     body::refuse_encoded(&parts.headers)?;
     let (pieces, reader) = pipe();
-    let pump = pump(body, pieces);
-    tokio::pin!(pump);
+    let mut pump = Box::pin(pump(body, pieces));
     let loading = state.service.load_archive(Box::new(reader));
     tokio::pin!(loading);
     let mut body_end = None;
@@ -43,7 +42,11 @@ pub(in crate::api) async fn load(State(state): State<ApiState>, request: Request
             entry
         }
         // What ended the body says more than what the reader of the archive made of it.
-        (Err(_), Some(Err(error))) | (Err(error), _) => return Err(error.into()),
+        (Err(_), Some(Err(error))) | (Err(error), Some(Ok(()))) => return Err(error.into()),
+        (Err(error), None) => {
+            body::linger(async { drop(pump.await) });
+            return Err(error.into());
+        }
     };
     let line = serde_json::to_string(&Loaded::new(&entry)).map_err(Error::internal)? + "\n";
     let json = parts.headers.get(header::ACCEPT).is_some_and(|v| v == "application/json");

@@ -11,12 +11,11 @@ use super::WorkerConfig;
 
 /// Variables that a worker inherits: what the loader, the GPU runtimes and the log need. Nothing
 /// that could hold a credential.
-const INHERITED: [&str; 11] = [
+const INHERITED: [&str; 10] = [
     "HOME",
     "LANG",
     "LC_ALL",
     "LD_LIBRARY_PATH",
-    "MODELD_LOG",
     "PATH",
     "RUST_BACKTRACE",
     "TMPDIR",
@@ -45,8 +44,10 @@ pub(super) fn command(config: &WorkerConfig, socket: OwnedFd) -> Command {
     command
         .args(&config.args)
         .arg0("modeld")
+        // Ctrl-C in a terminal is for the daemon, which lets running answers finish.
+        .process_group(0)
         .env_clear()
-        .envs(environment(std::env::vars_os(), &config.omp_wait_policy))
+        .envs(environment(std::env::vars_os(), &config.omp_wait_policy, config.log.as_deref()))
         .stdin(Stdio::from(socket))
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -59,11 +60,15 @@ pub(super) fn command(config: &WorkerConfig, socket: OwnedFd) -> Command {
 fn environment(
     own: impl Iterator<Item = (OsString, OsString)>,
     omp_wait_policy: &str,
+    log: Option<&str>,
 ) -> Vec<(OsString, OsString)> {
     let policy = "OMP_WAIT_POLICY";
     let mut inherited: Vec<_> =
         own.filter(|(name, _)| name != policy && is_inherited(name)).collect();
     inherited.push((policy.into(), omp_wait_policy.into()));
+    if let Some(filter) = log {
+        inherited.push(("MODELD_LOG".into(), filter.into()));
+    }
     inherited
 }
 
@@ -88,9 +93,13 @@ mod tests {
             ("DBUS_SESSION_BUS_ADDRESS", "unix:path=/x"),
         ];
         let own = own.into_iter().map(|(name, value)| (name.into(), value.into()));
-        let inherited = environment(own, "passive");
-        let expected =
-            [("PATH", "/bin"), ("CUDA_VISIBLE_DEVICES", "0"), ("OMP_WAIT_POLICY", "passive")];
+        let inherited = environment(own, "passive", Some("debug"));
+        let expected = [
+            ("PATH", "/bin"),
+            ("CUDA_VISIBLE_DEVICES", "0"),
+            ("OMP_WAIT_POLICY", "passive"),
+            ("MODELD_LOG", "debug"),
+        ];
         let expected: Vec<(OsString, OsString)> =
             expected.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
         assert_eq!(inherited, expected);

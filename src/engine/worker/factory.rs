@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
@@ -27,6 +27,11 @@ use super::jobs::tame;
 use super::process::Process;
 use super::spawner::Spawner;
 
+/// What a worker may claim of itself: the longest name in characters, sequences, KV cells.
+const MAX_NAME: usize = 100;
+const MAX_SEQUENCES: u32 = 200;
+const MAX_CONTEXT: u32 = 1 << 22;
+
 /// Frames coming from a worker.
 pub(super) type FrameReader = FramedRead<OwnedReadHalf, LengthDelimitedCodec>;
 
@@ -45,6 +50,8 @@ pub struct WorkerConfig {
     pub args: Vec<OsString>,
     /// `OMP_WAIT_POLICY` for the compute threads: `passive` by default.
     pub omp_wait_policy: String,
+    /// The log filter of the worker; `None`: warnings and worse.
+    pub log: Option<String>,
     /// When a worker counts as hung.
     pub patience: Patience,
 }
@@ -54,6 +61,9 @@ pub struct WorkerConfig {
 pub struct Patience {
     /// Without any frame while loading (60 s; a live one reports every 2 s).
     pub loading: Duration,
+    /// Without any progress while loading (10 min: a disk may be slow, and analysing a template
+    /// shows no progress).
+    pub standstill: Duration,
     /// Without any frame after that (30 s; a live one reports every 2 s).
     pub silence: Duration,
     /// With sequences to compute and not one step done (60 s).
@@ -66,6 +76,7 @@ impl Default for Patience {
     fn default() -> Self {
         Self {
             loading: Duration::from_secs(60),
+            standstill: Duration::from_secs(600),
             silence: Duration::from_secs(30),
             step: Duration::from_secs(60),
             shutdown: Duration::from_secs(2),
@@ -79,6 +90,7 @@ impl Default for WorkerConfig {
             program: own_program(),
             args: vec!["worker".into()],
             omp_wait_policy: "passive".into(),
+            log: None,
             patience: Patience::default(),
         }
     }
@@ -170,15 +182,24 @@ impl WorkerFactory {
         progress: &watch::Sender<LoadProgress>,
     ) -> std::result::Result<(WorkerHello, ModelInfo), Refusal> {
         let mut hello = None;
+        let (mut moved, mut reached) = (Instant::now(), -1.0);
         loop {
             let patience = self.config.patience.loading;
             let next = tokio::time::timeout(patience, reader.next()).await.map_err(|_| {
                 let seconds = patience.as_secs();
                 Refusal::fault(format!("the worker was silent for {seconds} s while loading"))
             })?;
+            let still = moved.elapsed();
+            if still > self.config.patience.standstill {
+                let seconds = still.as_secs();
+                return Err(Refusal::fault(format!("the load stood still for {seconds} s")));
+            }
             match (read(next)?, &hello) {
                 (ToDaemon::Hello(said), None) => hello = Some(check(said)?),
                 (ToDaemon::Progress(fraction), Some(_)) if fraction.is_finite() => {
+                    if fraction > reached {
+                        (moved, reached) = (Instant::now(), fraction);
+                    }
                     progress.send_replace(LoadProgress(fraction.clamp(0.0, 1.0)));
                 }
                 (ToDaemon::Alive { .. }, Some(_)) => {}
@@ -188,7 +209,7 @@ impl WorkerFactory {
                 }
                 (ToDaemon::Ready(info), Some(_)) => {
                     if let Some(hello) = hello {
-                        return Ok((hello, info));
+                        return Ok((hello, bounded(info)));
                     }
                 }
                 _ => return Err(Refusal::fault("the worker broke the protocol".into())),
@@ -205,6 +226,14 @@ impl EngineFactory for WorkerFactory {
     ) -> BoxFuture<'_, Result<Arc<dyn Engine>>> {
         Box::pin(self.load_model(spec, progress))
     }
+}
+
+/// A worker that says nonsense must not disable the scheduler's bounds.
+fn bounded(mut info: ModelInfo) -> ModelInfo {
+    info.architecture = info.architecture.chars().take(MAX_NAME).collect();
+    info.max_sequences = info.max_sequences.min(MAX_SEQUENCES);
+    info.context_size = info.context_size.min(MAX_CONTEXT);
+    info
 }
 
 /// Why there is no engine.

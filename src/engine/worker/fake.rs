@@ -130,6 +130,7 @@ fn factory(mode: &str) -> WorkerFactory {
         args: ["--exact", name, "--ignored", "--nocapture", &mode].map(Into::into).to_vec(),
         patience: Patience {
             loading: Duration::from_secs(10),
+            standstill: Duration::from_secs(10),
             silence: Duration::from_secs(10),
             step: Duration::from_secs(10),
             shutdown: Duration::from_secs(5),

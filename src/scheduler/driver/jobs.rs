@@ -182,17 +182,24 @@ impl Driver {
                 job.stage = Stage::Preparing { epoch };
                 let prompt = job.request.prompt.clone();
                 let (engine, reports) = (Arc::clone(engine), self.reports.clone());
-                tokio::spawn(report::prepare(engine, prompt, (id, epoch), reports));
+                tokio::spawn(report::prepare(engine, prompt, (id, model_id, epoch), reports));
             }
         }
     }
 
-    pub(super) fn prepared(&mut self, id: JobId, epoch: u64, result: Result<u32>) {
-        let Some(job) = self.jobs.get_mut(&id) else { return };
-        if !matches!(job.stage, Stage::Preparing { epoch: current } if current == epoch) {
+    pub(super) fn prepared(
+        &mut self,
+        id: JobId,
+        (model_id, epoch): (Digest, u64),
+        result: Result<u32>,
+    ) {
+        let current = |job: &&mut Job| matches!(job.stage, Stage::Preparing { epoch: current } if current == epoch);
+        let Some(job) = self.jobs.get_mut(&id).filter(current) else {
+            if result.is_ok() {
+                self.forget_unwanted(id, (model_id, epoch));
+            }
             return;
-        }
-        let model_id = job.model;
+        };
         match result {
             Ok(tokens) => {
                 job.stage = Stage::Prepared;
@@ -215,6 +222,18 @@ impl Driver {
             Err(error) => self.forget(id, Some(error)),
         }
         self.settle(model_id);
+    }
+
+    /// Has the engine let go of a prompt whose client left before the engine had heard of it: that
+    /// cancellation found nothing.
+    fn forget_unwanted(&mut self, id: JobId, (model_id, epoch): (Digest, u64)) {
+        if let Some(model) = self.models.get_mut(&model_id).filter(|model| model.epoch == epoch)
+            && let Some(engine) = model.engine.clone()
+        {
+            model.waiting.hold();
+            let reports = self.reports.clone();
+            tokio::spawn(report::release(engine, id, (model_id, epoch), reports));
+        }
     }
 
     /// Starts whoever is next while there is room.

@@ -21,7 +21,7 @@ pub(super) enum Report {
     /// An engine was shut down.
     Unloaded { model: Digest, epoch: u64 },
     /// A prompt was counted.
-    Prepared { job: JobId, epoch: u64, result: Result<u32> },
+    Prepared { job: JobId, model: Digest, epoch: u64, result: Result<u32> },
     /// An attempt has ended and the engine has let go of it.
     Over { job: JobId, end: AttemptEnd },
     /// The engine has let go of a prepared request that left.
@@ -37,7 +37,9 @@ impl Driver {
             Report::Loaded { model, epoch, result } => self.loaded(model, epoch, result),
             Report::Exited { model, epoch, exit } => self.exited(model, epoch, exit),
             Report::Unloaded { model, epoch } => self.unloaded(model, epoch),
-            Report::Prepared { job, epoch, result } => self.prepared(job, epoch, result),
+            Report::Prepared { job, model, epoch, result } => {
+                self.prepared(job, (model, epoch), result);
+            }
             Report::Over { job, end } => self.over(job, end),
             Report::Released { model, epoch } => self.released(model, epoch),
             Report::Left { job } => self.end(job, None),
@@ -105,11 +107,11 @@ pub(super) async fn unload(
 pub(super) async fn prepare(
     engine: Arc<dyn Engine>,
     prompt: Prompt,
-    (job, epoch): (JobId, u64),
+    (job, model, epoch): (JobId, Digest, u64),
     reports: Reports,
 ) {
     let result = engine.prepare(job, prompt).await;
-    let _ = reports.send(Report::Prepared { job, epoch, result }).await;
+    let _ = reports.send(Report::Prepared { job, model, epoch, result }).await;
 }
 
 /// Follows a started request to its end.

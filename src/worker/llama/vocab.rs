@@ -101,6 +101,12 @@ impl Model {
         }
     }
 
+    /// Whether the tokenizer ends every text with an end token.
+    pub fn adds_end(&self) -> bool {
+        // SAFETY: the vocabulary lives as long as `self`.
+        unsafe { sys::llama_vocab_get_add_eos(self.vocab_ptr()) }
+    }
+
     /// The texts of all control tokens, which decide the structure of a prompt.
     pub fn control_texts(&self) -> Vec<String> {
         let text = |token: Token| {

@@ -158,7 +158,7 @@ impl<C: Compute> StepLoop<C> {
                     break;
                 }
                 Err(DecodeError::Fatal(cause)) => {
-                    self.fail_all(&cause);
+                    self.abandon_all(&cause);
                     result = Err(cause);
                     break;
                 }

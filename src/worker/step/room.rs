@@ -1,4 +1,4 @@
-use crate::domain::{Error, ErrorKind, FinishReason};
+use crate::domain::{Error, FinishReason};
 use crate::worker::compute::Compute;
 
 use super::StepLoop;
@@ -54,20 +54,11 @@ impl<C: Compute> StepLoop<C> {
         }
     }
 
-    /// The context is lost: every started job ends.
-    pub(super) fn fail_all(&mut self, cause: &str) {
+    /// The context is lost, and the process is about to end: the daemon sees that, tells every job,
+    /// and tries those again that had no output yet. Saying anything here would take that from them.
+    pub(super) fn abandon_all(&mut self, cause: &str) {
         tracing::error!(cause, jobs = self.jobs.len(), "the context is lost");
-        for at in 0..self.jobs.len() {
-            // The sequences are left alone: the context is not to be touched any more.
-            if let Some(job) = self.jobs.get_mut(at) {
-                job.seq = None;
-            }
-            let error = Error::new(
-                ErrorKind::EngineCrashed,
-                "the model failed while it was computing; it is loaded anew, so try again",
-            );
-            self.fail(at, error.with_cause(cause));
-        }
+        self.jobs.clear();
     }
 
     /// Takes a job's sequence away. It is computed again later and goes on where it was.
