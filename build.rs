@@ -14,6 +14,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed={SHIM}");
     compile_shim(&llama_cpp_sources()?);
+    if env::var("CARGO_CFG_TARGET_OS").is_ok_and(|os| os == "linux")
+        && env::var("CARGO_CFG_TARGET_ENV").is_ok_and(|env| env == "gnu")
+    {
+        // Less of the file in an idle daemon's memory (12.9 to 12.2 MB): relocations, all of which
+        // are read at every start, in 20 kB instead of 700 kB, and code that never runs apart from
+        // code that does. Linkers that do not know these ignore them.
+        println!("cargo:rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
+        println!("cargo:rustc-link-arg-bins=-Wl,-z,keep-text-section-prefix");
+    }
     println!("cargo:rustc-env=MODELD_BUILD_ID={}", build_id()?);
     Ok(())
 }
