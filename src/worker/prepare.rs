@@ -78,7 +78,7 @@ impl Preparer {
         let (tokens, stops) = match prompt {
             Prompt::Text(text) => (self.tokenize(job, &[Part::template(text)])?, Vec::new()),
             Prompt::Chat(chat) => {
-                let quoted = self.quotes.quote(chat);
+                let quoted = self.quotes.quote(chat.clone());
                 let (text, stops) = self.render(job, &quoted, prompt.text_bytes())?;
                 (self.tokenize(job, &parts(&text))?, stops)
             }

@@ -6,8 +6,6 @@
 //! cut at the marks, and what stood between them is tokenised as text. Tokenizers that put a space
 //! in front of a text put one before each such part: the price of writing a special token there.
 
-use std::borrow::Cow;
-
 use aho_corasick::{AhoCorasick, MatchKind};
 
 use crate::domain::{ChatPrompt, Message, Role};
@@ -34,38 +32,21 @@ impl Quotes {
     }
 
     /// The conversation with the special tokens in what users and tools say marked.
-    pub fn quote<'a>(&self, chat: &'a ChatPrompt) -> Cow<'a, ChatPrompt> {
-        let mut quoted = Cow::Borrowed(chat);
-        for (index, message) in chat.messages.iter().enumerate() {
-            if self.touches(message)
-                && let Some(message) = quoted.to_mut().messages.get_mut(index)
-            {
-                self.quote_message(message);
+    pub fn quote(&self, mut chat: ChatPrompt) -> ChatPrompt {
+        for message in &mut chat.messages {
+            // Marks that came from outside could undo ours, whoever says them.
+            for text in texts(message).into_iter().filter(|text| text.contains(MARKS)) {
+                *text = text.replace(MARKS, "\u{fffd}");
             }
-        }
-        quoted
-    }
-
-    /// Whether anything in the message has to change.
-    fn touches(&self, message: &Message) -> bool {
-        let mut message = message.clone();
-        texts(&mut message).into_iter().any(|text| text.contains(MARKS))
-            || outsider(&message)
-                && spoken(&mut message).into_iter().any(|text| self.marked(text).is_some())
-    }
-
-    fn quote_message(&self, message: &mut Message) {
-        // Marks that came from outside could undo ours, whoever says them.
-        for text in texts(message) {
-            *text = text.replace(MARKS, "\u{fffd}");
-        }
-        if outsider(message) {
-            for text in spoken(message) {
-                if let Some(marked) = self.marked(text) {
-                    *text = marked;
+            if matches!(message.role, Role::User | Role::Tool) {
+                for text in spoken(message) {
+                    if let Some(marked) = self.marked(text) {
+                        *text = marked;
+                    }
                 }
             }
         }
+        chat
     }
 
     /// `text` with every special token between marks; `None` if there is none in it.
@@ -88,12 +69,7 @@ impl Quotes {
     }
 }
 
-/// Whether the message may come from somebody whom the client does not speak for.
-fn outsider(message: &Message) -> bool {
-    matches!(message.role, Role::User | Role::Tool)
-}
-
-/// Everything that a template may show of what an outsider says.
+/// Everything that a template may show of what a user or tool says.
 fn spoken(message: &mut Message) -> Vec<&mut String> {
     let Message { content, name, tool_call_id, .. } = message;
     [Some(content), name.as_mut(), tool_call_id.as_mut()].into_iter().flatten().collect()
@@ -159,7 +135,7 @@ mod tests {
 
     fn said(role: Role, text: &str) -> String {
         let chat = ChatPrompt { messages: vec![Message::text(role, text)] };
-        quotes().quote(&chat).messages.first().map(|m| m.content.clone()).unwrap_or_default()
+        quotes().quote(chat).messages.swap_remove(0).content
     }
 
     #[test]
@@ -195,7 +171,7 @@ mod tests {
         message.tool_call_id = Some("\u{10ffff}<|end|>".into());
         message.reasoning = Some("\u{10fffe}".into());
         let chat = ChatPrompt { messages: vec![message] };
-        let quoted = quotes().quote(&chat);
+        let quoted = quotes().quote(chat);
         let message = quoted.messages.first().expect("one");
         assert_eq!(message.name.as_deref(), Some("\u{10fffe}<s>\u{10ffff}"));
         let id = message.tool_call_id.as_deref();

@@ -98,8 +98,8 @@ impl<C: Compute> StepLoop<C> {
     /// Works until `commands` has no sender left.
     ///
     /// # Errors
-    /// What llama.cpp said when the context can be used no more; every started job has then got
-    /// `Failed` with [`ErrorKind::EngineCrashed`].
+    /// What llama.cpp said when the context can be used no more. The jobs have been told nothing:
+    /// the daemon does that, once the process is gone, and tries again those without output.
     pub fn run(mut self, commands: Receiver<StepCommand>) -> Result<(), String> {
         let (vitals, out) = (Arc::clone(&self.vitals), Arc::clone(&self.out));
         let _heartbeat = Heartbeat::start(vitals, out, self.settings.alive_interval)
