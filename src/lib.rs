@@ -40,6 +40,7 @@
 //! | 2 | [`registry`] | OCI manifests and configs as they lie in registries and stores |
 //! | 2 | [`client`] | HTTP to a daemon, for the command line and tests |
 //! | 1 | [`protocol`] | the frames between daemon and worker |
+//! | 1 | [`schema`] | JSON schemas of clients: what can be guaranteed, and what is wrong with the rest |
 //! | 1 | [`gguf`] | bounds-checked reader of model file headers; memory estimates |
 //! | 1 | [`config`] | what was typed → what it means |
 //! | 0 | [`domain`] | requests, events, errors, names: no HTTP, no runtime, no disk |
@@ -117,6 +118,7 @@ pub mod models;
 pub mod protocol;
 pub mod registry;
 pub mod scheduler;
+pub mod schema;
 pub mod service;
 pub mod store;
 pub mod worker;

@@ -14,6 +14,8 @@ mod caller;
 mod family;
 mod ids;
 mod json;
+#[expect(dead_code, reason = "the dialects learn it next")]
+mod media;
 mod middleware;
 mod native;
 mod openai;
@@ -24,6 +26,8 @@ mod refusal;
 mod router;
 mod state;
 mod status;
+#[expect(dead_code, reason = "the dialects learn it next")]
+mod tools;
 
 pub use peer::{ListenerClass, PeerInfo};
 pub use router::{ROUTES, Route, router};

@@ -14,11 +14,12 @@ mod transcript;
 
 pub use digest::{Digest, DigestError};
 pub use error::{Error, ErrorKind, Result};
-pub use event::{Delta, Event, FinishReason, Outcome, Timings, Usage};
+pub use event::{Delta, Event, FinishReason, Outcome, Timings, TokenLogprob, ToolCallDelta, Usage};
 pub use model::{ModelConfig, ModelEntry, Removal};
 pub use model_ref::ModelRef;
 pub use request::{
-    ChatPrompt, ClientKey, GenerateRequest, JobId, Limits, Message, Prompt, Role, ToolCall,
+    ChatPrompt, ClientKey, Constraint, EmbedInput, GenerateRequest, JobId, Limits, Media, MediaAt,
+    MediaKind, Message, OutputOptions, Prompt, Role, Thinking, Tool, ToolCall, ToolChoice,
 };
 pub use sampling::Sampling;
-pub use transcript::Transcript;
+pub use transcript::{Choice, Transcript};

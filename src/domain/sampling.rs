@@ -24,4 +24,9 @@ pub struct Sampling {
     pub repeat_penalty: Option<f32>,
     /// How many of the last tokens the penalties look at, prompt included. Default 64.
     pub repeat_last_n: Option<u32>,
+    /// Added to the logits of these tokens, -100 to 100; tokens outside the vocabulary are refused
+    /// by the worker.
+    pub logit_bias: Vec<(i32, f32)>,
+    /// Locally typical sampling; 1 is off. 0 to 1.
+    pub typical_p: Option<f32>,
 }

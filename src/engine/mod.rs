@@ -9,4 +9,4 @@ mod seam;
 pub mod worker;
 
 pub use outbox::{Attempt, AttemptEnd, EventReceiver, EventSender, outbox};
-pub use seam::{BoxFuture, Engine, EngineFactory, Exit, LoadProgress};
+pub use seam::{BoxFuture, Engine, EngineFactory, Exit, LoadProgress, Start};

@@ -171,7 +171,7 @@ impl AttemptState {
             }
             Err(error) => Some(AttemptEnd::Failed(error.clone())),
             Ok(Event::Finished(outcome)) => Some(AttemptEnd::Finished(outcome.clone())),
-            Ok(Event::Delta(_)) => {
+            Ok(Event::Delta { .. } | Event::Ended { .. } | Event::Vector { .. }) => {
                 self.answered.store(true, Ordering::Relaxed);
                 None
             }
@@ -262,7 +262,8 @@ impl State {
             Ok(Event::Waiting { .. } | Event::Loading { .. }) if self.started => {}
             Ok(notice @ (Event::Waiting { .. } | Event::Loading { .. })) => self.replace(notice),
             Ok(Event::Started { .. }) if self.started => {}
-            Ok(Event::Delta(Delta::Content(text))) => return self.append(text),
+            Ok(Event::Delta { choice, delta }) => return self.append(choice, delta),
+            piece @ Ok(Event::Ended { .. } | Event::Vector { .. }) => self.queue(piece),
             last @ (Ok(Event::Finished(_)) | Err(_)) => {
                 self.queue(last);
                 self.ended = true;
@@ -291,39 +292,66 @@ impl State {
         }
     }
 
-    fn append(&mut self, text: String) -> bool {
-        let bytes = self.unread_bytes.saturating_add(text.len());
+    /// Texts of one kind that follow each other become one.
+    fn append(&mut self, choice: u32, delta: Delta) -> bool {
+        let bytes = self.unread_bytes.saturating_add(delta_len(&delta));
         if bytes > MAX_UNREAD_BYTES {
             let message = format!("the client is {MAX_UNREAD_BYTES} bytes behind with reading");
             return self.push(Err(Error::new(ErrorKind::Cancelled, message)));
         }
         self.unread_bytes = bytes;
-        match self.unread.back_mut() {
-            Some(Unread { event: Ok(Event::Delta(Delta::Content(before))), .. }) => {
-                before.push_str(&text);
+        if let Some(Unread { event: Ok(Event::Delta { choice: of, delta: before }), .. }) =
+            self.unread.back_mut()
+            && *of == choice
+        {
+            match (before, &delta) {
+                (Delta::Content(before), Delta::Content(text))
+                | (Delta::Reasoning(before), Delta::Reasoning(text)) => {
+                    before.push_str(text);
+                    return true;
+                }
+                (Delta::ToolCall(before), Delta::ToolCall(more))
+                    if before.index == more.index && more.name.is_none() =>
+                {
+                    before.arguments.push_str(&more.arguments);
+                    return true;
+                }
+                _ => {}
             }
-            _ => self.queue(Ok(Event::Delta(Delta::Content(text)))),
         }
+        self.queue(Ok(Event::Delta { choice, delta }));
         true
     }
 }
 
 fn text_len(event: &Result<Event>) -> usize {
     match event {
-        Ok(Event::Delta(Delta::Content(text))) => text.len(),
+        Ok(Event::Delta { delta, .. }) => delta_len(delta),
         _ => 0,
+    }
+}
+
+/// About what a piece takes in memory, in bytes.
+fn delta_len(delta: &Delta) -> usize {
+    const TOKEN: usize = 64;
+    match delta {
+        Delta::Content(text) | Delta::Reasoning(text) => text.len(),
+        Delta::ToolCall(call) => call.arguments.len(),
+        Delta::Logprobs(tokens) => {
+            tokens.iter().map(|token| TOKEN * token.top.len().saturating_add(1)).sum()
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{FinishReason, Timings, Usage};
+    use crate::domain::{Timings, Usage};
     use futures_util::{FutureExt, StreamExt};
     use proptest::prelude::*;
 
     fn text(text: &str) -> Event {
-        Event::Delta(Delta::Content(text.into()))
+        Event::Delta { choice: 0, delta: Delta::Content(text.into()) }
     }
 
     fn started() -> Event {
@@ -331,7 +359,7 @@ mod tests {
     }
 
     fn outcome() -> Outcome {
-        Outcome { finish: FinishReason::Stop, usage: Usage::default(), timings: Timings::default() }
+        Outcome { usage: Usage::default(), timings: Timings::default() }
     }
 
     fn take(receiver: &mut EventReceiver) -> Option<Result<Event>> {
@@ -352,7 +380,7 @@ mod tests {
             sender.send(Ok(started()));
             let (mut sent, mut got, mut pieces) = (String::new(), String::new(), 0);
             let mut read = |receiver: &mut EventReceiver| match take(receiver) {
-                Some(Ok(Event::Delta(Delta::Content(piece)))) => {
+                Some(Ok(Event::Delta { delta: Delta::Content(piece), .. })) => {
                     got.push_str(&piece);
                     pieces += 1;
                     true

@@ -4,13 +4,24 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::domain::{Error, JobId, Limits, Prompt, Result, Sampling};
-use crate::protocol::{LoadSpec, ModelInfo};
+use crate::domain::{Constraint, Error, JobId, Limits, OutputOptions, Prompt, Result, Sampling};
+use crate::protocol::{LoadSpec, ModelInfo, Query, QueryAnswer};
 
 use super::EventSender;
 
 /// A future that can be stored behind the trait objects of this module.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// How a prepared job is to be computed.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Start {
+    /// How to choose tokens.
+    pub sampling: Sampling,
+    /// When to stop.
+    pub limits: Limits,
+    /// What to say besides the text.
+    pub output: OutputOptions,
+}
 
 /// One loaded model.
 ///
@@ -29,10 +40,20 @@ pub trait Engine: Send + Sync + 'static {
     /// Renders and tokenises a prompt and keeps it for [`Engine::start`]; answers its length in
     /// tokens. A prompt that can never fit is refused here with
     /// [`ErrorKind::ContextLengthExceeded`](crate::domain::ErrorKind::ContextLengthExceeded).
-    fn prepare(&self, job: JobId, prompt: Prompt) -> BoxFuture<'_, Result<u32>>;
+    ///
+    /// A `constraint` that cannot be is refused here, too.
+    fn prepare(
+        &self,
+        job: JobId,
+        prompt: Prompt,
+        constraint: Constraint,
+    ) -> BoxFuture<'_, Result<u32>>;
 
     /// Starts a prepared job; everything that happens to it goes to `events`.
-    fn start(&self, job: JobId, sampling: Sampling, limits: Limits, events: EventSender);
+    fn start(&self, job: JobId, start: Start, events: EventSender);
+
+    /// Answers a question about the vocabulary or the template. `job` names it and nothing else.
+    fn query(&self, job: JobId, query: Query) -> BoxFuture<'_, Result<QueryAnswer>>;
 
     /// Ends a job, prepared or started; completes once the engine has let go of all it held.
     /// Unknown jobs complete at once.

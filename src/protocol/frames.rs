@@ -2,10 +2,10 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Error, Event, JobId, Limits, Prompt, Sampling};
+use crate::domain::{Constraint, Error, Event, JobId, Limits, OutputOptions, Prompt, Sampling};
 
 /// Raised with every change of a frame.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 
 /// Which build speaks; the worker is the same binary, so anything else means that the file was
 /// replaced under a running daemon.
@@ -35,6 +35,16 @@ pub enum ToWorker {
         job: JobId,
         /// What to render.
         prompt: Prompt,
+        /// What the answer has to look like.
+        constraint: Constraint,
+    },
+    /// A question about the vocabulary or the template, which needs no computing. Answered by
+    /// `Answered` or `Failed`.
+    Query {
+        /// The name for the answer.
+        job: JobId,
+        /// The question.
+        query: Query,
     },
     /// Generate from what was prepared under `job`. Answered by events, the last one `Finished` or
     /// `Failed`.
@@ -45,6 +55,8 @@ pub enum ToWorker {
         sampling: Sampling,
         /// When to stop.
         limits: Limits,
+        /// What to say besides the text.
+        output: OutputOptions,
     },
     /// Forget `job`, whatever its state. Answered by `Released` once nothing of it is left.
     Cancel {
@@ -53,11 +65,53 @@ pub enum ToWorker {
     },
 }
 
+/// What can be asked of a loaded model without computing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Query {
+    /// The tokens of a prompt, exactly as generating from it would see them. Never refused for its
+    /// length.
+    Tokenize(Prompt),
+    /// The tokens of a text.
+    TokenizeText {
+        /// The text.
+        text: String,
+        /// Whether to add what the tokenizer puts before and behind a prompt.
+        add_special: bool,
+        /// Whether special tokens in the text are more than text.
+        parse_special: bool,
+    },
+    /// The text of tokens.
+    Detokenize(Vec<i32>),
+}
+
+/// The answer to a [`Query`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum QueryAnswer {
+    /// Tokens, each with its bytes.
+    Tokens(Vec<(i32, Vec<u8>)>),
+    /// Text; bytes that are no UTF-8 became U+FFFD.
+    Text(String),
+}
+
+/// What a model is loaded for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Purpose {
+    /// Text.
+    #[default]
+    Generate,
+    /// Vectors, pooled as the model says.
+    Embed,
+    /// Scores of pairs.
+    Rerank,
+}
+
 /// The files and settings of one loaded model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoadSpec {
     /// The name for logs and messages.
     pub name: String,
+    /// What it is loaded for.
+    pub purpose: Purpose,
     /// The GGUF file; of a sharded model the first shard, the others lie beside it.
     pub weights: PathBuf,
     /// The multimodal projector, where the model has one.
@@ -89,6 +143,14 @@ pub struct ModelInfo {
     pub has_chat_template: bool,
     /// `general.architecture`.
     pub architecture: String,
+    /// What it was loaded for.
+    pub purpose: Purpose,
+    /// Values of a vector; 0 for models that generate.
+    pub embedding_size: u32,
+    /// Whether its projector takes images.
+    pub vision: bool,
+    /// Whether its projector takes sounds.
+    pub audio: bool,
 }
 
 /// From the worker to the daemon.
@@ -108,6 +170,13 @@ pub enum ToDaemon {
         job: JobId,
         /// Its length.
         prompt_tokens: u32,
+    },
+    /// The answer to a question.
+    Answered {
+        /// Which one.
+        job: JobId,
+        /// The answer.
+        answer: QueryAnswer,
     },
     /// What one step produced, for all its jobs.
     Events(Vec<(JobId, Event)>),

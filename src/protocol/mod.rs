@@ -12,5 +12,6 @@ mod frames;
 
 pub use codec::{CodecError, MAX_FRAME, decode, encode, read_frame, write_frame};
 pub use frames::{
-    BUILD_ID, LoadSpec, ModelInfo, PROTOCOL_VERSION, ToDaemon, ToWorker, WorkerHello,
+    BUILD_ID, LoadSpec, ModelInfo, PROTOCOL_VERSION, Purpose, Query, QueryAnswer, ToDaemon,
+    ToWorker, WorkerHello,
 };

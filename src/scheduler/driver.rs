@@ -36,8 +36,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::domain::{Digest, Error, ErrorKind, JobId, Result};
-use crate::engine::EngineFactory;
-use crate::protocol::ModelInfo;
+use crate::engine::{Engine, EngineFactory};
 
 use super::rates::Rates;
 use super::residency::Residency;
@@ -60,7 +59,8 @@ const STALL_CHECK: Duration = Duration::from_secs(5);
 /// What handles ask for.
 pub(super) enum Command {
     Submit(Box<Submission>, oneshot::Sender<Result<Generation>>),
-    Preload(Box<Runnable>, oneshot::Sender<Result<ModelInfo>>),
+    /// Whether to lift its quarantine, and who waits.
+    Preload(Box<Runnable>, bool, oneshot::Sender<Result<Arc<dyn Engine>>>),
     /// Answers one receiver for each model that goes, resolved when its memory is free.
     Unload(UnloadTarget, oneshot::Sender<Vec<oneshot::Receiver<()>>>),
     /// Answers the same for one model; `None`: it was not there.
@@ -138,7 +138,7 @@ impl Driver {
         // A reply that nobody waits for any more is dropped; a dropped `Generation` cancels.
         match command {
             Command::Submit(submission, reply) => drop(reply.send(self.submit(*submission))),
-            Command::Preload(model, reply) => self.preload(*model, reply),
+            Command::Preload(model, forgive, reply) => self.preload(*model, forgive, reply),
             Command::Unload(target, reply) => drop(reply.send(self.unload(target))),
             Command::Evict(model, reason, reply) => drop(reply.send(self.evict(model, &reason))),
             Command::Drain(grace, reply) => self.drain(grace, Some(reply)),

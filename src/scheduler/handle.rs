@@ -1,11 +1,12 @@
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::domain::{Digest, Error, ErrorKind, Result};
+use crate::domain::{Digest, Error, ErrorKind, JobId, Result};
 use crate::engine::EngineFactory;
-use crate::protocol::ModelInfo;
+use crate::protocol::{ModelInfo, Query, QueryAnswer};
 
 use super::driver::{Command, Driver};
 use super::{Generation, Runnable, SchedulerConfig, Snapshot, Submission, UnloadTarget};
@@ -13,12 +14,17 @@ use super::{Generation, Runnable, SchedulerConfig, Snapshot, Submission, UnloadT
 /// Commands on their way to the driver. It never blocks, so this is only ever a burst.
 const MAX_COMMANDS: usize = 256;
 
+/// Requests count up from 1 and do not come here.
+const FIRST_QUERY: u64 = 1 << 63;
+
 /// The handle of the driver task; cheap to clone. When the last one goes, everything is ended and
 /// unloaded.
 #[derive(Clone)]
 pub struct Scheduler {
     commands: mpsc::Sender<Command>,
     snapshot: watch::Receiver<Arc<Snapshot>>,
+    /// The next question's number; far from those of requests.
+    queries: Arc<AtomicU64>,
 }
 
 impl Scheduler {
@@ -37,7 +43,7 @@ impl Scheduler {
         let (commands, inbox) = mpsc::channel(MAX_COMMANDS);
         let (publish, snapshot) = watch::channel(Arc::default());
         tokio::spawn(Driver::run(factory, config, memory_budget, inbox, publish));
-        Self { commands, snapshot }
+        Self { commands, snapshot, queries: Arc::new(AtomicU64::new(FIRST_QUERY)) }
     }
 
     /// Puts a request into the queue.
@@ -54,7 +60,19 @@ impl Scheduler {
     /// # Errors
     /// Those of the load.
     pub async fn preload(&self, model: Runnable) -> Result<ModelInfo> {
-        self.ask(|reply| Command::Preload(Box::new(model), reply)).await.unwrap_or_else(stopped)
+        let engine = self.ask(|reply| Command::Preload(Box::new(model), true, reply)).await;
+        engine.unwrap_or_else(stopped).map(|engine| engine.info().clone())
+    }
+
+    /// Loads a model if it is not, and asks it something that needs no computing.
+    ///
+    /// # Errors
+    /// Those of the load, `ModelQuarantined`, and those of [`Engine::query`].
+    pub async fn query(&self, model: Runnable, query: Query) -> Result<QueryAnswer> {
+        let engine = self.ask(|reply| Command::Preload(Box::new(model), false, reply)).await;
+        let engine = engine.unwrap_or_else(stopped)?;
+        let number = self.queries.fetch_add(1, Ordering::Relaxed);
+        engine.query(JobId(number), query).await
     }
 
     /// Unloads idle models; busy ones are left alone. Returns how many went, once their memory is

@@ -77,13 +77,17 @@ fn update(average: &mut Option<f64>, newest: f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{FinishReason, Timings, Usage};
+    use crate::domain::{Timings, Usage};
     use proptest::prelude::*;
 
     fn outcome(prompt_ms: f64, decode_ms: f64) -> Outcome {
         Outcome {
-            finish: FinishReason::Stop,
-            usage: Usage { prompt_tokens: 100, cached_tokens: 0, completion_tokens: 50 },
+            usage: Usage {
+                prompt_tokens: 100,
+                cached_tokens: 0,
+                completion_tokens: 50,
+                reasoning_tokens: 0,
+            },
             timings: Timings { prompt_ms, decode_ms, ..Timings::default() },
         }
     }

@@ -9,10 +9,10 @@ use tokio::time::{Instant, sleep, timeout};
 use super::*;
 use crate::domain::{
     ClientKey, Delta, Digest, Error, ErrorKind, Event, GenerateRequest, Limits, Outcome, Prompt,
-    Result, Sampling,
+    Result,
 };
 use crate::engine::scripted::{Control, Script, ScriptedFactory};
-use crate::protocol::LoadSpec;
+use crate::protocol::{LoadSpec, Purpose};
 
 /// Long enough for everything that needs no waiting, with time standing still.
 const SOON: Duration = Duration::from_millis(1);
@@ -34,6 +34,7 @@ fn model(name: &str) -> Runnable {
         id: Digest::of(name.as_bytes()),
         name: name.into(),
         spec: LoadSpec {
+            purpose: Purpose::Generate,
             name: name.into(),
             weights: "/none".into(),
             mmproj: None,
@@ -52,9 +53,8 @@ fn ask(client: &str, prompt: &str) -> Submission {
     Submission {
         model: model("m"),
         request: GenerateRequest {
-            prompt: Prompt::Text(prompt.into()),
-            sampling: Sampling::default(),
             limits: Limits { max_tokens: Some(64), ..Limits::default() },
+            ..GenerateRequest::new(Prompt::Text(prompt.into()))
         },
         client: ClientKey(client.into()),
         deadline: None,
@@ -71,7 +71,7 @@ async fn finish(generation: Generation) -> (String, Result<Outcome>) {
     let mut text = String::new();
     for event in events {
         match event {
-            Ok(Event::Delta(Delta::Content(piece))) => text.push_str(&piece),
+            Ok(Event::Delta { delta: Delta::Content(piece), .. }) => text.push_str(&piece),
             Ok(Event::Finished(outcome)) => return (text, Ok(outcome)),
             Ok(_) => {}
             Err(error) => return (text, Err(error)),

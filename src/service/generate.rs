@@ -1,4 +1,5 @@
 use crate::domain::{GenerateRequest, Result};
+use crate::protocol::{Query, QueryAnswer};
 use crate::scheduler::{Generation, Runnable, Submission};
 
 use super::runnable::runnable;
@@ -29,6 +30,16 @@ impl Service {
     pub async fn preload(&self, model: &str) -> Result<()> {
         let model = self.find(model).await?;
         self.scheduler.preload(model).await.map(drop)
+    }
+
+    /// Asks a model something that needs no computing; loads it if it is not. Counting the tokens of
+    /// a conversation is [`Query::Tokenize`].
+    ///
+    /// # Errors
+    /// As [`Service::generate`], and those of the load and of the question.
+    pub async fn query(&self, model: &str, query: Query) -> Result<QueryAnswer> {
+        let model = self.find(model).await?;
+        self.scheduler.query(model, query).await
     }
 
     async fn find(&self, model: &str) -> Result<Runnable> {

@@ -1,7 +1,7 @@
 use crate::domain::{Error, ErrorKind, ModelRef, Result};
 use crate::gguf::{self, GgufError, human_bytes};
 use crate::models::LocalModel;
-use crate::protocol::LoadSpec;
+use crate::protocol::{LoadSpec, Purpose};
 use crate::scheduler::Runnable;
 
 /// A context for models that do not say what they were trained for, in tokens.
@@ -89,6 +89,7 @@ pub(super) fn runnable(
     let name = display_name(asked, &entry.tags).unwrap_or_else(|| entry.id.to_string());
     let spec = LoadSpec {
         name: name.clone(),
+        purpose: Purpose::Generate,
         weights,
         mmproj,
         chat_template,

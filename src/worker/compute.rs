@@ -88,3 +88,61 @@ pub trait Vocab: Send + Sync {
     /// Appends the token's bytes: not necessarily whole UTF-8, nothing for control tokens.
     fn piece(&self, token: Token, out: &mut Vec<u8>);
 }
+
+/// What an answer may look like, token by token. One for each sequence; forked for each choice.
+///
+/// Never sees a token twice and is asked in order: what is allowed next, then what came.
+pub trait TokenConstraint: Send + std::fmt::Debug {
+    /// Whether `token` may come next; end tokens where the text may end.
+    ///
+    /// # Errors
+    /// The constraint is broken and can say nothing more; the answer has to be failed.
+    fn allows(&mut self, token: Token) -> Result<bool, String>;
+
+    /// Sets the logits of all tokens that may not come next to minus infinity.
+    ///
+    /// # Errors
+    /// As [`TokenConstraint::allows`].
+    fn mask(&mut self, logits: &mut [f32]) -> Result<(), String>;
+
+    /// Takes in the token that was chosen; not called with an end token.
+    ///
+    /// # Errors
+    /// As [`TokenConstraint::allows`]; also for a token that was not allowed.
+    fn accept(&mut self, token: Token) -> Result<(), String>;
+
+    /// A constraint in the same state.
+    ///
+    /// # Errors
+    /// What is missing, in words.
+    fn fork(&self) -> Result<Box<dyn TokenConstraint>, String>;
+}
+
+/// A prompt that is ready to be computed, with all that its answer depends on.
+#[derive(Debug, Default)]
+pub struct PreparedPrompt {
+    /// All of it; the answer follows.
+    pub tokens: Vec<Token>,
+    /// What the answer has to look like; `None`: anything.
+    pub constraint: Option<Box<dyn TokenConstraint>>,
+    /// The answer begins with these, whatever the model would say; they are part of the answer and
+    /// have been accepted by `constraint` already.
+    pub forced: Vec<Token>,
+    /// How the model marks its thoughts; `None`: it does not think, or nobody counts.
+    pub thinking: Option<ThinkingMarks>,
+    /// The inputs of an embedding model or reranker, instead of `tokens`.
+    pub inputs: Vec<Vec<Token>>,
+}
+
+/// How thoughts begin and end in a model's output.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ThinkingMarks {
+    /// Whether the prompt has begun one already.
+    pub open: bool,
+    /// The tokens that begin one.
+    pub start: Vec<Token>,
+    /// The tokens that end one; the first of several ways is what is forced at the budget's end.
+    pub ends: Vec<Vec<Token>>,
+    /// At most so many tokens of thought.
+    pub budget: Option<u32>,
+}

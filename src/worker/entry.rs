@@ -11,17 +11,18 @@ use std::thread;
 use tracing_subscriber::EnvFilter;
 
 use super::cancel::CancelBoard;
+use super::constraint::Compiler;
 use super::frames_out::FramesOut;
 use super::jobs::Jobs;
 use super::load::{self, Loaded};
 use super::prepare::Preparer;
 use super::progress::{Fraction, Reporter};
 use super::quote::Quotes;
-use super::reader::{End, Routes};
+use super::reader::{End, Errand, Routes};
 use super::step::{FrameSink, StepCommand, StepLoop, StepSettings};
 use super::watchdog::Watchdog;
 use super::{cpu, exit, llama, process, sandbox};
-use crate::domain::{Error, ErrorKind, JobId, Prompt};
+use crate::domain::{Error, ErrorKind};
 use crate::protocol::{
     BUILD_ID, CodecError, LoadSpec, PROTOCOL_VERSION, ToDaemon, ToWorker, WorkerHello, read_frame,
 };
@@ -124,7 +125,7 @@ fn start_threads(
     mut input: UnixStream,
     out: Arc<dyn FrameSink>,
 ) -> io::Result<thread::JoinHandle<i32>> {
-    let (prepare, prompts) = mpsc::channel();
+    let (prepare, errands) = mpsc::channel();
     let (step, commands) = mpsc::channel();
     let board = CancelBoard::new();
     let jobs = Arc::new(Jobs::default());
@@ -146,7 +147,7 @@ fn start_threads(
     thread::Builder::new()
         .name("step".to_owned())
         .stack_size(STACK)
-        .spawn(move || worker.run(prompts, commands))
+        .spawn(move || worker.run(errands, commands))
 }
 
 /// What the computing thread needs.
@@ -160,7 +161,7 @@ struct Worker {
 }
 
 impl Worker {
-    fn run(self, prompts: Receiver<(JobId, Prompt)>, commands: Receiver<StepCommand>) -> i32 {
+    fn run(self, errands: Receiver<Errand>, commands: Receiver<StepCommand>) -> i32 {
         let loaded = match self.load() {
             Ok(loaded) => loaded,
             Err(error) => {
@@ -177,6 +178,7 @@ impl Worker {
             model: Arc::clone(&model),
             templates,
             context_size: info.context_size,
+            constraints: Compiler::new(Arc::clone(&model)),
             quotes: Quotes::new(model.control_texts()),
             watchdog: self.watchdog,
             jobs: self.jobs,
@@ -186,7 +188,7 @@ impl Worker {
         let started = thread::Builder::new()
             .name("prepare".to_owned())
             .stack_size(STACK)
-            .spawn(move || preparer.run(&prompts));
+            .spawn(move || preparer.run(&errands));
         if let Err(error) = started {
             return system_error(&error);
         }

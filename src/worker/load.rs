@@ -77,6 +77,10 @@ pub fn load(
         vocab_size: u32::try_from(limits.vocab_size).unwrap_or(u32::MAX),
         has_chat_template: model.has_chat_template(),
         architecture: model.metadata("general.architecture").unwrap_or_default(),
+        purpose: spec.purpose,
+        embedding_size: 0,
+        vision: false,
+        audio: false,
     };
     Ok(Loaded { model, context, templates, info })
 }
@@ -181,10 +185,12 @@ fn first_reason(spec: &LoadSpec, lines: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::Purpose;
 
     fn spec() -> LoadSpec {
         LoadSpec {
             name: "ai/test".into(),
+            purpose: Purpose::Generate,
             weights: "/home/me/models/x.gguf".into(),
             mmproj: None,
             chat_template: None,

@@ -15,6 +15,7 @@
 //! * `reader`, `jobs`, `frames_out`: frames in and out. `prepare`, `quote`, `watchdog`: prompts to
 //!   tokens.
 //! * `step`, `sampling`, `text`, `cancel`: tokens to answers, on the seam `compute`.
+//! * `constraint`: what answers may look like, token by token.
 //! * `llama`: llama.cpp; the only `unsafe`.
 
 pub mod cancel;
@@ -23,6 +24,7 @@ pub mod sampling;
 pub mod step;
 pub mod text;
 
+mod constraint;
 mod cpu;
 mod entry;
 mod exit;

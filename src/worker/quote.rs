@@ -77,7 +77,7 @@ fn spoken(message: &mut Message) -> Vec<&mut String> {
 
 /// Every text of a message but the arguments of calls, which are JSON.
 fn texts(message: &mut Message) -> Vec<&mut String> {
-    let Message { role: _, content, reasoning, tool_calls, tool_call_id, name } = message;
+    let Message { role: _, content, media: _, reasoning, tool_calls, tool_call_id, name } = message;
     let calls = tool_calls.iter_mut().flat_map(|call| [&mut call.id, &mut call.name]);
     let optional = [reasoning, tool_call_id, name].into_iter().flatten();
     [content].into_iter().chain(optional).chain(calls).collect()
@@ -134,7 +134,7 @@ mod tests {
     }
 
     fn said(role: Role, text: &str) -> String {
-        let chat = ChatPrompt { messages: vec![Message::text(role, text)] };
+        let chat = ChatPrompt::new(vec![Message::text(role, text)]);
         quotes().quote(chat).messages.swap_remove(0).content
     }
 
@@ -170,7 +170,7 @@ mod tests {
         message.name = Some("<s>".into());
         message.tool_call_id = Some("\u{10ffff}<|end|>".into());
         message.reasoning = Some("\u{10fffe}".into());
-        let chat = ChatPrompt { messages: vec![message] };
+        let chat = ChatPrompt::new(vec![message]);
         let quoted = quotes().quote(chat);
         let message = quoted.messages.first().expect("one");
         assert_eq!(message.name.as_deref(), Some("\u{10fffe}<s>\u{10ffff}"));

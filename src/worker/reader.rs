@@ -7,15 +7,36 @@ use std::sync::mpsc::Sender;
 use super::cancel::CancelBoard;
 use super::jobs::Jobs;
 use super::step::StepCommand;
-use crate::domain::{JobId, Prompt};
-use crate::protocol::{CodecError, ToWorker, read_frame};
+use crate::domain::{Constraint, JobId, Prompt};
+use crate::protocol::{CodecError, Query, ToWorker, read_frame};
+
+/// What the prepare thread is asked for.
+#[derive(Debug, PartialEq)]
+pub enum Errand {
+    /// Make a prompt ready to be computed.
+    Prepare {
+        /// Whose prompt.
+        job: JobId,
+        /// What to render.
+        prompt: Prompt,
+        /// What the answer has to look like.
+        constraint: Constraint,
+    },
+    /// Answer a question.
+    Query {
+        /// The name for the answer.
+        job: JobId,
+        /// The question.
+        query: Query,
+    },
+}
 
 /// Where frames go.
 pub struct Routes {
     /// Jobs that are being prepared.
     pub jobs: Arc<Jobs>,
     /// To the prepare thread.
-    pub prepare: Sender<(JobId, Prompt)>,
+    pub prepare: Sender<Errand>,
     /// To the step loop.
     pub step: Sender<StepCommand>,
     /// Past the step loop.
@@ -51,13 +72,16 @@ impl Routes {
     fn route(&self, frame: ToWorker) {
         match frame {
             ToWorker::Load(_) => {}
-            ToWorker::Prepare { job, prompt } => {
+            ToWorker::Prepare { job, prompt, constraint } => {
                 self.jobs.begin(job);
-                let _ = self.prepare.send((job, prompt));
+                let _ = self.prepare.send(Errand::Prepare { job, prompt, constraint });
             }
-            ToWorker::Start { job, sampling, mut limits } => {
+            ToWorker::Query { job, query } => {
+                let _ = self.prepare.send(Errand::Query { job, query });
+            }
+            ToWorker::Start { job, sampling, mut limits, output } => {
                 limits.stop.extend(self.jobs.take_stops(job));
-                let _ = self.step.send(StepCommand::Start { job, sampling, limits });
+                let _ = self.step.send(StepCommand::Start { job, sampling, limits, output });
             }
             ToWorker::Cancel { job } => {
                 if !self.jobs.withdraw(job) {
@@ -75,10 +99,10 @@ mod tests {
     use std::sync::mpsc::{self, Receiver};
 
     use super::*;
-    use crate::domain::{Limits, Sampling};
-    use crate::protocol::{LoadSpec, write_frame};
+    use crate::domain::{Limits, OutputOptions, Sampling};
+    use crate::protocol::{LoadSpec, Purpose, write_frame};
 
-    fn routes() -> (Routes, Receiver<(JobId, Prompt)>, Receiver<StepCommand>) {
+    fn routes() -> (Routes, Receiver<Errand>, Receiver<StepCommand>) {
         let (prepare, prompts) = mpsc::channel();
         let (step, commands) = mpsc::channel();
         let routes = Routes { jobs: Arc::default(), prepare, step, board: CancelBoard::new() };
@@ -97,7 +121,11 @@ mod tests {
     fn a_cancellation_goes_to_whoever_has_the_job() {
         let (routes, prompts, commands) = routes();
         let frames = [
-            ToWorker::Prepare { job: JobId(1), prompt: Prompt::Text("a".into()) },
+            ToWorker::Prepare {
+                job: JobId(1),
+                prompt: Prompt::Text("a".into()),
+                constraint: Constraint::None,
+            },
             ToWorker::Cancel { job: JobId(1) },
             ToWorker::Cancel { job: JobId(2) },
         ];
@@ -105,7 +133,7 @@ mod tests {
         assert_eq!(prompts.try_iter().count(), 1);
         assert!(!routes.jobs.is_wanted(JobId(1)));
         let commands: Vec<_> = commands.try_iter().collect();
-        assert_eq!(commands, [StepCommand::Cancel { job: JobId(2) }]);
+        assert!(matches!(commands[..], [StepCommand::Cancel { job: JobId(2) }]), "{commands:?}");
     }
 
     #[test]
@@ -115,7 +143,9 @@ mod tests {
         routes.jobs.settle(JobId(1), vec!["</a>".into()], || {});
         let limits = Limits { stop: vec!["x".into()], ..Limits::default() };
         let sampling = Sampling::default();
-        routes.serve(&mut bytes(&[ToWorker::Start { job: JobId(1), sampling, limits }]));
+        let output = OutputOptions::default();
+        let start = ToWorker::Start { job: JobId(1), sampling, limits, output };
+        routes.serve(&mut bytes(&[start]));
         let Ok(StepCommand::Start { limits, .. }) = commands.try_recv() else { panic!("no start") };
         assert_eq!(limits.stop, ["x", "</a>"]);
     }
@@ -129,6 +159,7 @@ mod tests {
         assert_eq!(routes.serve(&mut Cursor::new(cut)), End::DaemonGone);
         let spec = LoadSpec {
             name: String::new(),
+            purpose: Purpose::Generate,
             weights: "x".into(),
             mmproj: None,
             chat_template: None,

@@ -138,6 +138,7 @@ mod tests {
         std::fs::write(&model, "weights").expect("written");
         std::fs::write(&secret, "token").expect("written");
         let spec = LoadSpec {
+            purpose: crate::protocol::Purpose::Generate,
             name: "test".into(),
             weights: model.clone(),
             mmproj: None,

@@ -12,6 +12,7 @@ const RANKS: &[(&str, u8)] = &[
     ("protocol", 1),
     ("gguf", 1),
     ("config", 1),
+    ("schema", 1),
     ("client", 2),
     ("engine", 2),
     ("worker", 2),

@@ -80,7 +80,7 @@ struct Names;
 impl Render for Names {
     fn event(&mut self, event: Event, out: &mut BytesMut) {
         let name = match event {
-            Event::Delta(crate::domain::Delta::Content(text)) => text,
+            Event::Delta { delta: crate::domain::Delta::Content(text), .. } => text,
             other => format!("{other:?}").chars().take_while(char::is_ascii_alphabetic).collect(),
         };
         out.extend_from_slice(format!("[{name}]").as_bytes());
@@ -103,7 +103,7 @@ fn events() -> (Events, impl Stream<Item = Bytes> + Unpin) {
 }
 
 fn delta(text: &str) -> Result<Event> {
-    Ok(Event::Delta(crate::domain::Delta::Content(text.into())))
+    Ok(Event::content(text))
 }
 
 const STARTED: Event = Event::Started { prompt_tokens: 1, cached_tokens: 0 };

@@ -5,11 +5,11 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::{
-    Delta, Error, ErrorKind, Event, FinishReason, JobId, Limits, Outcome, Prompt, Result, Sampling,
+    Constraint, Delta, Error, ErrorKind, Event, FinishReason, JobId, Outcome, Prompt, Result,
     Timings, Usage,
 };
-use crate::engine::{BoxFuture, Engine, EventSender, Exit};
-use crate::protocol::ModelInfo;
+use crate::engine::{BoxFuture, Engine, EventSender, Exit, Start};
+use crate::protocol::{ModelInfo, Query, QueryAnswer};
 
 use super::control::{Shared, die};
 use super::script::Script;
@@ -84,11 +84,36 @@ impl Engine for ScriptedEngine {
         "scripted: no process"
     }
 
-    fn prepare(&self, job: JobId, prompt: Prompt) -> BoxFuture<'_, Result<u32>> {
+    fn prepare(
+        &self,
+        job: JobId,
+        prompt: Prompt,
+        _constraint: Constraint,
+    ) -> BoxFuture<'_, Result<u32>> {
         Box::pin(async move { self.count(job, prompt) })
     }
 
-    fn start(&self, job: JobId, _sampling: Sampling, limits: Limits, events: EventSender) {
+    /// A token for each of the script's prompt tokens, numbered from 0, without bytes.
+    fn query(&self, _job: JobId, query: Query) -> BoxFuture<'_, Result<QueryAnswer>> {
+        Box::pin(async move {
+            if let Some(error) = self.exit_error() {
+                return Err(error);
+            }
+            let tokens = match query {
+                Query::Tokenize(prompt) => (self.scripts)(&prompt).prompt_tokens,
+                Query::TokenizeText { text, .. } => {
+                    (self.scripts)(&Prompt::Text(text)).prompt_tokens
+                }
+                Query::Detokenize(tokens) => {
+                    return Ok(QueryAnswer::Text(format!("{} tokens", tokens.len())));
+                }
+            };
+            let number = |number| i32::try_from(number).unwrap_or(i32::MAX);
+            Ok(QueryAnswer::Tokens((0..tokens).map(|at| (number(at), Vec::new())).collect()))
+        })
+    }
+
+    fn start(&self, job: JobId, start: Start, events: EventSender) {
         if let Some(error) = self.exit_error() {
             return events.send(Err(error));
         }
@@ -105,7 +130,7 @@ impl Engine for ScriptedEngine {
         let play = Play {
             job,
             script: *script,
-            max_tokens: limits.max_tokens,
+            max_tokens: start.limits.max_tokens,
             events,
             shared: Arc::clone(&self.shared),
             by_hand: self.by_hand,
@@ -206,18 +231,23 @@ impl Play {
             }
             *self.shared.record().steps.entry(self.job).or_default() += 1;
             played += 1;
-            self.events.send(Ok(Event::Delta(Delta::Content(piece.clone()))));
+            let delta = Delta::Content(piece.clone());
+            self.events.send(Ok(Event::Delta { choice: 0, delta }));
         }
         if self.breaks(played) {
             return;
         }
         let cut = played < pieces.len();
         let completion = u32::try_from(played).unwrap_or(u32::MAX).saturating_add((!cut).into());
-        self.events.send(Ok(Event::Finished(Outcome {
-            finish: if cut { FinishReason::Length } else { finish.clone() },
-            usage: Usage { prompt_tokens, cached_tokens, completion_tokens: completion },
-            timings: Timings::default(),
-        })));
+        let finish = if cut { FinishReason::Length } else { finish.clone() };
+        self.events.send(Ok(Event::Ended { choice: 0, finish }));
+        let usage = Usage {
+            prompt_tokens,
+            cached_tokens,
+            completion_tokens: completion,
+            reasoning_tokens: 0,
+        };
+        self.events.send(Ok(Event::Finished(Outcome { usage, timings: Timings::default() })));
     }
 
     /// Fails or crashes if the script says so at this point.

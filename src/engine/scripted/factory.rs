@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use crate::domain::{Error, Prompt, Result};
 use crate::engine::{BoxFuture, Engine, EngineFactory, LoadProgress};
-use crate::protocol::{LoadSpec, ModelInfo};
+use crate::protocol::{LoadSpec, ModelInfo, Purpose};
 
 use super::control::Control;
 use super::engine::ScriptedEngine;
@@ -49,6 +49,10 @@ impl ScriptedFactory {
                 vocab_size: 32_000,
                 has_chat_template: true,
                 architecture: "scripted".into(),
+                purpose: Purpose::Generate,
+                embedding_size: 0,
+                vision: false,
+                audio: false,
             },
             load_time: Duration::ZERO,
             load_errors: Arc::default(),

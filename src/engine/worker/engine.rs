@@ -5,9 +5,9 @@ use futures_util::SinkExt;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::{Error, ErrorKind, JobId, Limits, Prompt, Result, Sampling};
-use crate::engine::{BoxFuture, Engine, EventSender, Exit};
-use crate::protocol::{ModelInfo, ToWorker, encode};
+use crate::domain::{Constraint, Error, ErrorKind, JobId, Prompt, Result};
+use crate::engine::{BoxFuture, Engine, EventSender, Exit, Start};
+use crate::protocol::{ModelInfo, Query, QueryAnswer, ToWorker, encode};
 
 use super::factory::{FrameReader, FrameWriter, Patience};
 use super::jobs::Jobs;
@@ -81,8 +81,9 @@ impl WorkerEngine {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn count(&self, job: JobId, prompt: Prompt) -> Result<u32> {
-        let frame = encode(&ToWorker::Prepare { job, prompt }).map_err(Error::internal)?;
+    async fn count(&self, job: JobId, prompt: Prompt, constraint: Constraint) -> Result<u32> {
+        let frame =
+            encode(&ToWorker::Prepare { job, prompt, constraint }).map_err(Error::internal)?;
         let count = self.jobs().prepare(job)?;
         if self.frames.send(frame).await.is_err() {
             self.jobs().forget(job);
@@ -91,6 +92,16 @@ impl WorkerEngine {
         count.await.unwrap_or_else(|_| {
             Err(Error::new(ErrorKind::Cancelled, "the request was cancelled while it was prepared"))
         })
+    }
+
+    async fn ask(&self, job: JobId, query: Query) -> Result<QueryAnswer> {
+        let frame = encode(&ToWorker::Query { job, query }).map_err(Error::internal)?;
+        let answer = self.jobs().ask(job)?;
+        if self.frames.send(frame).await.is_err() {
+            self.jobs().forget(job);
+            return Err(self.epitaph());
+        }
+        answer.await.unwrap_or_else(|_| Err(self.epitaph()))
     }
 
     fn epitaph(&self) -> Error {
@@ -113,12 +124,22 @@ impl Engine for WorkerEngine {
         &self.sandbox
     }
 
-    fn prepare(&self, job: JobId, prompt: Prompt) -> BoxFuture<'_, Result<u32>> {
-        Box::pin(self.count(job, prompt))
+    fn prepare(
+        &self,
+        job: JobId,
+        prompt: Prompt,
+        constraint: Constraint,
+    ) -> BoxFuture<'_, Result<u32>> {
+        Box::pin(self.count(job, prompt, constraint))
     }
 
-    fn start(&self, job: JobId, sampling: Sampling, limits: Limits, events: EventSender) {
-        let frame = match encode(&ToWorker::Start { job, sampling, limits }) {
+    fn query(&self, job: JobId, query: Query) -> BoxFuture<'_, Result<QueryAnswer>> {
+        Box::pin(self.ask(job, query))
+    }
+
+    fn start(&self, job: JobId, start: Start, events: EventSender) {
+        let Start { sampling, limits, output } = start;
+        let frame = match encode(&ToWorker::Start { job, sampling, limits, output }) {
             Ok(frame) => frame,
             Err(error) => return events.send(Err(Error::internal(error))),
         };

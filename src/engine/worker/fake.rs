@@ -10,13 +10,12 @@ use futures_util::StreamExt;
 use tokio::sync::watch;
 
 use crate::domain::{
-    Delta, ErrorKind, Event, FinishReason, JobId, Limits, Outcome, Prompt, Result, Sampling,
-    Timings, Usage,
+    Constraint, ErrorKind, Event, FinishReason, JobId, Outcome, Prompt, Result, Timings, Usage,
 };
-use crate::engine::{Engine, EngineFactory, LoadProgress, outbox};
+use crate::engine::{Engine, EngineFactory, LoadProgress, Start, outbox};
 use crate::protocol::{
-    BUILD_ID, LoadSpec, ModelInfo, PROTOCOL_VERSION, ToDaemon, ToWorker, WorkerHello, read_frame,
-    write_frame,
+    BUILD_ID, LoadSpec, ModelInfo, PROTOCOL_VERSION, Purpose, Query, QueryAnswer, ToDaemon,
+    ToWorker, WorkerHello, read_frame, write_frame,
 };
 
 use super::{Patience, WorkerConfig, WorkerFactory};
@@ -74,6 +73,10 @@ fn play(mode: &str, socket: &mut UnixStream) {
         return say(socket, &ToDaemon::LoadFailed(error));
     }
     let ready = ModelInfo {
+        purpose: Purpose::Generate,
+        embedding_size: 0,
+        vision: false,
+        audio: false,
         context_size: 128,
         train_context: 128,
         max_sequences: 4,
@@ -84,7 +87,7 @@ fn play(mode: &str, socket: &mut UnixStream) {
     say(socket, &ToDaemon::Ready(ready));
     while let Ok(Some(frame)) = read_frame::<ToWorker>(socket) {
         match (mode, frame) {
-            (_, ToWorker::Prepare { job, prompt }) => {
+            (_, ToWorker::Prepare { job, prompt, .. }) => {
                 let prompt_tokens = u32::try_from(prompt.text_bytes()).expect("a short prompt");
                 say(socket, &ToDaemon::Prepared { job, prompt_tokens });
             }
@@ -99,6 +102,14 @@ fn play(mode: &str, socket: &mut UnixStream) {
             ("hang" | "stubborn", ToWorker::Start { .. }) => {}
             (_, ToWorker::Start { job, .. }) => answer(socket, job),
             (_, ToWorker::Cancel { job }) => say(socket, &ToDaemon::Released { job }),
+            (_, ToWorker::Query { job, query: Query::Detokenize(_) }) => {
+                let answer = QueryAnswer::Text("text".into());
+                say(socket, &ToDaemon::Answered { job, answer });
+            }
+            (_, ToWorker::Query { job, .. }) => {
+                let error = crate::domain::Error::internal("x");
+                say(socket, &ToDaemon::Failed { job, error });
+            }
             (_, ToWorker::Load(_)) => {}
         }
     }
@@ -108,14 +119,11 @@ fn play(mode: &str, socket: &mut UnixStream) {
 }
 
 fn answer(socket: &mut UnixStream, job: JobId) {
-    let outcome = Outcome {
-        finish: FinishReason::Stop,
-        usage: Usage::default(),
-        timings: Timings::default(),
-    };
+    let outcome = Outcome { usage: Usage::default(), timings: Timings::default() };
     let events = [
         Event::Started { prompt_tokens: 1, cached_tokens: 0 },
-        Event::Delta(Delta::Content("yes".into())),
+        Event::content("yes"),
+        Event::Ended { choice: 0, finish: FinishReason::Stop },
         Event::Finished(outcome),
     ];
     say(socket, &ToDaemon::Events(events.into_iter().map(|event| (job, event)).collect()));
@@ -148,6 +156,7 @@ fn impatient(mode: &str, change: impl FnOnce(&mut Patience)) -> WorkerFactory {
 
 async fn load(factory: &WorkerFactory) -> Result<Arc<dyn Engine>> {
     let spec = LoadSpec {
+        purpose: Purpose::Generate,
         name: "fake".into(),
         weights: "/none".into(),
         mmproj: None,
@@ -167,9 +176,9 @@ async fn refusal(factory: &WorkerFactory) -> crate::domain::Error {
 /// Runs one job and answers all that its reader sees, with withheld crashes as errors.
 async fn ask(engine: &Arc<dyn Engine>) -> Vec<Result<Event>> {
     let job = JobId(1);
-    assert_eq!(engine.prepare(job, Prompt::Text("four".into())).await, Ok(4));
+    assert_eq!(engine.prepare(job, Prompt::Text("four".into()), Constraint::None).await, Ok(4));
     let (events, reader) = outbox();
-    engine.start(job, Sampling::default(), Limits::default(), events);
+    engine.start(job, Start::default(), events);
     reader.collect().await
 }
 
@@ -183,8 +192,8 @@ fn is_reaped(pid: u32) -> bool {
 async fn a_job_goes_through_a_process_and_back() {
     let engine = load(&factory("normal")).await.expect("an engine");
     let events = ask(&engine).await;
-    assert_eq!(events[1], Ok(Event::Delta(Delta::Content("yes".into()))));
-    assert!(matches!(events[2], Ok(Event::Finished(_))), "{events:?}");
+    assert_eq!(events[1], Ok(Event::content("yes")));
+    assert!(matches!(events[3], Ok(Event::Finished(_))), "{events:?}");
     let pid = engine.pid().expect("a pid");
     engine.shutdown().await;
     assert!(engine.exited().borrow().as_ref().is_some_and(|exit| exit.requested));
@@ -241,7 +250,10 @@ async fn a_crash_ends_every_job_with_the_last_words() {
     assert_eq!(error.kind, ErrorKind::EngineCrashed);
     assert!(error.message.contains("last words: GGML_ASSERT"), "{error:?}");
     assert!(is_reaped(pid));
-    assert_eq!(engine.prepare(JobId(2), Prompt::Text(String::new())).await.as_ref(), Err(error));
+    assert_eq!(
+        engine.prepare(JobId(2), Prompt::Text(String::new()), Constraint::None).await.as_ref(),
+        Err(error)
+    );
     engine.cancel(JobId(1)).await;
     engine.shutdown().await;
 }
@@ -276,9 +288,9 @@ async fn a_cancel_completes_on_release_and_a_worker_deaf_to_the_end_is_killed() 
     let factory = impatient("stubborn", |patience| patience.shutdown = Duration::from_millis(200));
     let engine = load(&factory).await.expect("an engine");
     let job = JobId(1);
-    engine.prepare(job, Prompt::Text("four".into())).await.expect("a count");
+    engine.prepare(job, Prompt::Text("four".into()), Constraint::None).await.expect("a count");
     let (events, _reader) = outbox();
-    engine.start(job, Sampling::default(), Limits::default(), events);
+    engine.start(job, Start::default(), events);
     engine.cancel(job).await;
     let pid = engine.pid().expect("a pid");
     engine.shutdown().await;

@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 use crate::domain::{Error, ErrorKind, Event, JobId, Result};
 use crate::engine::EventSender;
-use crate::protocol::ToDaemon;
+use crate::protocol::{QueryAnswer, ToDaemon};
 
 /// The longest error text taken from a worker, in characters.
 const MAX_MESSAGE: usize = 2000;
@@ -29,6 +29,8 @@ struct Job {
 #[derive(Debug)]
 enum Stage {
     Preparing(oneshot::Sender<Result<u32>>),
+    /// Asked about, not prepared.
+    Asked(oneshot::Sender<Result<QueryAnswer>>),
     Prepared,
     Running(EventSender),
 }
@@ -58,6 +60,19 @@ impl Jobs {
         let stage = Stage::Preparing(reply);
         self.live.insert(job, Job { stage, cancels: Vec::new() });
         Ok(count)
+    }
+
+    /// Enters a question; its answer comes through what this answers.
+    pub(super) fn ask(&mut self, job: JobId) -> Result<oneshot::Receiver<Result<QueryAnswer>>> {
+        if let Some(epitaph) = &self.epitaph {
+            return Err(epitaph.clone());
+        }
+        let (reply, answer) = oneshot::channel();
+        let asked = Job { stage: Stage::Asked(reply), cancels: Vec::new() };
+        if self.live.insert(job, asked).is_some() {
+            return Err(Error::internal(format!("{job} was asked about while it existed")));
+        }
+        Ok(answer)
     }
 
     /// Marks a prepared job as running. False if it cannot run; `events` has been told why.
@@ -97,6 +112,7 @@ impl Jobs {
             ToDaemon::Failed { job, error } => {
                 match self.live.remove(&job).ok_or("failed a job that does not exist")?.stage {
                     Stage::Preparing(reply) => drop(reply.send(Err(tame(error)))),
+                    Stage::Asked(reply) => drop(reply.send(Err(tame(error)))),
                     Stage::Running(events) => events.send(Err(tame(error))),
                     Stage::Prepared => return Err("failed a job that it was not working on"),
                 }
@@ -110,6 +126,14 @@ impl Jobs {
                 }
                 _ => Ok(()),
             },
+            ToDaemon::Answered { job, answer } => {
+                let asked = self.live.remove(&job).map(|job| job.stage);
+                let Some(Stage::Asked(reply)) = asked else {
+                    return Err("answered what was not asked");
+                };
+                let _ = reply.send(Ok(answer));
+                Ok(())
+            }
             ToDaemon::Alive { .. } => Ok(()),
             ToDaemon::Hello(_)
             | ToDaemon::Progress(_)
@@ -124,6 +148,7 @@ impl Jobs {
         for (_, job) in self.live.drain() {
             match job.stage {
                 Stage::Preparing(reply) => drop(reply.send(Err(error.clone()))),
+                Stage::Asked(reply) => drop(reply.send(Err(error.clone()))),
                 Stage::Running(events) => events.send(Err(error.clone())),
                 Stage::Prepared => {}
             }
@@ -134,7 +159,9 @@ impl Jobs {
         let entry = self.live.get_mut(&job).ok_or("prepared a job that does not exist")?;
         match std::mem::replace(&mut entry.stage, Stage::Prepared) {
             Stage::Preparing(reply) => drop(reply.send(Ok(tokens))),
-            Stage::Prepared | Stage::Running(_) => return Err("prepared a job twice"),
+            Stage::Prepared | Stage::Asked(_) | Stage::Running(_) => {
+                return Err("prepared a job that was not to be prepared");
+            }
         }
         Ok(())
     }
@@ -146,7 +173,10 @@ impl Jobs {
         };
         match event {
             Event::Waiting { .. } | Event::Loading { .. } => return Err("sent a queue's event"),
-            Event::Started { .. } | Event::Delta(_) => events.send(Ok(event)),
+            Event::Started { .. }
+            | Event::Delta { .. }
+            | Event::Ended { .. }
+            | Event::Vector { .. } => events.send(Ok(event)),
             Event::Finished(_) => {
                 events.send(Ok(event));
                 self.live.remove(&job);

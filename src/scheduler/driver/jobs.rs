@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::domain::{ClientKey, Digest, Error, ErrorKind, Event, GenerateRequest, JobId, Result};
-use crate::engine::{Attempt, AttemptEnd, EventSender, outbox};
+use crate::engine::{Attempt, AttemptEnd, EventSender, Start, outbox};
 use crate::scheduler::queue::{Entry, Refusal};
 use crate::scheduler::rates::Rates;
 use crate::scheduler::ticket::Times;
@@ -180,9 +180,9 @@ impl Driver {
                 && matches!(job.stage, Stage::Waiting)
             {
                 job.stage = Stage::Preparing { epoch };
-                let prompt = job.request.prompt.clone();
+                let asked = (job.request.prompt.clone(), job.request.constraint.clone());
                 let (engine, reports) = (Arc::clone(engine), self.reports.clone());
-                tokio::spawn(report::prepare(engine, prompt, (id, model_id, epoch), reports));
+                tokio::spawn(report::prepare(engine, asked, (id, model_id, epoch), reports));
             }
         }
     }
@@ -256,8 +256,10 @@ impl Driver {
             let (sender, attempt) = job.events.attempt();
             job.stage = Stage::Running { epoch, attempt: attempt.clone(), since: Instant::now() };
             job.times.started();
-            let GenerateRequest { sampling, limits, prompt: _ } = &job.request;
-            engine.start(id, sampling.clone(), limits.clone(), sender);
+            let GenerateRequest { sampling, limits, output, prompt: _, constraint: _ } =
+                &job.request;
+            let (sampling, limits) = (sampling.clone(), limits.clone());
+            engine.start(id, Start { sampling, limits, output: output.clone() }, sender);
             let reports = self.reports.clone();
             tokio::spawn(report::follow(Arc::clone(&engine), attempt, id, reports));
         }

@@ -10,7 +10,6 @@ use tracing::{info, warn};
 
 use crate::domain::{Digest, Error, ErrorKind, Event, JobId, Result};
 use crate::engine::{Engine, Exit};
-use crate::protocol::ModelInfo;
 use crate::scheduler::residency::Phase;
 use crate::scheduler::{Runnable, UnloadTarget};
 
@@ -19,20 +18,24 @@ use super::model::{Load, Model};
 use super::{Driver, Stage, report, stopping};
 
 impl Driver {
+    /// Loads a model; `forgive` lifts its quarantine first.
     pub(super) fn preload(
         &mut self,
         runnable: Runnable,
-        reply: oneshot::Sender<Result<ModelInfo>>,
+        forgive: bool,
+        reply: oneshot::Sender<Result<Arc<dyn Engine>>>,
     ) {
         let id = runnable.id;
         if self.draining.is_some() {
             return drop(reply.send(Err(stopping())));
         }
-        self.residency.forgive(id);
+        if forgive {
+            self.residency.forgive(id);
+        }
         self.enter(runnable);
         if let Some(model) = self.models.get_mut(&id) {
             match &model.engine {
-                Some(engine) => drop(reply.send(Ok(engine.info().clone()))),
+                Some(engine) => drop(reply.send(Ok(Arc::clone(engine)))),
                 None => model.preloads.push(reply),
             }
         }
@@ -180,7 +183,7 @@ impl Driver {
                 let exited = report::watch_exit(engine.exited(), (id, epoch), self.reports.clone());
                 tokio::spawn(exited);
                 for preload in model.preloads.drain(..) {
-                    let _ = preload.send(Ok(engine.info().clone()));
+                    let _ = preload.send(Ok(Arc::clone(&engine)));
                 }
                 for job in model.waiting.order() {
                     if let Some(job) = self.jobs.get(&job) {

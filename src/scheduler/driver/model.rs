@@ -8,7 +8,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::{Digest, JobId, Result};
 use crate::engine::Engine;
-use crate::protocol::ModelInfo;
 use crate::scheduler::queue::{Bounds, WaitingList};
 use crate::scheduler::residency::Phase;
 use crate::scheduler::{LoadedModel, Runnable, SchedulerConfig};
@@ -26,7 +25,7 @@ pub(super) struct Model {
     /// Running requests, and the KV cells reserved for each.
     pub(super) running: HashMap<JobId, u64>,
     /// Who asked for nothing but the load.
-    pub(super) preloads: Vec<oneshot::Sender<Result<ModelInfo>>>,
+    pub(super) preloads: Vec<oneshot::Sender<Result<Arc<dyn Engine>>>>,
     /// Who waits for it to be gone.
     pub(super) leaving: Vec<oneshot::Sender<()>>,
     pub(super) last_used: SystemTime,

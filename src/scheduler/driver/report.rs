@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::{Digest, JobId, Prompt, Result};
+use crate::domain::{Constraint, Digest, JobId, Prompt, Result};
 use crate::engine::{Attempt, AttemptEnd, Engine, EngineFactory, Exit, LoadProgress};
 use crate::protocol::LoadSpec;
 
@@ -106,11 +106,11 @@ pub(super) async fn unload(
 /// Counts a prompt.
 pub(super) async fn prepare(
     engine: Arc<dyn Engine>,
-    prompt: Prompt,
+    (prompt, constraint): (Prompt, Constraint),
     (job, model, epoch): (JobId, Digest, u64),
     reports: Reports,
 ) {
-    let result = engine.prepare(job, prompt).await;
+    let result = engine.prepare(job, prompt, constraint).await;
     let _ = reports.send(Report::Prepared { job, model, epoch, result }).await;
 }
 

@@ -185,7 +185,7 @@ mod tests {
     use crate::domain::ToolCall;
 
     fn chat(messages: Vec<Message>) -> Value {
-        request(&ChatPrompt { messages })
+        request(&ChatPrompt::new(messages))
     }
 
     #[test]

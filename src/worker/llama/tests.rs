@@ -38,7 +38,7 @@ fn greedy(row: &[f32]) -> Token {
 }
 
 fn user(text: &str) -> ChatPrompt {
-    ChatPrompt { messages: vec![Message::text(Role::User, text)] }
+    ChatPrompt::new(vec![Message::text(Role::User, text)])
 }
 
 /// The text after a prompt, and the tokens it took.

@@ -11,7 +11,7 @@ const PLAIN: &str = "{%- for m in messages -%}[{{ m.role }}]{{ m.content }}<|im_
     {%- if add_generation_prompt -%}[assistant]{%- endif -%}";
 
 fn chat(turns: &[(Role, &str)]) -> ChatPrompt {
-    ChatPrompt { messages: turns.iter().map(|(role, text)| Message::text(*role, *text)).collect() }
+    ChatPrompt::new(turns.iter().map(|(role, text)| Message::text(*role, *text)).collect())
 }
 
 fn render(template: &str, chat: &ChatPrompt) -> Result<String, RenderError> {

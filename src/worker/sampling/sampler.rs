@@ -339,6 +339,8 @@ mod tests {
                 frequency_penalty: frequency.unwrap_or(0.0),
                 repeat_penalty: repeat,
                 repeat_last_n: None,
+                logit_bias: Vec::new(),
+                typical_p: None,
             };
             let mut scratch = Scratch::default();
             let (mut first, mut second) = (sampler(&request, &prompt), sampler(&request, &prompt));

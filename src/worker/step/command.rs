@@ -1,11 +1,11 @@
 use std::time::Duration;
 
-use crate::domain::{JobId, Limits, Sampling};
+use crate::domain::{JobId, Limits, OutputOptions, Sampling};
 use crate::protocol::ToDaemon;
-use crate::worker::compute::Token;
+use crate::worker::compute::PreparedPrompt;
 
 /// What the step loop is told, between steps.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug)]
 pub enum StepCommand {
     /// A prompt to keep until it is started or cancelled. To be sent before the daemon hears
     /// `Prepared`, so that its `Start` cannot overtake it.
@@ -13,7 +13,7 @@ pub enum StepCommand {
         /// Whose prompt.
         job: JobId,
         /// All of it.
-        tokens: Vec<Token>,
+        prompt: Box<PreparedPrompt>,
     },
     /// Generate from what was prepared.
     Start {
@@ -23,6 +23,8 @@ pub enum StepCommand {
         sampling: Sampling,
         /// When to stop.
         limits: Limits,
+        /// What to say besides the text.
+        output: OutputOptions,
     },
     /// Forget the job, whatever its state; always answered by `Released`. To be preceded by
     /// [`CancelBoard::cancel`](crate::worker::cancel::CancelBoard::cancel).

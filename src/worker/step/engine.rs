@@ -123,8 +123,10 @@ impl<C: Compute> StepLoop<C> {
 
     pub(super) fn handle(&mut self, command: StepCommand) {
         match command {
-            StepCommand::Prepared { job, tokens } => self.prepared(job, tokens),
-            StepCommand::Start { job, sampling, limits } => self.start(job, &sampling, limits),
+            StepCommand::Prepared { job, prompt } => self.prepared(job, prompt.tokens),
+            StepCommand::Start { job, sampling, limits, output: _ } => {
+                self.start(job, &sampling, limits);
+            }
             StepCommand::Cancel { job } => self.cancel(job),
         }
         self.show_vitals();
@@ -184,9 +186,11 @@ impl<C: Compute> StepLoop<C> {
         job.ended = true;
         let text = job.take_text();
         if !text.is_empty() {
-            self.events.push((job.id, Event::Delta(Delta::Content(text))));
+            let delta = Delta::Content(text);
+            self.events.push((job.id, Event::Delta { choice: 0, delta }));
         }
-        self.events.push((job.id, Event::Finished(job.outcome(reason, now))));
+        self.events.push((job.id, Event::Ended { choice: 0, finish: reason }));
+        self.events.push((job.id, Event::Finished(job.outcome(now))));
         if let Some(seq) = job.seq.take() {
             self.slots.retire(&mut self.compute, seq);
         }
@@ -333,7 +337,8 @@ impl<C: Compute> StepLoop<C> {
         }
         let text = job.take_text();
         if !text.is_empty() {
-            self.events.push((job.id, Event::Delta(Delta::Content(text))));
+            let delta = Delta::Content(text);
+            self.events.push((job.id, Event::Delta { choice: 0, delta }));
         }
     }
 

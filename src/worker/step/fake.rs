@@ -9,11 +9,11 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::domain::{Delta, Event, FinishReason, JobId, Limits, Sampling};
+use crate::domain::{Delta, Event, FinishReason, JobId, Limits, OutputOptions, Sampling};
 use crate::protocol::ToDaemon;
 use crate::worker::cancel::CancelBoard;
 use crate::worker::compute::{
-    BatchToken, Compute, ComputeLimits, DecodeError, SeqId, Token, Vocab,
+    BatchToken, Compute, ComputeLimits, DecodeError, PreparedPrompt, SeqId, Token, Vocab,
 };
 use crate::worker::sampling::{Sampler, Scratch, resolve};
 use crate::worker::text::{StopMatcher, Utf8Decoder};
@@ -267,8 +267,13 @@ impl Bench {
 
     pub(super) fn start(&mut self, job: u64, prompt: &[Token], sampling: Sampling, limits: Limits) {
         let job = JobId(job);
-        self.engine.handle(StepCommand::Prepared { job, tokens: prompt.to_vec() });
-        self.engine.handle(StepCommand::Start { job, sampling, limits });
+        self.engine.handle(prepared(job, prompt));
+        self.engine.handle(StepCommand::Start {
+            job,
+            sampling,
+            limits,
+            output: OutputOptions::default(),
+        });
     }
 
     /// Greedy, so many tokens whatever they are.
@@ -312,6 +317,20 @@ impl Bench {
     }
 }
 
+/// A prompt of nothing but tokens.
+pub(super) fn prepared(job: JobId, tokens: &[Token]) -> StepCommand {
+    let prompt = PreparedPrompt { tokens: tokens.to_vec(), ..PreparedPrompt::default() };
+    StepCommand::Prepared { job, prompt: Box::new(prompt) }
+}
+
+/// How the one answer of a job ended.
+pub(super) fn finish_of(events: &[Event]) -> Option<FinishReason> {
+    events.iter().find_map(|event| match event {
+        Event::Ended { finish, .. } => Some(finish.clone()),
+        _ => None,
+    })
+}
+
 pub(super) fn greedy() -> Sampling {
     Sampling { temperature: Some(0.0), ..Sampling::default() }
 }
@@ -329,7 +348,7 @@ pub(super) fn text_of(events: &[Event]) -> String {
     events
         .iter()
         .filter_map(|event| match event {
-            Event::Delta(Delta::Content(text)) => Some(text.as_str()),
+            Event::Delta { delta: Delta::Content(text), .. } => Some(text.as_str()),
             _ => None,
         })
         .collect()

@@ -132,7 +132,7 @@ impl Job {
     }
 
     /// The counts and times of an answer that ends now.
-    pub(super) fn outcome(&self, finish: FinishReason, now: Instant) -> Outcome {
+    pub(super) fn outcome(&self, now: Instant) -> Outcome {
         let between = |from: Option<Instant>, to: Option<Instant>| match (from, to) {
             (Some(from), Some(to)) => to.saturating_duration_since(from).as_secs_f64() * 1000.0,
             _ => 0.0,
@@ -143,7 +143,7 @@ impl Job {
             prompt_ms: between(self.began, self.first_token.or(Some(now))),
             decode_ms: between(self.first_token, Some(now)),
         };
-        Outcome { finish, usage: self.usage(), timings }
+        Outcome { usage: self.usage(), timings }
     }
 
     fn usage(&self) -> Usage {
@@ -152,6 +152,7 @@ impl Job {
             prompt_tokens: count(self.prompt_tokens),
             cached_tokens: count(self.cached_tokens),
             completion_tokens: self.generated,
+            reasoning_tokens: 0,
         }
     }
 }

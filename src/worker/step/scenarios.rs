@@ -4,11 +4,13 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-use crate::domain::{ErrorKind, Event, FinishReason, JobId, Limits, Outcome, Sampling};
+use crate::domain::{
+    ErrorKind, Event, FinishReason, JobId, Limits, Outcome, OutputOptions, Sampling,
+};
 use crate::protocol::ToDaemon;
 use crate::worker::compute::{ComputeLimits, DecodeError, Token};
 
-use super::fake::{Bench, VOCAB, alone, events_of, greedy, limits, text_of};
+use super::fake::{Bench, VOCAB, alone, events_of, finish_of, greedy, limits, prepared, text_of};
 use super::{StepCommand, StepSettings};
 
 fn prompt(seed: usize, len: usize) -> Vec<Token> {
@@ -234,10 +236,10 @@ fn the_end_of_the_context_is_a_length() {
     bench.finish();
     let frames = bench.frames();
     let ends = [0, 1].map(|job| {
-        let outcome = outcome(&frames, job);
-        (outcome.finish, outcome.usage.completion_tokens)
+        let finish = finish_of(&events_of(&frames, job));
+        (finish, outcome(&frames, job).usage.completion_tokens)
     });
-    assert_eq!(ends, [(FinishReason::Length, 4), (FinishReason::Length, 1)]);
+    assert_eq!(ends, [(Some(FinishReason::Length), 4), (Some(FinishReason::Length), 1)]);
 }
 
 #[test]
@@ -256,10 +258,12 @@ fn no_tokens_wanted_means_prefill_alone() {
     bench.greedy(0, &prompt(0, 10), 0);
     bench.finish();
     let frames = bench.frames();
-    let [Event::Started { .. }, Event::Finished(outcome)] = &events_of(&frames, 0)[..] else {
+    let [Event::Started { .. }, Event::Ended { finish, .. }, Event::Finished(outcome)] =
+        &events_of(&frames, 0)[..]
+    else {
         panic!("{frames:?}")
     };
-    assert_eq!((&outcome.finish, outcome.usage.completion_tokens), (&FinishReason::Length, 0));
+    assert_eq!((finish, outcome.usage.completion_tokens), (&FinishReason::Length, 0));
 }
 
 #[test]
@@ -307,8 +311,8 @@ fn an_aborted_step_leaves_no_trace() {
 fn every_cancel_is_answered_once_whatever_the_state() {
     let mut bench = bench();
     bench.cancel(9);
-    bench.engine.handle(StepCommand::Prepared { job: JobId(9), tokens: prompt(0, 5) });
-    bench.engine.handle(StepCommand::Prepared { job: JobId(1), tokens: prompt(0, 5) });
+    bench.engine.handle(prepared(JobId(9), &prompt(0, 5)));
+    bench.engine.handle(prepared(JobId(1), &prompt(0, 5)));
     bench.cancel(1);
     bench.greedy(2, &prompt(0, 5), 1);
     bench.finish();
@@ -326,7 +330,12 @@ fn every_cancel_is_answered_once_whatever_the_state() {
     for job in [9, 1] {
         let job = JobId(job);
         let (sampling, limits) = (Sampling::default(), Limits::default());
-        bench.engine.handle(StepCommand::Start { job, sampling, limits });
+        bench.engine.handle(StepCommand::Start {
+            job,
+            sampling,
+            limits,
+            output: OutputOptions::default(),
+        });
     }
     assert_eq!(failures(&bench.frames()), [(9, ErrorKind::Internal), (1, ErrorKind::Internal)]);
 }
@@ -375,8 +384,13 @@ fn it_runs_until_its_commands_end_and_wakes_for_each() {
     let client = thread::spawn(move || {
         for job in (0..3).map(JobId) {
             let limits = Limits { max_tokens: Some(3), ..Limits::default() };
-            let start = StepCommand::Start { job, sampling: greedy(), limits };
-            sender.send(StepCommand::Prepared { job, tokens: prompt(0, 9) }).unwrap();
+            let start = StepCommand::Start {
+                job,
+                sampling: greedy(),
+                limits,
+                output: OutputOptions::default(),
+            };
+            sender.send(prepared(job, &prompt(0, 9))).unwrap();
             sender.send(start).unwrap();
             let finished = |frame: &ToDaemon| match frame {
                 ToDaemon::Events(events) => {

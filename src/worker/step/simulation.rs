@@ -8,7 +8,7 @@ use crate::protocol::ToDaemon;
 use crate::worker::compute::{ComputeLimits, DecodeError, Token};
 
 use super::StepSettings;
-use super::fake::{Bench, VOCAB, alone, events_of, text_of};
+use super::fake::{Bench, VOCAB, alone, events_of, finish_of, text_of};
 
 #[derive(Debug, Clone)]
 enum Action {
@@ -202,7 +202,7 @@ fn check(
                     >= cells - missing;
             if !cut {
                 prop_assert_eq!(&text, &expected, "job {}", id);
-                prop_assert_eq!(&outcome.finish, &finish);
+                prop_assert_eq!(finish_of(&events), Some(finish));
                 prop_assert_eq!(outcome.usage.completion_tokens, count);
             }
         } else {

@@ -104,12 +104,12 @@ pub(in crate::api::openai) fn convert(request: ChatRequest) -> Result<Converted>
         logit_bias,
     }
     .sampling()?;
-    let prompt = Prompt::Chat(ChatPrompt { messages: messages::convert(messages)? });
+    let prompt = Prompt::Chat(ChatPrompt::new(messages::convert(messages)?));
     Ok(Converted {
         model,
         stream: stream.unwrap_or(false),
         include_usage: wants_usage(stream_options),
-        request: GenerateRequest { prompt, sampling, limits },
+        request: GenerateRequest { sampling, limits, ..GenerateRequest::new(prompt) },
     })
 }
 

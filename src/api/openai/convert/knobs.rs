@@ -88,6 +88,8 @@ impl Knobs {
             // -1 means the whole context.
             repeat_last_n: integer("repeat_last_n", repeat_last_n, -1, whole)?
                 .map(|n| u32::try_from(n).unwrap_or(u32::MAX)),
+            logit_bias: Vec::new(),
+            typical_p: None,
         })
     }
 }

@@ -86,7 +86,8 @@ fn one(i: usize, message: WireMessage) -> Result<Message> {
             no_nul(text, || field(param))?;
         }
     }
-    Ok(Message { role, content, reasoning, tool_calls: calls, tool_call_id, name })
+    let media = Vec::new();
+    Ok(Message { role, content, media, reasoning, tool_calls: calls, tool_call_id, name })
 }
 
 /// The functions of old had no ids; their name ties call and result together.

@@ -77,7 +77,7 @@ pub(in crate::api::openai) fn convert(request: TextRequest) -> Result<Converted>
         model,
         stream: stream.unwrap_or(false),
         include_usage: wants_usage(stream_options),
-        request: GenerateRequest { prompt, sampling, limits },
+        request: GenerateRequest { sampling, limits, ..GenerateRequest::new(prompt) },
     })
 }
 

@@ -2,7 +2,7 @@ use bytes::BytesMut;
 use serde::Serialize;
 
 use crate::api::body::{Render, sse_json};
-use crate::domain::{Delta, Error, Event};
+use crate::domain::{Delta, Error, Event, FinishReason};
 
 use super::super::error::Envelope;
 use super::parts::{Meta, Shape, WireTimings, WireUsage, finish_reason};
@@ -14,6 +14,7 @@ pub(in crate::api::openai) struct ChunkStream {
     meta: Meta,
     include_usage: bool,
     role_sent: bool,
+    finish: Option<FinishReason>,
 }
 
 #[derive(Serialize)]
@@ -57,7 +58,7 @@ struct WireDelta<'a> {
 
 impl ChunkStream {
     pub(in crate::api::openai) fn new(shape: Shape, meta: Meta, include_usage: bool) -> Self {
-        Self { shape, meta, include_usage, role_sent: false }
+        Self { shape, meta, include_usage, role_sent: false, finish: None }
     }
 
     fn chunk<'a>(&'a self, choices: &'a [Choice<'a>]) -> Chunk<'a> {
@@ -106,17 +107,22 @@ impl Render for ChunkStream {
         match event {
             Event::Waiting { .. } | Event::Loading { .. } => {}
             Event::Started { .. } => self.role(out),
-            Event::Delta(Delta::Content(text)) => {
+            Event::Delta { delta: Delta::Content(text), .. } => {
                 self.role(out);
                 self.text(&text, out);
             }
+            Event::Delta { .. } | Event::Vector { .. } => {}
+            Event::Ended { finish, .. } => self.finish = Some(finish),
             Event::Finished(outcome) => {
                 self.role(out);
                 let piece = match self.shape {
                     Shape::Chat => Piece::Delta(WireDelta::default()),
                     Shape::Text => Piece::Text(""),
                 };
-                let choices = [choice(piece, Some(finish_reason(&outcome.finish)))];
+                let choices = [choice(
+                    piece,
+                    Some(finish_reason(self.finish.as_ref().unwrap_or(&FinishReason::Stop))),
+                )];
                 let mut last = self.chunk(&choices);
                 last.timings = Some(WireTimings::new(&outcome));
                 sse_json(out, &last);

@@ -63,13 +63,13 @@ struct CompletionDetails {
 
 impl WireUsage {
     pub(super) fn new(usage: Usage) -> Self {
-        let Usage { prompt_tokens, cached_tokens, completion_tokens } = usage;
+        let Usage { prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens } = usage;
         Self {
             prompt_tokens,
             completion_tokens,
             total_tokens: u64::from(prompt_tokens) + u64::from(completion_tokens),
             prompt_tokens_details: PromptDetails { cached_tokens },
-            completion_tokens_details: CompletionDetails { reasoning_tokens: 0 },
+            completion_tokens_details: CompletionDetails { reasoning_tokens },
         }
     }
 }
@@ -92,7 +92,7 @@ pub(super) struct WireTimings {
 
 impl WireTimings {
     pub(super) fn new(outcome: &Outcome) -> Self {
-        let Usage { prompt_tokens, cached_tokens, completion_tokens } = outcome.usage;
+        let Usage { prompt_tokens, cached_tokens, completion_tokens, .. } = outcome.usage;
         let computed = prompt_tokens.saturating_sub(cached_tokens);
         let timings = outcome.timings;
         Self {
@@ -125,5 +125,6 @@ pub(super) fn finish_reason(finish: &FinishReason) -> &'static str {
     match finish {
         FinishReason::Stop | FinishReason::StopString(_) => "stop",
         FinishReason::Length => "length",
+        FinishReason::ToolCalls => "tool_calls",
     }
 }

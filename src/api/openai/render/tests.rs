@@ -4,9 +4,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::api::body::Render;
-use crate::domain::{
-    Delta, Error, ErrorKind, Event, FinishReason, Outcome, Timings, Transcript, Usage,
-};
+use crate::domain::{Error, ErrorKind, Event, FinishReason, Outcome, Timings, Transcript, Usage};
 
 fn meta() -> Meta {
     Meta {
@@ -23,10 +21,15 @@ fn events(texts: &[&str], finish: FinishReason) -> Vec<Event> {
         Event::Loading { fraction: 0.5 },
         Event::Started { prompt_tokens: 10, cached_tokens: 4 },
     ];
-    events.extend(texts.iter().map(|text| Event::Delta(Delta::Content((*text).into()))));
+    events.extend(texts.iter().map(|text| Event::content(*text)));
+    events.push(Event::Ended { choice: 0, finish });
     events.push(Event::Finished(Outcome {
-        finish,
-        usage: Usage { prompt_tokens: 10, cached_tokens: 4, completion_tokens: 3 },
+        usage: Usage {
+            prompt_tokens: 10,
+            cached_tokens: 4,
+            completion_tokens: 3,
+            reasoning_tokens: 0,
+        },
         timings: Timings { queue_ms: 1.0, load_ms: 0.5, prompt_ms: 12.0, decode_ms: 30.0 },
     }));
     events
@@ -94,7 +97,8 @@ fn an_answer_that_took_no_time_has_no_infinite_speed() {
     let mut all = events(&[], FinishReason::Stop);
     if let Some(Event::Finished(outcome)) = all.last_mut() {
         outcome.timings = Timings::default();
-        outcome.usage = Usage { prompt_tokens: 1, cached_tokens: 1, completion_tokens: 0 };
+        outcome.usage =
+            Usage { prompt_tokens: 1, cached_tokens: 1, completion_tokens: 0, reasoning_tokens: 0 };
     }
     let timings = whole_text(Shape::Chat, all)["timings"].clone();
     assert!(timings.as_object().expect("an object").values().all(Value::is_number), "{timings}");

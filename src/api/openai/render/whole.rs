@@ -1,7 +1,7 @@
 use bytes::Bytes;
 use serde::Serialize;
 
-use crate::domain::{Error, Result, Transcript};
+use crate::domain::{Choice as Spoken, Error, FinishReason, Result, Transcript};
 
 use super::parts::{Meta, Shape, WireTimings, WireUsage, finish_reason};
 
@@ -53,7 +53,9 @@ pub(in crate::api::openai) fn whole(
         .outcome
         .as_ref()
         .ok_or_else(|| Error::internal("a generation ended without a result"))?;
-    let content = &transcript.content;
+    let none = Spoken::default();
+    let answer = transcript.choices.first().unwrap_or(&none);
+    let content = &answer.content;
     let (object, piece) = match shape {
         Shape::Chat => {
             let message = WireMessage { role: "assistant", content, refusal: None };
@@ -61,7 +63,7 @@ pub(in crate::api::openai) fn whole(
         }
         Shape::Text => ("text_completion", Piece::Text(content)),
     };
-    let finish_reason = finish_reason(&outcome.finish);
+    let finish_reason = finish_reason(answer.finish.as_ref().unwrap_or(&FinishReason::Stop));
     let answer = Answer {
         id: &meta.id,
         object,

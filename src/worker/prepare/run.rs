@@ -1,0 +1,119 @@
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender};
+
+use super::validate::validate;
+use crate::domain::{Constraint, Error, JobId, Prompt};
+use crate::protocol::ToDaemon;
+use crate::worker::compute::PreparedPrompt;
+use crate::worker::constraint::Compiler;
+use crate::worker::jobs::Jobs;
+use crate::worker::llama::{ChatTemplates, Model};
+use crate::worker::quote::Quotes;
+use crate::worker::reader::Errand;
+use crate::worker::step::{FrameSink, StepCommand};
+use crate::worker::watchdog::Watchdog;
+
+/// What the prepare thread works with.
+pub struct Preparer {
+    /// The model's name, for messages.
+    pub name: String,
+    /// Its vocabulary.
+    pub model: Arc<Model>,
+    /// Its templates, or why there are none.
+    pub templates: Result<ChatTemplates, String>,
+    /// The longest sequence, in tokens.
+    pub context_size: u32,
+    /// Keeps special tokens in what users say from being more than text.
+    pub quotes: Quotes,
+    /// Compiles what answers have to look like.
+    pub constraints: Compiler,
+    /// Ends a template that runs for too long.
+    pub watchdog: Arc<Watchdog>,
+    /// Shared with the reader.
+    pub jobs: Arc<Jobs>,
+    /// To the step loop.
+    pub step: Sender<StepCommand>,
+    /// To the daemon.
+    pub out: Arc<dyn FrameSink>,
+}
+
+/// A prompt that is ready.
+#[derive(Debug, Default)]
+pub(super) struct Ready {
+    /// For the step loop.
+    pub(super) prompt: PreparedPrompt,
+    /// Texts that end an answer in its format.
+    pub(super) stops: Vec<String>,
+}
+
+impl Ready {
+    /// Its length in tokens.
+    fn tokens(&self) -> u32 {
+        let inputs = self.prompt.inputs.iter().map(Vec::len).sum::<usize>();
+        u32::try_from(self.prompt.tokens.len().saturating_add(inputs)).unwrap_or(u32::MAX)
+    }
+}
+
+impl Preparer {
+    /// Runs errands until the channel closes.
+    pub fn run(&self, errands: &Receiver<Errand>) {
+        while let Ok(errand) = errands.recv() {
+            match errand {
+                Errand::Prepare { job, prompt, constraint } => {
+                    self.settle(job, &prompt, &constraint);
+                }
+                Errand::Query { job, query } => self.out.send(match self.answer(job, &query) {
+                    Ok(answer) => ToDaemon::Answered { job, answer },
+                    Err(error) => ToDaemon::Failed { job, error },
+                }),
+            }
+        }
+    }
+
+    fn settle(&self, job: JobId, prompt: &Prompt, constraint: &Constraint) {
+        if !self.jobs.is_wanted(job) {
+            return self.out.send(ToDaemon::Released { job });
+        }
+        let (stops, outcome) = match self.prepare(job, prompt, constraint) {
+            Ok(mut ready) => (std::mem::take(&mut ready.stops), Ok(ready)),
+            Err(error) => (Vec::new(), Err(error)),
+        };
+        let settled = self.jobs.settle(job, stops, || match outcome {
+            Ok(ready) => {
+                let prompt_tokens = ready.tokens();
+                // The loop must know the job before the daemon can start it.
+                let prompt = Box::new(ready.prompt);
+                let _ = self.step.send(StepCommand::Prepared { job, prompt });
+                self.out.send(ToDaemon::Prepared { job, prompt_tokens });
+            }
+            Err(error) => self.out.send(ToDaemon::Failed { job, error }),
+        });
+        if !settled {
+            self.out.send(ToDaemon::Released { job });
+        }
+    }
+
+    fn prepare(
+        &self,
+        job: JobId,
+        prompt: &Prompt,
+        constraint: &Constraint,
+    ) -> Result<Ready, Error> {
+        validate(prompt)?;
+        let mut ready = match prompt {
+            Prompt::Chat(chat) => self.chat(job, chat)?,
+            Prompt::Text(text) => self.text(job, text)?,
+            Prompt::Tokens(tokens) => self.tokens(tokens)?,
+            Prompt::Fill { prefix, suffix } => self.fill(job, prefix, suffix)?,
+            Prompt::Embed(inputs) => self.embed(job, inputs)?,
+        };
+        if ready.tokens() == 0 {
+            let param = if matches!(prompt, Prompt::Chat(_)) { "messages" } else { "prompt" };
+            return Err(Error::invalid(param, "the prompt has no tokens: give it some text"));
+        }
+        if let Some(constraint) = self.constraints.compile(constraint)? {
+            ready.prompt.constraint = Some(constraint);
+        }
+        Ok(ready)
+    }
+}
