@@ -5,14 +5,18 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
-const SHIM: &str = "src/worker/llama/chat_shim.cpp";
+const SHIMS: [&str; 2] = ["src/worker/llama/chat_shim.cpp", "src/worker/llama/mtmd_shim.cpp"];
+/// What they share.
+const SHIM_HEADER: &str = "src/worker/llama/shim.h";
 
 /// What decides how a frame looks.
 const FRAME_SOURCES: [&str; 2] = ["src/domain", "src/protocol"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=build.rs");
-    println!("cargo:rerun-if-changed={SHIM}");
+    for file in SHIMS.into_iter().chain([SHIM_HEADER]) {
+        println!("cargo:rerun-if-changed={file}");
+    }
     compile_shim(&llama_cpp_sources()?);
     if env::var("CARGO_CFG_TARGET_OS").is_ok_and(|os| os == "linux")
         && env::var("CARGO_CFG_TARGET_ENV").is_ok_and(|env| env == "gnu")
@@ -47,10 +51,10 @@ fn llama_cpp_sources() -> Result<PathBuf, Box<dyn Error>> {
 /// C++ runtime.
 fn compile_shim(llama_cpp: &Path) {
     let mut build = cc::Build::new();
-    build.cpp(true).std("c++17").file(SHIM);
+    build.cpp(true).std("c++17").files(SHIMS);
     // llama.cpp's headers are not ours to keep free of warnings.
     build.warnings(false);
-    for directory in ["common", "include", "ggml/include", "vendor"] {
+    for directory in ["common", "include", "ggml/include", "tools/mtmd", "vendor"] {
         build.include(llama_cpp.join(directory));
     }
     build.compile("modeld_chat_shim");

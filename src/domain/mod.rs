@@ -6,6 +6,7 @@
 mod digest;
 mod error;
 mod event;
+mod media_limits;
 mod model;
 mod model_ref;
 mod request;
@@ -15,6 +16,10 @@ mod transcript;
 pub use digest::{Digest, DigestError};
 pub use error::{Error, ErrorKind, Result};
 pub use event::{Delta, Event, FinishReason, Outcome, Timings, TokenLogprob, ToolCallDelta, Usage};
+pub use media_limits::{
+    MAX_AUDIO_SECONDS, MAX_IMAGE_PIXELS, MAX_IMAGE_RATIO, MAX_IMAGE_SIDE, MAX_MEDIA,
+    MAX_MEDIA_BYTES,
+};
 pub use model::{ModelConfig, ModelEntry, Removal};
 pub use model_ref::ModelRef;
 pub use request::{

@@ -3,6 +3,9 @@
 //! `llama` implements it with bounds checks before every foreign call; tests of the step loop
 //! implement it with a table of next tokens.
 
+use std::ops::Range;
+use std::sync::Arc;
+
 /// A token id of the model's vocabulary; valid ones are `0..vocab_size`.
 pub type Token = i32;
 
@@ -68,6 +71,22 @@ pub trait Compute {
     /// Computes a batch, not empty and at most `max_batch` long.
     fn decode(&mut self, batch: &[BatchToken]) -> Result<(), DecodeError>;
 
+    /// Computes rows of an image or sound, some of them or (where [`MediaRows::whole`]) all, at the
+    /// positions from `first_pos` on, which follow the sequence's last one. At most `max_batch` of
+    /// them at once; no logits come of it.
+    ///
+    /// # Errors
+    /// As [`Compute::decode`]; `Invalid` where a context takes none.
+    fn decode_media(
+        &mut self,
+        _seq: SeqId,
+        _first_pos: u32,
+        _rows: &MediaRows,
+        _which: Range<usize>,
+    ) -> Result<(), DecodeError> {
+        Err(DecodeError::Invalid("the context takes no images and sounds".to_owned()))
+    }
+
     /// The logits row after the batch's token at `index`, which asked for it. Valid until the next
     /// `decode`. Empty if there is none.
     fn logits(&mut self, index: usize) -> &[f32];
@@ -132,6 +151,36 @@ pub struct PreparedPrompt {
     pub thinking: Option<ThinkingMarks>,
     /// The inputs of an embedding model or reranker, instead of `tokens`.
     pub inputs: Vec<Vec<Token>>,
+    /// Images and sounds, in the order of their places; they do not overlap.
+    pub media: Vec<MediaSegment>,
+}
+
+/// An image or sound in a prompt, or a tile of one.
+#[derive(Debug, Clone)]
+pub struct MediaSegment {
+    /// Where in the prompt's tokens its own begin: one for each row. They are negative, made from
+    /// the file's bytes, so that equal tokens mean equal rows; the model never sees them.
+    pub start: usize,
+    /// What the model reads there.
+    pub rows: Arc<MediaRows>,
+}
+
+/// What a projector made of an image or sound: rows that stand in the place of tokens.
+#[derive(Clone)]
+pub struct MediaRows {
+    /// How many.
+    pub count: usize,
+    /// One after the other, each as wide as the model's input.
+    pub values: Vec<f32>,
+    /// They look at each other in both directions, so that they have to be computed at once.
+    pub whole: bool,
+}
+
+impl std::fmt::Debug for MediaRows {
+    /// Without the values, of which there are millions.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "MediaRows({}, whole: {})", self.count, self.whole)
+    }
 }
 
 /// How thoughts begin and end in a model's output.

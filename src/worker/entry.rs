@@ -15,7 +15,7 @@ use super::constraint::Compiler;
 use super::frames_out::FramesOut;
 use super::jobs::Jobs;
 use super::load::{self, Loaded};
-use super::prepare::Preparer;
+use super::prepare::{Encoder, Encodings, Pending, Preparer, Senses};
 use super::progress::{Fraction, Reporter};
 use super::quote::Quotes;
 use super::reader::{End, Errand, Routes};
@@ -150,6 +150,16 @@ fn start_threads(
         .spawn(move || worker.run(errands, commands))
 }
 
+/// Starts the thread that encodes images and sounds. It ends with the one that sends to it.
+fn start_encoder(encoder: Encoder) -> io::Result<Sender<Pending>> {
+    let (sender, prompts) = mpsc::channel();
+    thread::Builder::new()
+        .name("encode".to_owned())
+        .stack_size(STACK)
+        .spawn(move || encoder.run(&prompts))?;
+    Ok(sender)
+}
+
 /// What the computing thread needs.
 struct Worker {
     spec: LoadSpec,
@@ -170,7 +180,26 @@ impl Worker {
                 return exit::LOAD_FAILED;
             }
         };
-        let Loaded { model, context, templates, info } = loaded;
+        let Loaded { model, context, templates, projector, info } = loaded;
+        let (encoder, without) = match projector {
+            Some(Ok(projector)) => (Some(projector), None),
+            Some(Err(reason)) => (None, Some(reason)),
+            None => (None, None),
+        };
+        let encoder = encoder.map(|projector| Encoder {
+            name: self.spec.name.clone(),
+            projector,
+            context_size: info.context_size,
+            known: Encodings::default(),
+            jobs: Arc::clone(&self.jobs),
+            step: self.step.clone(),
+            out: Arc::clone(&self.out),
+        });
+        let encoder = match encoder.map(start_encoder).transpose() {
+            Ok(encoder) => encoder,
+            Err(error) => return system_error(&error),
+        };
+        let senses = Senses { vision: info.vision, audio: info.audio, without, encoder };
         let settings =
             StepSettings { defaults: model.sampling_defaults(), ..StepSettings::default() };
         let preparer = Preparer {
@@ -179,6 +208,7 @@ impl Worker {
             templates,
             context_size: info.context_size,
             constraints: Compiler::new(Arc::clone(&model)),
+            senses,
             quotes: Quotes::new(model.control_texts()),
             watchdog: self.watchdog,
             jobs: self.jobs,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::compute::Compute;
 use super::cpu;
-use super::llama::{ChatTemplates, Context, ContextError, ContextSettings, Model};
+use super::llama::{ChatTemplates, Context, ContextError, ContextSettings, Model, Projector};
 use super::progress::Fraction;
 use super::watchdog::Watchdog;
 use crate::domain::{Error, ErrorKind};
@@ -35,6 +35,8 @@ pub struct Loaded {
     /// The chat templates, or why there are none. A model whose template is broken still completes
     /// plain text.
     pub templates: Result<ChatTemplates, String>,
+    /// What makes images and sounds readable, or why it cannot be used; `None`: there is none.
+    pub projector: Option<Result<Projector, String>>,
     /// For the daemon.
     pub info: ModelInfo,
 }
@@ -69,6 +71,11 @@ pub fn load(
         ContextError::NoMemoryOfTokens => generates_nothing(spec),
         ContextError::Llama(lines) => llama_error(spec, &lines),
     })?;
+    let projector = match &spec.mmproj {
+        Some(path) => Some(projector(spec, path, &model, threads)?),
+        None => None,
+    };
+    let seeing = projector.as_ref().and_then(|projector| projector.as_ref().ok());
     let limits = context.limits();
     let info = ModelInfo {
         context_size: limits.cells,
@@ -79,10 +86,37 @@ pub fn load(
         architecture: model.metadata("general.architecture").unwrap_or_default(),
         purpose: spec.purpose,
         embedding_size: 0,
-        vision: false,
-        audio: false,
+        vision: seeing.is_some_and(Projector::vision),
+        audio: seeing.is_some_and(|projector| projector.sample_rate().is_some()),
     };
-    Ok(Loaded { model, context, templates, info })
+    Ok(Loaded { model, context, templates, projector, info })
+}
+
+/// Loads the projector. A broken one fails the load; one that only needs what modeld cannot do leaves
+/// a model of text, and the reason.
+fn projector(
+    spec: &LoadSpec,
+    path: &Path,
+    model: &Arc<Model>,
+    threads: u32,
+) -> Result<Result<Projector, String>, Error> {
+    // It works beside the steps, which should not lose all of the machine to it.
+    let threads = threads.div_ceil(2);
+    let projector = Projector::load(path, Arc::clone(model), threads).map_err(|lines| {
+        let message = format!(
+            "the projector of {} cannot be used: {}. Package the model with the projector that was \
+             made for it, or without one",
+            spec.name,
+            first_reason(spec, &lines)
+        );
+        Error::new(ErrorKind::InvalidModel, message).with_cause(lines)
+    })?;
+    if projector.has_plane_positions() {
+        let reason = "it places images in two dimensions (M-RoPE), which modeld does not do yet";
+        tracing::warn!(model = spec.name, reason, "the model is loaded for text only");
+        return Ok(Err(reason.to_owned()));
+    }
+    Ok(Ok(projector))
 }
 
 fn generates_nothing(spec: &LoadSpec) -> Error {
@@ -173,7 +207,8 @@ fn first_reason(spec: &LoadSpec, lines: &str) -> String {
         reason = rest;
     }
     let mut reason = reason.to_owned();
-    for path in [Some(spec.weights.as_path()), spec.weights.parent()].into_iter().flatten() {
+    let (weights, mmproj) = (spec.weights.as_path(), spec.mmproj.as_deref());
+    for path in [mmproj, Some(weights), weights.parent()].into_iter().flatten() {
         let path = path.to_string_lossy();
         if path.len() > 1 {
             reason = reason.replace(path.as_ref(), "the file");

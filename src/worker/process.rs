@@ -1,4 +1,12 @@
-//! What the worker process asks of the system before it does anything else.
+//! What the worker process asks of the system before it does anything else, and what it survives.
+
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+thread_local! {
+    /// Whether a panic on this thread is expected and will be caught.
+    static SURVIVES: Cell<bool> = const { Cell::new(false) };
+}
 
 /// Asks the system to end this process with its parent, to write no core dumps (they would hold
 /// prompts) and to take this process first when memory runs out. All of it best effort: end of
@@ -44,12 +52,37 @@ fn offer_to_the_oom_killer() {
 #[cfg(not(target_os = "linux"))]
 fn offer_to_the_oom_killer() {}
 
-/// Makes a panic in any thread end the process. The message stays out of the log: it can quote the
-/// text that the code stumbled over, which may be a prompt.
+/// Makes a panic in any thread end the process, except inside [`survive`]. The message stays out of
+/// the log: it can quote the text that the code stumbled over, which may be a prompt.
 pub fn exit_on_panic() {
     std::panic::set_hook(Box::new(|info| {
         let place = info.location().map(ToString::to_string);
-        tracing::error!(place = place.as_deref().unwrap_or("unknown"), "a panic ends this worker");
+        let place = place.as_deref().unwrap_or("unknown");
+        if SURVIVES.get() {
+            return tracing::warn!(place, "a decoder panicked on a file");
+        }
+        tracing::error!(place, "a panic ends this worker");
         super::llama::exit_now(super::exit::PANIC);
     }));
+}
+
+/// Runs safe code of others on bytes of others: `None` if it panics. Only for code that shares
+/// nothing with the rest, so that nothing half-done can be left behind.
+pub fn survive<T>(work: impl FnOnce() -> T) -> Option<T> {
+    let before = SURVIVES.replace(true);
+    let result = catch_unwind(AssertUnwindSafe(work)).ok();
+    SURVIVES.set(before);
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_inside_is_survived_and_the_next_one_is_not_expected_any_more() {
+        assert_eq!(survive(|| 7), Some(7));
+        assert_eq!(survive(|| -> u32 { panic!("a damaged file") }), None);
+        assert!(!SURVIVES.get());
+    }
 }

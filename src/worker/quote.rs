@@ -5,15 +5,41 @@
 //! a user's or tool's message is put between two marks before rendering; afterwards the prompt is
 //! cut at the marks, and what stood between them is tokenised as text. Tokenizers that put a space
 //! in front of a text put one before each such part: the price of writing a special token there.
+//!
+//! Images and sounds travel through the template in the same way: as characters that mean nothing,
+//! one for each, which nobody else can get into the prompt.
 
 use aho_corasick::{AhoCorasick, MatchKind};
 
-use crate::domain::{ChatPrompt, Message, Role};
+use crate::domain::{ChatPrompt, MAX_MEDIA, Message, Role};
 
 /// The marks: the last two code points of Unicode, which are no characters and mean nothing.
 const OPEN: char = '\u{10fffe}';
 const CLOSE: char = '\u{10ffff}';
-const MARKS: [char; 2] = [OPEN, CLOSE];
+/// Where an image or sound stands: this code point and those after it, no characters either, say
+/// which one.
+const MEDIA: char = '\u{fdd0}';
+/// Code points of this kind from `MEDIA` on.
+const MEDIA_MARKS: u32 = 32;
+const _: () = assert!(MAX_MEDIA <= MEDIA_MARKS as usize);
+/// Instead of marks that came from outside.
+const REPLACEMENT: &str = "\u{fffd}";
+
+fn is_mark(c: char) -> bool {
+    matches!(c, OPEN | CLOSE) || media_index(c).is_some()
+}
+
+/// Which image or sound of a conversation the character stands for.
+fn media_index(c: char) -> Option<usize> {
+    let index = u32::from(c).checked_sub(u32::from(MEDIA)).filter(|index| *index < MEDIA_MARKS)?;
+    usize::try_from(index).ok()
+}
+
+/// The mark of an image or sound; of one too many, nothing.
+fn media_mark(index: usize) -> Option<char> {
+    let index = u32::try_from(index).ok().filter(|index| *index < MEDIA_MARKS)?;
+    char::from_u32(u32::from(MEDIA) + index)
+}
 
 /// Finds the texts of special tokens.
 #[derive(Debug)]
@@ -31,12 +57,15 @@ impl Quotes {
         Self { special: special.and_then(Result::ok) }
     }
 
-    /// The conversation with the special tokens in what users and tools say marked.
+    /// The conversation with the special tokens in what users and tools say marked, and marks where
+    /// its images and sounds stand, in their order.
     pub fn quote(&self, mut chat: ChatPrompt) -> ChatPrompt {
+        let mut media = 0;
         for message in &mut chat.messages {
             // Marks that came from outside could undo ours, whoever says them.
-            for text in texts(message).into_iter().filter(|text| text.contains(MARKS)) {
-                *text = text.replace(MARKS, "\u{fffd}");
+            place_media(message, &mut media);
+            for text in others(message).into_iter().filter(|text| text.contains(is_mark)) {
+                *text = text.replace(is_mark, REPLACEMENT);
             }
             if matches!(message.role, Role::User | Role::Tool) {
                 for text in spoken(message) {
@@ -75,17 +104,43 @@ fn spoken(message: &mut Message) -> Vec<&mut String> {
     [Some(content), name.as_mut(), tool_call_id.as_mut()].into_iter().flatten().collect()
 }
 
-/// Every text of a message but the arguments of calls, which are JSON.
-fn texts(message: &mut Message) -> Vec<&mut String> {
-    let Message { role: _, content, media: _, reasoning, tool_calls, tool_call_id, name } = message;
+/// Takes marks out of the content and puts in those of its images and sounds; `next` is the number
+/// of the first.
+fn place_media(message: &mut Message, next: &mut usize) {
+    let content = &mut message.content;
+    if message.media.is_empty() {
+        if content.contains(is_mark) {
+            *content = content.replace(is_mark, REPLACEMENT);
+        }
+        return;
+    }
+    let mut out = String::with_capacity(content.len());
+    let mut done = 0;
+    for at in &message.media {
+        // An offset that makes no sense puts it where the last one stood.
+        if let Some(text) = content.get(done..at.offset) {
+            out.push_str(&text.replace(is_mark, REPLACEMENT));
+            done = at.offset;
+        }
+        out.extend(media_mark(*next));
+        *next = next.saturating_add(1);
+    }
+    out.push_str(&content.get(done..).unwrap_or_default().replace(is_mark, REPLACEMENT));
+    *content = out;
+}
+
+/// Every text of a message but its content and the arguments of calls, which are JSON.
+fn others(message: &mut Message) -> Vec<&mut String> {
+    let Message { role: _, content: _, media: _, reasoning, tool_calls, tool_call_id, name } =
+        message;
     let calls = tool_calls.iter_mut().flat_map(|call| [&mut call.id, &mut call.name]);
     let optional = [reasoning, tool_call_id, name].into_iter().flatten();
-    [content].into_iter().chain(optional).chain(calls).collect()
+    optional.chain(calls).collect()
 }
 
 /// Whether any text in a JSON value holds a mark.
 pub fn has_marks(value: &serde_json::Value) -> bool {
-    value.to_string().contains(MARKS)
+    value.to_string().contains(is_mark)
 }
 
 /// A part of a rendered prompt.
@@ -101,6 +156,25 @@ impl<'a> Part<'a> {
     /// What the template says.
     pub fn template(text: &'a str) -> Self {
         Self { text, quoted: false }
+    }
+}
+
+/// A rendered prompt, cut where images and sounds stand: the text before the first, then each one's
+/// number with the text behind it.
+pub fn split_media(prompt: &str) -> (&str, Vec<(usize, &str)>) {
+    let mut marks = prompt.char_indices().filter_map(|(at, c)| Some((at, c, media_index(c)?)));
+    let Some(mut mark) = marks.next() else { return (prompt, Vec::new()) };
+    let first = prompt.get(..mark.0).unwrap_or_default();
+    let mut rest = Vec::new();
+    loop {
+        let (at, c, index) = mark;
+        let next = marks.next();
+        let end = next.map_or(prompt.len(), |(end, ..)| end);
+        rest.push((index, prompt.get(at + c.len_utf8()..end).unwrap_or_default()));
+        match next {
+            Some(next) => mark = next,
+            None => return (first, rest),
+        }
     }
 }
 
@@ -128,6 +202,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::domain::{Media, MediaAt, MediaKind};
 
     fn quotes() -> Quotes {
         Quotes::new(vec!["<s>".into(), "<|end|>".into(), "<|end|>of".into()])
@@ -180,6 +255,42 @@ mod tests {
         assert!(has_marks(&serde_json::json!({ "a": ["\u{10ffff}"] })));
     }
 
+    fn image(offset: usize) -> MediaAt {
+        MediaAt { offset, media: Media { kind: MediaKind::Image, bytes: vec![] } }
+    }
+
+    #[test]
+    fn media_are_marked_where_they_stand_and_found_again() {
+        let with =
+            |text: &str, media: Vec<MediaAt>| Message { media, ..Message::text(Role::User, text) };
+        let messages = vec![
+            with("a\u{10fffe}b<s>", vec![image(5)]),
+            with("", vec![image(0), image(0)]),
+            with("\u{e9}", vec![image(1), image(99)]),
+        ];
+        let quoted = quotes().quote(ChatPrompt::new(messages));
+        let prompt: String =
+            quoted.messages.iter().map(|message| message.content.as_str()).collect();
+        assert_eq!(
+            split_media(&prompt),
+            (
+                "a\u{fffd}",
+                vec![(0, "b\u{10fffe}<s>\u{10ffff}"), (1, ""), (2, ""), (3, ""), (4, "\u{e9}")]
+            )
+        );
+        assert_eq!(split_media("no image"), ("no image", vec![]));
+    }
+
+    #[test]
+    fn nobody_types_an_image() {
+        for role in [Role::System, Role::User, Role::Assistant, Role::Tool] {
+            for mark in ['\u{fdd0}', '\u{fdd3}', '\u{fdef}'] {
+                assert_eq!(said(role, &format!("a{mark}<__media__>")), "a\u{fffd}<__media__>");
+            }
+        }
+        assert!(has_marks(&serde_json::json!(["\u{fdd0}"])));
+    }
+
     #[test]
     fn an_empty_prompt_is_one_empty_part() {
         assert_eq!(parts(""), [Part::template("")]);
@@ -188,7 +299,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_of_a_user_gets_a_special_token_past_the_marks(
-            text in "(<s>|<\\|end\\|>|[<>a|]|\u{10fffe}|\u{10ffff}){0,12}",
+            text in "(<s>|<\\|end\\|>|[<>a|]|\u{10fffe}|\u{10ffff}|\u{fdd0}){0,12}",
         ) {
             let said = said(Role::User, &text);
             for part in parts(&said) {
@@ -197,7 +308,7 @@ mod tests {
                 }
             }
             let joined: String = parts(&said).iter().map(|part| part.text).collect();
-            prop_assert_eq!(joined, text.replace([OPEN, CLOSE], "\u{fffd}"));
+            prop_assert_eq!(joined, text.replace(is_mark, "\u{fffd}"));
         }
     }
 }

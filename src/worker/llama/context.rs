@@ -1,4 +1,5 @@
 use std::ffi::c_void;
+use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,12 +9,14 @@ use llama_cpp_sys_2 as sys;
 use super::logs;
 use super::model::Model;
 use super::shim::{self, Bytes, Status};
-use crate::worker::compute::{BatchToken, Compute, ComputeLimits, DecodeError, SeqId};
+use crate::worker::compute::{BatchToken, Compute, ComputeLimits, DecodeError, MediaRows, SeqId};
 
 /// Tokens in one batch: what llama.cpp takes at once.
 const BATCH: u32 = 2048;
 /// Tokens that go through the graph at once; an abort keeps what earlier ones computed.
 const MICRO_BATCH: u32 = 512;
+/// Rows of an image that can be computed at once, all looking at each other.
+pub const MAX_WHOLE_ROWS: usize = MICRO_BATCH as usize;
 /// llama.cpp rounds the number of cells up to a multiple of this.
 const CELL_STEP: u32 = 256;
 /// The most cells of a context: beyond it their bookkeeping alone exhausts memory.
@@ -51,6 +54,8 @@ pub struct Context {
     limits: ComputeLimits,
     max_outputs: usize,
     batch: BatchArrays,
+    /// Floats in a row that stands in the place of a token.
+    row_width: usize,
     /// For each token of the last batch, whether it has a logits row; empty after a failure.
     rows: Vec<bool>,
     // llama.cpp holds pointers into both; they are dropped after `raw` is freed.
@@ -111,6 +116,9 @@ impl Context {
         // SAFETY: `raw` is the context just made.
         let (cells, max_batch) =
             unsafe { (sys::llama_n_ctx(raw.as_ptr()), sys::llama_n_batch(raw.as_ptr())) };
+        // SAFETY: the model lives.
+        let row_width = unsafe { sys::llama_model_n_embd_inp(model.as_ptr()) };
+        let row_width = usize::try_from(row_width).unwrap_or(0);
         let limits = ComputeLimits {
             cells,
             max_batch: max_batch.min(batch) as usize,
@@ -123,6 +131,7 @@ impl Context {
             limits,
             max_outputs: outputs as usize,
             batch: BatchArrays::default(),
+            row_width,
             rows: Vec::new(),
             _model: model,
             _abort: abort,
@@ -173,6 +182,56 @@ impl Context {
         Ok(())
     }
 
+    /// What is wrong with rows at a place.
+    fn check_rows(
+        &self,
+        seq: SeqId,
+        first_pos: u32,
+        rows: &MediaRows,
+        which: &Range<usize>,
+    ) -> Result<(), DecodeError> {
+        let invalid = |what: String| Err(DecodeError::Invalid(what));
+        let count = which.len();
+        if count == 0 || which.end > rows.count {
+            return invalid(format!("rows {which:?} of {}", rows.count));
+        }
+        if self.row_width == 0 || rows.count.checked_mul(self.row_width) != Some(rows.values.len())
+        {
+            return invalid(format!("{} rows of {} floats", rows.count, rows.values.len()));
+        }
+        let most = if rows.whole { MAX_WHOLE_ROWS } else { self.limits.max_batch };
+        if count > most || (rows.whole && count != rows.count) {
+            return invalid(format!("{count} of {} rows at once, {most} at most", rows.count));
+        }
+        if seq >= self.limits.max_sequences {
+            return invalid(format!("sequence {seq} is not below {}", self.limits.max_sequences));
+        }
+        let end = u64::from(first_pos).saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
+        if end > u64::from(self.limits.cells) {
+            return invalid(format!("position {end} is beyond the {} cells", self.limits.cells));
+        }
+        Ok(())
+    }
+
+    /// What llama.cpp's answer to a batch of so many tokens means.
+    fn outcome(
+        status: Status,
+        result: i32,
+        error: &Bytes,
+        tokens: usize,
+    ) -> Result<(), DecodeError> {
+        if status != Status::Ok {
+            return Err(DecodeError::Fatal(error.text()));
+        }
+        match result {
+            0 => Ok(()),
+            1 => Err(DecodeError::NoCells { tokens }),
+            2 => Err(DecodeError::Aborted),
+            -1 => Err(DecodeError::Invalid(logs::take_errors_or("llama.cpp refused it"))),
+            code => Err(DecodeError::Fatal(logs::take_errors_or(&format!("code {code}")))),
+        }
+    }
+
     fn is_sequence(&self, seq: SeqId) -> Option<i32> {
         i32::try_from(seq).ok().filter(|_| seq < self.limits.max_sequences)
     }
@@ -194,19 +253,34 @@ impl Compute for Context {
         // until the call returns; sizes and ids were checked above.
         let status =
             unsafe { shim::modeld_decode(self.raw.as_ptr(), raw_batch, &mut result, &mut error) };
-        if Status::from(status) != Status::Ok {
-            return Err(DecodeError::Fatal(error.text()));
-        }
-        match result {
-            0 => {
-                self.rows.extend(batch.iter().map(|item| item.logits));
-                Ok(())
-            }
-            1 => Err(DecodeError::NoCells { tokens: batch.len() }),
-            2 => Err(DecodeError::Aborted),
-            -1 => Err(DecodeError::Invalid(logs::take_errors_or("llama.cpp refused it"))),
-            code => Err(DecodeError::Fatal(logs::take_errors_or(&format!("code {code}")))),
-        }
+        Self::outcome(Status::from(status), result, &error, batch.len())?;
+        self.rows.extend(batch.iter().map(|item| item.logits));
+        Ok(())
+    }
+
+    fn decode_media(
+        &mut self,
+        seq: SeqId,
+        first_pos: u32,
+        rows: &MediaRows,
+        which: Range<usize>,
+    ) -> Result<(), DecodeError> {
+        self.rows.clear();
+        self.check_rows(seq, first_pos, rows, &which)?;
+        let count = which.len();
+        let floats = which.start * self.row_width..which.end * self.row_width;
+        let values = rows.values.get(floats).unwrap_or_default();
+        let raw_batch = self.batch.fill_rows(seq, first_pos, count, values);
+        logs::take_errors();
+        let mut result = 0i32;
+        let mut error = Bytes::empty();
+        let call = if rows.whole { shim::modeld_decode_whole } else { shim::modeld_decode };
+        // SAFETY: the context lives; `raw_batch` points into `self.batch` and `values`, which are
+        // not touched until the call returns and which llama.cpp only reads; `values` has a row for
+        // each position (`check_rows`), and as many rows as are looked at both ways fit into a
+        // micro batch.
+        let status = unsafe { call(self.raw.as_ptr(), raw_batch, &mut result, &mut error) };
+        Self::outcome(Status::from(status), result, &error, count)
     }
 
     fn logits(&mut self, index: usize) -> &[f32] {
@@ -306,5 +380,21 @@ impl BatchArrays {
             seq_id: self.sequence_pointers.as_mut_ptr(),
             logits: self.logits.as_mut_ptr(),
         }
+    }
+
+    /// The same for rows of one sequence, none of which asks for logits.
+    fn fill_rows(
+        &mut self,
+        seq: SeqId,
+        first_pos: u32,
+        count: usize,
+        values: &[f32],
+    ) -> sys::llama_batch {
+        let row = |pos| BatchToken { token: 0, pos, seq, logits: false };
+        let rows: Vec<BatchToken> = (first_pos..).take(count).map(row).collect();
+        let mut batch = self.fill(&rows);
+        batch.token = std::ptr::null_mut();
+        batch.embd = values.as_ptr().cast_mut();
+        batch
     }
 }

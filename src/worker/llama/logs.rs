@@ -17,11 +17,12 @@ static LOG: Mutex<LineLog> = Mutex::new(LineLog::new());
 /// thousands in a load, at trace level): what matters of them is said again, in modeld's words, by
 /// whoever asks [`take_errors`].
 pub(super) fn install() {
-    // SAFETY: `on_log` has the signature that both expect, takes no user data and never unwinds
+    // SAFETY: `on_log` has the signature that all expect, takes no user data and never unwinds
     // into C (a panic in an `extern "C"` function aborts).
     unsafe {
         llama_cpp_sys_2::llama_log_set(Some(on_log), std::ptr::null_mut());
         llama_cpp_sys_2::ggml_log_set(Some(on_log), std::ptr::null_mut());
+        llama_cpp_sys_2::mtmd_log_set(Some(on_log), std::ptr::null_mut());
     }
 }
 

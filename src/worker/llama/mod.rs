@@ -4,12 +4,13 @@
 //! of its public functions, with any arguments, is undefined behaviour or aborts the process for a
 //! reason that could have been checked: token ids, sequence ids, positions and batch sizes are
 //! checked before every foreign call, and C++ exceptions are caught on the C++ side
-//! (`chat_shim.cpp`). What remains is an assertion inside llama.cpp; that ends the worker process,
-//! which is why it is one.
+//! (`chat_shim.cpp`, `mtmd_shim.cpp`). What remains is an assertion inside llama.cpp; that ends the
+//! worker process, which is why it is one.
 //!
 //! * `backend`: once per process: initialisation, log lines, last words. `model`: weights and
 //!   metadata. `vocab`: text to tokens and back. `context`: batches and sequences. `chat`: templates.
-//! * `shim`: the declarations of `chat_shim.cpp`.
+//! * `mtmd`: projectors: images and sounds to rows that stand in the place of tokens.
+//! * `shim`: the declarations of `chat_shim.cpp` and `mtmd_shim.cpp`.
 //!
 //! It must never decide what to compute; that is `step`'s.
 
@@ -20,6 +21,7 @@ mod chat;
 mod context;
 mod logs;
 mod model;
+mod mtmd;
 mod shim;
 mod vocab;
 
@@ -32,6 +34,7 @@ mod tiny;
 
 pub use backend::exit_now;
 pub use chat::{ChatTemplates, RenderError};
-pub use context::{Context, ContextError, ContextSettings};
+pub use context::{Context, ContextError, ContextSettings, MAX_WHOLE_ROWS};
 pub use model::Model;
+pub use mtmd::{Piece, Projector};
 pub use vocab::{MAX_TEXT, TokenizeError};

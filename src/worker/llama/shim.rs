@@ -1,12 +1,40 @@
 use std::ffi::{c_char, c_int};
 use std::ptr;
 
-use llama_cpp_sys_2::{llama_batch, llama_context, llama_context_params, llama_model, llama_vocab};
+use llama_cpp_sys_2::{
+    llama_batch, llama_context, llama_context_params, llama_model, llama_vocab, mtmd_context,
+    mtmd_input_chunks,
+};
 
 /// `common_chat_templates`, known by pointer only.
 #[repr(C)]
 pub(super) struct RawTemplates {
     _opaque: [u8; 0],
+}
+
+/// `modeld_projector_traits` in mtmd_shim.cpp.
+#[repr(C)]
+#[derive(Debug, Default)]
+pub(super) struct Traits {
+    pub(super) vision: bool,
+    pub(super) audio: bool,
+    pub(super) mrope: bool,
+    pub(super) sample_rate: i32,
+}
+
+/// `modeld_chunk` in mtmd_shim.cpp.
+#[repr(C)]
+pub(super) struct RawChunk {
+    pub(super) tokens: *const i32,
+    pub(super) count: usize,
+    pub(super) positions: i32,
+    pub(super) whole: bool,
+}
+
+impl RawChunk {
+    pub(super) fn empty() -> Self {
+        Self { tokens: ptr::null(), count: 0, positions: 0, whole: false }
+    }
 }
 
 /// Text that C++ allocated.
@@ -25,7 +53,7 @@ impl Bytes {
         if self.data.is_null() {
             return &[];
         }
-        // SAFETY: chat_shim.cpp's `give` is the only writer; it sets `data` to an allocation of at
+        // SAFETY: shim.h's `give` is the only writer; it sets `data` to an allocation of at
         // least `len` initialised bytes, which lives until `drop`.
         unsafe { std::slice::from_raw_parts(self.data.cast::<u8>(), self.len) }
     }
@@ -37,12 +65,12 @@ impl Bytes {
 
 impl Drop for Bytes {
     fn drop(&mut self) {
-        // SAFETY: `data` is null or came from `malloc` in chat_shim.cpp, and this is the only free.
+        // SAFETY: `data` is null or came from `malloc` in shim.h, and this is the only free.
         unsafe { modeld_bytes_free(self.data) }
     }
 }
 
-/// `modeld_status` in chat_shim.cpp.
+/// `modeld_status` in shim.h.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Status {
     Ok,
@@ -136,5 +164,49 @@ unsafe extern "C" {
         request: *const c_char,
         len: usize,
         out: *mut Bytes,
+    ) -> c_int;
+
+    pub(super) fn modeld_projector_new(
+        path: *const c_char,
+        model: *const llama_model,
+        threads: i32,
+        error: *mut Bytes,
+    ) -> *mut mtmd_context;
+    pub(super) fn modeld_projector_free(projector: *mut mtmd_context);
+    pub(super) fn modeld_projector_describe(
+        projector: *const mtmd_context,
+        traits: *mut Traits,
+    ) -> c_int;
+    pub(super) fn modeld_media_split(
+        projector: *const mtmd_context,
+        rgb: *const u8,
+        width: u32,
+        height: u32,
+        samples: *const f32,
+        sample_count: usize,
+        chunks: *mut *mut mtmd_input_chunks,
+        error: *mut Bytes,
+    ) -> c_int;
+    pub(super) fn modeld_chunks_free(chunks: *mut mtmd_input_chunks);
+    pub(super) fn modeld_chunks_count(chunks: *const mtmd_input_chunks) -> usize;
+    pub(super) fn modeld_chunks_get(
+        projector: *const mtmd_context,
+        chunks: *const mtmd_input_chunks,
+        index: usize,
+        out: *mut RawChunk,
+    ) -> c_int;
+    pub(super) fn modeld_chunks_encode(
+        projector: *mut mtmd_context,
+        chunks: *const mtmd_input_chunks,
+        index: usize,
+        rows: *mut f32,
+        floats: usize,
+        error: *mut Bytes,
+    ) -> c_int;
+    pub(super) fn modeld_decode_whole(
+        context: *mut llama_context,
+        batch: llama_batch,
+        result: *mut i32,
+        error: *mut Bytes,
     ) -> c_int;
 }

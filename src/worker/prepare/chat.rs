@@ -4,7 +4,6 @@ use crate::domain::{ChatPrompt, Error, ErrorKind, JobId, Prompt};
 use crate::protocol::ToDaemon;
 use crate::worker::compute::PreparedPrompt;
 use crate::worker::llama::RenderError;
-use crate::worker::quote::parts;
 
 impl Preparer {
     /// A conversation, rendered by the model's template.
@@ -12,8 +11,8 @@ impl Preparer {
         let bytes = Prompt::Chat(chat.clone()).text_bytes();
         let quoted = self.quotes.quote(chat.clone());
         let (text, stops) = self.render(job, &quoted, bytes)?;
-        let tokens = self.tokenize(job, &parts(&text))?;
-        Ok(Ready { prompt: PreparedPrompt { tokens, ..PreparedPrompt::default() }, stops })
+        let (tokens, media) = self.tokenize_chat(job, chat, &text)?;
+        Ok(Ready { prompt: PreparedPrompt { tokens, ..PreparedPrompt::default() }, stops, media })
     }
 
     /// The prompt and the stop texts of the format.

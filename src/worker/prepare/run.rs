@@ -1,6 +1,8 @@
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 
+use super::encode::Pending;
+use super::media::{Placed, Senses};
 use super::validate::validate;
 use crate::domain::{Constraint, Error, JobId, Prompt};
 use crate::protocol::ToDaemon;
@@ -25,6 +27,8 @@ pub struct Preparer {
     pub context_size: u32,
     /// Keeps special tokens in what users say from being more than text.
     pub quotes: Quotes,
+    /// What it takes besides text.
+    pub senses: Senses,
     /// Compiles what answers have to look like.
     pub constraints: Compiler,
     /// Ends a template that runs for too long.
@@ -44,6 +48,8 @@ pub(super) struct Ready {
     pub(super) prompt: PreparedPrompt,
     /// Texts that end an answer in its format.
     pub(super) stops: Vec<String>,
+    /// Images and sounds that are to be put in, in the order of their places.
+    pub(super) media: Vec<Placed>,
 }
 
 impl Ready {
@@ -74,23 +80,17 @@ impl Preparer {
         if !self.jobs.is_wanted(job) {
             return self.out.send(ToDaemon::Released { job });
         }
-        let (stops, outcome) = match self.prepare(job, prompt, constraint) {
-            Ok(mut ready) => (std::mem::take(&mut ready.stops), Ok(ready)),
-            Err(error) => (Vec::new(), Err(error)),
-        };
-        let settled = self.jobs.settle(job, stops, || match outcome {
-            Ok(ready) => {
-                let prompt_tokens = ready.tokens();
-                // The loop must know the job before the daemon can start it.
-                let prompt = Box::new(ready.prompt);
-                let _ = self.step.send(StepCommand::Prepared { job, prompt });
-                self.out.send(ToDaemon::Prepared { job, prompt_tokens });
+        let outcome = self.prepare(job, prompt, constraint);
+        let outcome = match (outcome, &self.senses.encoder) {
+            (Ok(ready), Some(encoder)) if !ready.media.is_empty() => {
+                match encoder.send(Pending { job, ready }) {
+                    Ok(()) => return,
+                    Err(_) => Err(Error::internal("the thread that encodes images is gone")),
+                }
             }
-            Err(error) => self.out.send(ToDaemon::Failed { job, error }),
-        });
-        if !settled {
-            self.out.send(ToDaemon::Released { job });
-        }
+            (outcome, _) => outcome,
+        };
+        hand_over(&self.jobs, &self.step, &*self.out, job, outcome);
     }
 
     fn prepare(
@@ -107,7 +107,7 @@ impl Preparer {
             Prompt::Fill { prefix, suffix } => self.fill(job, prefix, suffix)?,
             Prompt::Embed(inputs) => self.embed(job, inputs)?,
         };
-        if ready.tokens() == 0 {
+        if ready.tokens() == 0 && ready.media.is_empty() {
             let param = if matches!(prompt, Prompt::Chat(_)) { "messages" } else { "prompt" };
             return Err(Error::invalid(param, "the prompt has no tokens: give it some text"));
         }
@@ -115,5 +115,33 @@ impl Preparer {
             ready.prompt.constraint = Some(constraint);
         }
         Ok(ready)
+    }
+}
+
+/// The end of a preparation: the prompt goes to the step loop and its length to the daemon, or the
+/// error does.
+pub(super) fn hand_over(
+    jobs: &Jobs,
+    step: &Sender<StepCommand>,
+    out: &dyn FrameSink,
+    job: JobId,
+    outcome: Result<Ready, Error>,
+) {
+    let (stops, outcome) = match outcome {
+        Ok(mut ready) => (std::mem::take(&mut ready.stops), Ok(ready)),
+        Err(error) => (Vec::new(), Err(error)),
+    };
+    let settled = jobs.settle(job, stops, || match outcome {
+        Ok(ready) => {
+            let prompt_tokens = ready.tokens();
+            // The loop must know the job before the daemon can start it.
+            let prompt = Box::new(ready.prompt);
+            let _ = step.send(StepCommand::Prepared { job, prompt });
+            out.send(ToDaemon::Prepared { job, prompt_tokens });
+        }
+        Err(error) => out.send(ToDaemon::Failed { job, error }),
+    });
+    if !settled {
+        out.send(ToDaemon::Released { job });
     }
 }

@@ -18,6 +18,16 @@ const TOKENIZE_PATIENCE: u32 = 20;
 impl Preparer {
     /// At least one token of the context stays for the answer.
     pub(super) fn tokenize(&self, job: JobId, parts: &[Part<'_>]) -> Result<Vec<Token>, Error> {
+        self.tokenize_watched(job, parts, || self.tokenize_parts(parts))
+    }
+
+    /// Runs `work`, which tokenises `parts`; the process ends if that hangs.
+    pub(super) fn tokenize_watched<T>(
+        &self,
+        job: JobId,
+        parts: &[Part<'_>],
+        work: impl FnOnce() -> T,
+    ) -> T {
         let bytes = parts.iter().map(|part| part.text.len()).sum();
         let limit = render_limit(bytes) * TOKENIZE_PATIENCE;
         let message = format!(
@@ -26,7 +36,7 @@ impl Preparer {
             limit.as_secs()
         );
         let error = Error::new(ErrorKind::InvalidModel, message);
-        self.watchdog.watch(limit, ToDaemon::Failed { job, error }, || self.tokenize_parts(parts))
+        self.watchdog.watch(limit, ToDaemon::Failed { job, error }, work)
     }
 
     fn tokenize_parts(&self, parts: &[Part<'_>]) -> Result<Vec<Token>, Error> {
@@ -53,7 +63,7 @@ impl Preparer {
     }
 
     /// The error of a part that comes after `before` tokens.
-    fn not_tokenized(&self, error: TokenizeError, before: u32, last: bool) -> Error {
+    pub(super) fn not_tokenized(&self, error: TokenizeError, before: u32, last: bool) -> Error {
         match error {
             TokenizeError::TooMany { tokens, exact } => {
                 let all = tokens.saturating_add(before.into());
@@ -74,7 +84,7 @@ pub(super) fn render_limit(bytes: usize) -> Duration {
     RENDER_LIMIT + Duration::from_secs((bytes / BYTES_PER_SECOND) as u64)
 }
 
-fn too_long(tokens: u64, exact: bool, context: u32) -> Error {
+pub(super) fn too_long(tokens: u64, exact: bool, context: u32) -> Error {
     let least = if exact { "" } else { "at least " };
     let message = format!(
         "the prompt has {least}{tokens} tokens, but the model's context is {context} tokens: \

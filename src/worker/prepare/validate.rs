@@ -1,5 +1,5 @@
 use super::tokenize::too_large;
-use crate::domain::{ChatPrompt, Error, Prompt};
+use crate::domain::{ChatPrompt, Error, MAX_MEDIA, Prompt};
 use crate::worker::llama::MAX_TEXT;
 use crate::worker::quote::has_marks;
 
@@ -35,6 +35,11 @@ fn validate_chat(chat: &ChatPrompt) -> Result<(), Error> {
         let message = format!("there are {calls} tool calls: at most {MAX_CALLS} are taken");
         return Err(Error::invalid("messages", message));
     }
+    let media: usize = chat.messages.iter().map(|message| message.media.len()).sum();
+    if media > MAX_MEDIA {
+        let message = format!("there are {media} images and sounds: at most {MAX_MEDIA} are taken");
+        return Err(Error::invalid("messages", message));
+    }
     for (index, message) in chat.messages.iter().enumerate() {
         let at = |field: &str| format!("messages[{index}].{field}");
         no_nul(&at("content"), &message.content)?;
@@ -49,7 +54,8 @@ fn validate_chat(chat: &ChatPrompt) -> Result<(), Error> {
             if parsed.as_ref().is_ok_and(has_marks) {
                 return Err(Error::invalid(
                     at(&format!("tool_calls[{call}].function.arguments")),
-                    "the arguments hold U+10FFFE or U+10FFFF, which are no characters: remove them",
+                    "the arguments hold code points that are no characters (U+10FFFE, U+FDD0, …): \
+                     remove them",
                 ));
             }
             if !arguments.is_empty() && parsed.is_err() {
