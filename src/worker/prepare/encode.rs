@@ -78,6 +78,14 @@ impl Encoder {
             self.check_length(prompt.tokens.len().saturating_add(left), left == 0)?;
         }
         prompt.tokens.extend_from_slice(text.get(done..).unwrap_or_default());
+        if prompt.tokens.last().is_some_and(|last| *last < 0) {
+            let message = format!(
+                "the chat template of {} puts nothing behind the last image, so that no answer can \
+                 begin: put text behind it",
+                self.name
+            );
+            return Err(Error::unsupported("messages", message));
+        }
         Ok(())
     }
 

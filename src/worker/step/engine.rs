@@ -8,11 +8,14 @@ use std::time::Instant;
 use crate::domain::{Delta, Error, ErrorKind, Event, FinishReason, JobId, Limits, Sampling};
 use crate::protocol::ToDaemon;
 use crate::worker::cancel::CancelBoard;
-use crate::worker::compute::{BatchToken, Compute, ComputeLimits, DecodeError, Token, Vocab};
+use crate::worker::compute::{
+    BatchToken, Compute, ComputeLimits, DecodeError, PreparedPrompt, Token, Vocab,
+};
 use crate::worker::sampling::{Scratch, resolve};
 
 use super::heartbeat::{Heartbeat, Vitals};
 use super::job::Job;
+use super::media::MediaMap;
 use super::pace::Pace;
 use super::plan::Part;
 use super::slots::Slots;
@@ -37,10 +40,10 @@ pub struct StepLoop<C: Compute> {
     vocab: Arc<dyn Vocab>,
     out: Arc<dyn FrameSink>,
     end_tokens: Vec<Token>,
-    prepared: HashMap<JobId, Vec<Token>>,
+    prepared: HashMap<JobId, Box<PreparedPrompt>>,
     cancelled_early: VecDeque<JobId>,
     failed: Vec<(JobId, Error)>,
-    batch: Vec<BatchToken>,
+    pub(super) batch: Vec<BatchToken>,
     piece: Vec<u8>,
     scratch: Scratch,
     steps: u64,
@@ -123,7 +126,7 @@ impl<C: Compute> StepLoop<C> {
 
     pub(super) fn handle(&mut self, command: StepCommand) {
         match command {
-            StepCommand::Prepared { job, prompt } => self.prepared(job, prompt.tokens),
+            StepCommand::Prepared { job, prompt } => self.prepared(job, prompt),
             StepCommand::Start { job, sampling, limits, output: _ } => {
                 self.start(job, &sampling, limits);
             }
@@ -134,10 +137,28 @@ impl<C: Compute> StepLoop<C> {
 
     /// Computes one step. False if there is nothing to do until the next command.
     pub(super) fn step(&mut self) -> Result<bool, String> {
-        let mut parts = self.plan();
+        let parts = self.plan();
         self.send_events();
-        let mut result = Ok(());
         let worked = !parts.is_empty();
+        let (media, tokens): (Vec<Part>, Vec<Part>) =
+            parts.into_iter().partition(|part| self.is_media(part));
+        let mut result = self.compute_parts(tokens);
+        for part in media {
+            result = result.and_then(|()| self.compute_parts(vec![part]));
+        }
+        self.jobs.retain(|job| !job.ended);
+        self.send_events();
+        for (job, error) in mem::take(&mut self.failed) {
+            self.out.send(ToDaemon::Failed { job, error });
+        }
+        self.show_vitals();
+        result.map(|()| worked)
+    }
+
+    /// Computes one batch and takes in what comes of it.
+    fn compute_parts(&mut self, mut parts: Vec<Part>) -> Result<(), String> {
+        // What was to be computed before these may have taken a sequence away.
+        parts.retain(|part| self.jobs.get(part.job).is_some_and(|job| job.seq.is_some()));
         while !parts.is_empty() {
             self.fill_batch(&parts);
             let began = self.now();
@@ -161,18 +182,11 @@ impl<C: Compute> StepLoop<C> {
                 }
                 Err(DecodeError::Fatal(cause)) => {
                     self.abandon_all(&cause);
-                    result = Err(cause);
-                    break;
+                    return Err(cause);
                 }
             }
         }
-        self.jobs.retain(|job| !job.ended);
-        self.send_events();
-        for (job, error) in mem::take(&mut self.failed) {
-            self.out.send(ToDaemon::Failed { job, error });
-        }
-        self.show_vitals();
-        result.map(|()| worked)
+        Ok(())
     }
 
     pub(super) fn now(&self) -> Instant {
@@ -206,11 +220,11 @@ impl<C: Compute> StepLoop<C> {
         }
     }
 
-    fn prepared(&mut self, job: JobId, tokens: Vec<Token>) {
+    fn prepared(&mut self, job: JobId, prompt: Box<PreparedPrompt>) {
         if let Some(at) = self.cancelled_early.iter().position(|early| *early == job) {
             self.cancelled_early.remove(at);
         } else {
-            self.prepared.insert(job, tokens);
+            self.prepared.insert(job, prompt);
         }
     }
 
@@ -222,11 +236,16 @@ impl<C: Compute> StepLoop<C> {
             let cause = format!("{id} was started without a prepared prompt");
             return self.out.send(ToDaemon::Failed { job: id, error: Error::internal(cause) });
         };
-        if let Err(error) = self.check(&prompt) {
-            return self.out.send(ToDaemon::Failed { job: id, error });
-        }
+        let PreparedPrompt { tokens: prompt, media, .. } = *prompt;
+        let media = match self
+            .check(&prompt)
+            .and_then(|()| MediaMap::new(media, &prompt).map_err(Error::internal))
+        {
+            Ok(media) => media,
+            Err(error) => return self.out.send(ToDaemon::Failed { job: id, error }),
+        };
         let params = resolve(sampling, &self.settings.defaults);
-        let mut job = Job::new(id, prompt, params, limits, self.now());
+        let mut job = Job::new(id, prompt, media, params, limits, self.now());
         let cached = self.slots.best_prefix(&job.tokens).len;
         job.expected = job.tokens.len().saturating_sub(cached);
         self.jobs.push(job);
@@ -241,7 +260,8 @@ impl<C: Compute> StepLoop<C> {
             return Err(too_long(prompt.len(), cells));
         }
         let known = |token: &Token| {
-            usize::try_from(*token).is_ok_and(|token| token < self.limits.vocab_size)
+            // Those below zero stand for rows of images; the map of these is checked for itself.
+            usize::try_from(*token).map_or(true, |token| token < self.limits.vocab_size)
         };
         match prompt.iter().find(|token| !known(token)) {
             Some(token) => Err(Error::internal(format!("token {token} is not in the vocabulary"))),
@@ -291,7 +311,7 @@ impl<C: Compute> StepLoop<C> {
             return Err(DecodeError::NoCells { tokens: self.batch.len() });
         }
         self.board.begin(parts.iter().filter_map(|part| Some(self.jobs.get(part.job)?.id)));
-        let result = self.compute.decode(&self.batch);
+        let result = self.decode_parts(parts);
         self.board.end();
         result
     }

@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::ops::Range;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -13,7 +14,7 @@ use crate::domain::{Delta, Event, FinishReason, JobId, Limits, OutputOptions, Sa
 use crate::protocol::ToDaemon;
 use crate::worker::cancel::CancelBoard;
 use crate::worker::compute::{
-    BatchToken, Compute, ComputeLimits, DecodeError, PreparedPrompt, SeqId, Token, Vocab,
+    BatchToken, Compute, ComputeLimits, DecodeError, MediaRows, PreparedPrompt, SeqId, Token, Vocab,
 };
 use crate::worker::sampling::{Sampler, Scratch, resolve};
 use crate::worker::text::{StopMatcher, Utf8Decoder};
@@ -122,7 +123,6 @@ impl Fake {
         let mut next: HashMap<SeqId, u32> = HashMap::new();
         for token in batch {
             assert!(token.seq < self.limits.max_sequences, "sequence id {}", token.seq);
-            assert!((0..VOCAB as Token).contains(&token.token), "token {}", token.token);
             let at = next.entry(token.seq).or_insert_with(|| {
                 script.memory.get(&token.seq).map_or(0, |memory| memory.len() as u32)
             });
@@ -132,12 +132,8 @@ impl Fake {
     }
 }
 
-impl Compute for Fake {
-    fn limits(&self) -> ComputeLimits {
-        self.limits
-    }
-
-    fn decode(&mut self, batch: &[BatchToken]) -> Result<(), DecodeError> {
+impl Fake {
+    fn compute(&mut self, batch: &[BatchToken]) -> Result<(), DecodeError> {
         self.check(batch);
         for job in std::mem::take(&mut self.script.borrow_mut().cancel_during) {
             self.board.cancel(job);
@@ -180,6 +176,35 @@ impl Compute for Fake {
             }
             Some(error) => Err(error),
         }
+    }
+}
+
+impl Compute for Fake {
+    fn limits(&self) -> ComputeLimits {
+        self.limits
+    }
+
+    fn decode(&mut self, batch: &[BatchToken]) -> Result<(), DecodeError> {
+        assert!(batch.iter().all(|token| (0..VOCAB as Token).contains(&token.token)), "tokens");
+        self.compute(batch)
+    }
+
+    /// A row holds the token that stands for it.
+    fn decode_media(
+        &mut self,
+        seq: SeqId,
+        first_pos: u32,
+        rows: &MediaRows,
+        which: Range<usize>,
+    ) -> Result<(), DecodeError> {
+        assert!(!rows.whole || which == (0..rows.count), "rows that belong together: {which:?}");
+        let tokens = rows.values[which].iter().map(|value| *value as Token);
+        let batch: Vec<BatchToken> = (first_pos..)
+            .zip(tokens)
+            .map(|(pos, token)| BatchToken { token, pos, seq, logits: false })
+            .collect();
+        assert!(batch.iter().all(|row| row.token < 0), "rows");
+        self.compute(&batch)
     }
 
     fn logits(&mut self, index: usize) -> &[f32] {

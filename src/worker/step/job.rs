@@ -5,12 +5,16 @@ use crate::worker::compute::{SeqId, Token};
 use crate::worker::sampling::{Params, Sampler};
 use crate::worker::text::{StopMatcher, Utf8Decoder};
 
+use super::media::MediaMap;
+
 /// One started answer. Everything it needs to be computed anew is here, nothing of it in llama.cpp.
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) id: JobId,
     /// The prompt and what was generated after it.
     pub(super) tokens: Vec<Token>,
+    /// The images and sounds in the prompt.
+    pub(super) media: MediaMap,
     /// Its sequence while it runs.
     pub(super) seq: Option<SeqId>,
     pub(super) sampler: Sampler,
@@ -40,6 +44,7 @@ impl Job {
     pub(super) fn new(
         id: JobId,
         prompt: Vec<Token>,
+        media: MediaMap,
         params: Params,
         limits: Limits,
         now: Instant,
@@ -48,6 +53,7 @@ impl Job {
             id,
             sampler: Sampler::new(params, &prompt),
             seq: None,
+            media,
             ignore_end: limits.ignore_eos,
             arrived: now,
             expected: prompt.len(),

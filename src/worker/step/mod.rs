@@ -12,7 +12,7 @@
 //! ```
 //!
 //! * `command`: what comes in and goes out. `engine`: the loop. `plan`: what the next step computes.
-//!   `room`: what happens when it does not fit.
+//!   `room`: what happens when it does not fit. `media`: images and sounds in prompts.
 //! * `slots`, `cells`: sequences, shared prefixes, cells. `pace`: how long a step may take.
 //!   `job`: one answer. `heartbeat`: the sign of life.
 
@@ -21,6 +21,7 @@ mod command;
 mod engine;
 mod heartbeat;
 mod job;
+mod media;
 mod pace;
 mod plan;
 mod room;
@@ -28,6 +29,8 @@ mod slots;
 
 #[cfg(test)]
 mod fake;
+#[cfg(test)]
+mod media_scenarios;
 #[cfg(test)]
 mod scenarios;
 #[cfg(test)]

@@ -56,8 +56,8 @@ impl<C: Compute> StepLoop<C> {
                     continue;
                 }
             }
-            let tokens = self.pending(job).min(budget);
-            budget -= tokens;
+            let tokens = self.in_one_call(job, self.pending(job).min(budget));
+            budget = budget.saturating_sub(tokens);
             parts.push(Part { job, tokens, decoding: false });
         }
         parts

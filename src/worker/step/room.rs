@@ -16,7 +16,7 @@ impl<C: Compute> StepLoop<C> {
         }
         let prompts: usize = parts.iter().filter(|part| !part.decoding).map(|p| p.tokens).sum();
         let decoding = parts.iter().any(|part| part.decoding);
-        if prompts > 1 || prompts == 1 && decoding {
+        if (prompts > 1 || prompts == 1 && decoding) && !self.has_whole(parts) {
             return shrink(parts, prompts / 2);
         }
         let mut running = (0..self.jobs.len())
