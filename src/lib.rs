@@ -84,7 +84,9 @@
 //! 5. `scheduler` puts the request into the model's queue, or refuses it. The driver task loads the
 //!    model if nobody has (one load, however many wait), and asks the engine to *prepare* the
 //!    prompt: the worker's second thread renders the chat template, tokenises, keeps the tokens and
-//!    answers their number. A prompt too long ends here, before any compute.
+//!    answers their number. A prompt too long ends here, before any compute. Images and sounds are
+//!    decoded and encoded on a third thread, and reach the step loop as rows of numbers that are
+//!    computed in the place of tokens, between the batches of all others.
 //! 6. When cells and a sequence are free, the driver *starts* the job. In the worker, the step loop
 //!    looks for the longest common prefix among all sequences, shares its cells, and computes the
 //!    rest in chunks that keep everybody else's inter-token time near the target.

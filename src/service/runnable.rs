@@ -64,16 +64,20 @@ pub(super) fn runnable(
     let own = facts.context_length.unwrap_or(UNKNOWN_CONTEXT);
     let packaged = entry.config.context_size.unwrap_or(u32::MAX);
     let wanted = settings.max_context.min(own).min(packaged);
+    // What the projector computes with comes on top, but nothing tells how much that is.
+    let projector = mmproj.as_ref().and_then(|path| std::fs::metadata(path).ok());
+    let projector_bytes = projector.map_or(0, |file| file.len());
     let budget = settings.memory_budget.unwrap_or(u64::MAX);
+    let for_model = budget.saturating_sub(projector_bytes);
     let uncountable = |fault: GgufError| {
         let message = format!("the memory that {asked} takes cannot be estimated: {fault}");
         Error::new(ErrorKind::InvalidModel, message)
     };
     let needs = |context| gguf::estimate(&facts.shape, context, max_sequences).map_err(uncountable);
     let context_size =
-        gguf::fit_context(&facts.shape, wanted, max_sequences, budget).map_err(uncountable)?;
+        gguf::fit_context(&facts.shape, wanted, max_sequences, for_model).map_err(uncountable)?;
     let Some(context_size) = context_size else {
-        let least = needs(gguf::MIN_CONTEXT.min(wanted))?.total();
+        let least = needs(gguf::MIN_CONTEXT.min(wanted))?.total().saturating_add(projector_bytes);
         let message = format!(
             "{asked} takes {} of memory with the smallest context; there are {} to use, \
              try a smaller quantization",
@@ -85,7 +89,7 @@ pub(super) fn runnable(
     if context_size < wanted {
         tracing::warn!(model = asked, wanted, context_size, "context cut to fit into memory");
     }
-    let memory_bytes = needs(context_size)?.total();
+    let memory_bytes = needs(context_size)?.total().saturating_add(projector_bytes);
     let name = display_name(asked, &entry.tags).unwrap_or_else(|| entry.id.to_string());
     let spec = LoadSpec {
         name: name.clone(),
@@ -172,6 +176,20 @@ mod tests {
         assert_eq!(context(&local, within(whole - 1)), Ok(256));
         let refused = context(&local, within(1)).expect_err("too large");
         assert_eq!(refused.kind, ErrorKind::ModelTooLarge);
+    }
+
+    #[tokio::test]
+    async fn a_projector_takes_memory_of_its_own() {
+        let Home { mut local, _dir } = home(&Writer::tiny()).await;
+        let alone = runnable("ai/first", local.clone(), &settings()).expect("fits").memory_bytes;
+        let projector = _dir.path().join("mmproj.gguf");
+        std::fs::write(&projector, [0; 1000]).expect("a file");
+        local.mmproj = Some(projector.clone());
+        let with = runnable("ai/first", local.clone(), &settings()).expect("fits");
+        assert_eq!(with.memory_bytes, alone + 1000);
+        assert_eq!(with.spec.mmproj, Some(projector));
+        let budget = ModelSettings { memory_budget: Some(alone), ..settings() };
+        assert_eq!(context(&local, budget), Ok(256));
     }
 
     #[tokio::test]

@@ -23,6 +23,7 @@ mod hostile_models;
 mod layering;
 mod lifecycle;
 mod malformed;
+mod media;
 mod overload;
 mod readme;
 mod sampling;

@@ -5,6 +5,8 @@ pub mod gguf;
 pub mod hostile;
 pub mod http;
 pub mod models;
+pub mod projector;
+pub mod worker;
 
 mod skip;
 

@@ -208,7 +208,7 @@ fn token_count(file: &Gguf) -> u64 {
 }
 
 /// SplitMix64: enough for weights, and the same everywhere.
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -220,7 +220,7 @@ impl Random {
     }
 
     /// Uniform numbers with mean 0 and standard deviation `deviation`.
-    fn many(&mut self, len: u64, deviation: f32) -> Vec<f32> {
+    pub(super) fn many(&mut self, len: u64, deviation: f32) -> Vec<f32> {
         let half_width = deviation * 3f32.sqrt();
         let unit = |bits: u64| (bits >> 40) as f32 / (1u64 << 23) as f32 - 1.0;
         (0..len).map(|_| unit(self.next()) * half_width).collect()

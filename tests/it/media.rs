@@ -1,0 +1,175 @@
+//! Images in conversations, on a worker process of its own.
+
+use std::io::Cursor;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use image::{ImageFormat, Rgb, RgbImage};
+use modeld::domain::{
+    ChatPrompt, Delta, ErrorKind, Event, JobId, Media, MediaAt, MediaKind, Message, Prompt, Role,
+};
+use tempfile::TempDir;
+
+use crate::support::projector::{ROWS, projector};
+use crate::support::worker::{Worker, spec};
+use crate::support::{from_env, models};
+
+fn png(color: [u8; 3]) -> Vec<u8> {
+    let mut out = Cursor::new(Vec::new());
+    RgbImage::from_pixel(30, 20, Rgb(color)).write_to(&mut out, ImageFormat::Png).unwrap();
+    out.into_inner()
+}
+
+/// "What is ⟨images⟩ this?"
+fn question(images: &[Vec<u8>]) -> Prompt {
+    let at = |bytes: &Vec<u8>| MediaAt {
+        offset: 8,
+        media: Media { kind: MediaKind::Image, bytes: bytes.clone() },
+    };
+    let media = images.iter().map(at).collect();
+    let message = Message { media, ..Message::text(Role::User, "What is this?") };
+    Prompt::Chat(ChatPrompt::new(vec![message]))
+}
+
+/// A small model that listens to its attention, with a projector.
+struct Home {
+    _dir: TempDir,
+    weights: PathBuf,
+    mmproj: PathBuf,
+}
+
+fn home(target: u64) -> Home {
+    let dir = TempDir::new().unwrap();
+    let [weights, mmproj] = ["model.gguf", "mmproj.gguf"].map(|name| dir.path().join(name));
+    let mut model = models::tiny();
+    for tensor in &mut model.tensors {
+        if tensor.name.contains("attn_v") || tensor.name.contains("attn_output") {
+            tensor.data.iter_mut().for_each(|value| *value *= 8.0);
+        }
+    }
+    std::fs::write(&weights, model.bytes()).unwrap();
+    std::fs::write(&mmproj, projector(target, 2, 64).bytes()).unwrap();
+    Home { _dir: dir, weights, mmproj }
+}
+
+fn seeing() -> (Home, Worker) {
+    let home = home(64);
+    let (worker, info) = Worker::load(spec(&home.weights, Some(home.mmproj.clone()))).unwrap();
+    assert!(info.vision && !info.audio);
+    (home, worker)
+}
+
+#[test]
+fn an_image_is_seen_and_found_again_and_another_one_is_another() {
+    let (_home, mut worker) = seeing();
+    let text = worker.ask(1, question(&[]), 40).unwrap();
+    let red = worker.ask(2, question(&[png([255, 0, 0])]), 40).unwrap();
+    assert_eq!(red.usage.prompt_tokens as usize, text.usage.prompt_tokens as usize + ROWS);
+    assert_ne!(red.text, text.text);
+    let again = worker.ask(3, question(&[png([255, 0, 0])]), 40).unwrap();
+    assert_eq!(again.text, red.text);
+    assert_eq!(again.usage.cached_tokens, red.usage.prompt_tokens - 1);
+    let blue = worker.ask(4, question(&[png([0, 0, 255])]), 40).unwrap();
+    assert_ne!(blue.text, red.text);
+    let before_image = red.usage.cached_tokens;
+    assert_eq!(blue.usage.cached_tokens, before_image, "only what stands before the image");
+    let both = worker.ask(5, question(&[png([255, 0, 0]), png([0, 0, 255])]), 4).unwrap();
+    assert_eq!(both.usage.cached_tokens as usize, before_image as usize + ROWS);
+}
+
+#[test]
+fn what_cannot_be_seen_is_refused_and_the_worker_goes_on() {
+    let (_home, mut worker) = seeing();
+    let red = png([255, 0, 0]);
+    let many = worker.ask(1, question(&vec![red.clone(); 17]), 1).unwrap_err();
+    assert_eq!((many.kind, many.param.as_deref()), (ErrorKind::InvalidValue, Some("messages")));
+    assert!(many.message.contains("17") && many.message.contains("16"), "{}", many.message);
+    let broken = worker.ask(2, question(&[red[..red.len() / 2].to_vec()]), 1).unwrap_err();
+    assert_eq!(broken.kind, ErrorKind::InvalidValue);
+    assert_eq!(broken.param.as_deref(), Some("messages[0].content"));
+    let Prompt::Chat(mut sound) = question(&[red.clone()]) else { panic!("a chat") };
+    sound.messages[0].media[0].media.kind = MediaKind::Audio;
+    let deaf = worker.ask(3, Prompt::Chat(sound), 1).unwrap_err();
+    assert_eq!((deaf.kind, deaf.param.as_deref()), (ErrorKind::Unsupported, Some("messages")));
+    assert!(worker.ask(4, question(&vec![red; 16]), 1).is_ok());
+}
+
+#[test]
+fn a_model_of_text_refuses_images() {
+    let home = home(64);
+    let (mut worker, info) = Worker::load(spec(&home.weights, None)).unwrap();
+    assert!(!info.vision);
+    let error = worker.ask(1, question(&[png([1, 2, 3])]), 1).unwrap_err();
+    assert_eq!((error.kind, error.param.as_deref()), (ErrorKind::Unsupported, Some("messages")));
+    assert!(error.message.contains("has no projector for images"), "{}", error.message);
+}
+
+#[test]
+fn a_mark_that_a_user_types_is_text() {
+    let (_home, mut worker) = seeing();
+    let say = |text: &str| Prompt::Chat(ChatPrompt::new(vec![Message::text(Role::User, text)]));
+    let plain = worker.ask(1, say("a\u{fffd}b"), 1).unwrap();
+    let typed = worker.ask(2, say("a\u{fdd0}b"), 1).unwrap();
+    assert_eq!(plain.usage.prompt_tokens, typed.usage.prompt_tokens);
+    assert!(worker.ask(3, say("<__media__>"), 1).is_ok());
+}
+
+#[test]
+fn a_projector_of_another_model_fails_the_load() {
+    let home = home(32);
+    let failed = Worker::load(spec(&home.weights, Some(home.mmproj.clone())));
+    let Err(error) = failed else { panic!("it was loaded") };
+    assert_eq!(error.kind, ErrorKind::InvalidModel);
+    assert!(error.message.contains("projector"), "{}", error.message);
+    assert!(!error.message.contains("mmproj.gguf"), "no paths: {}", error.message);
+}
+
+#[test]
+fn a_stream_goes_on_beside_images() {
+    let Some(model) = from_env("a_stream_goes_on_beside_images", "MODELD_TEST_MODEL") else {
+        return;
+    };
+    let dir = TempDir::new().unwrap();
+    let mmproj = dir.path().join("mmproj.gguf");
+    std::fs::write(&mmproj, projector(576, 24, 512).bytes()).unwrap();
+    let (mut worker, _) = Worker::load(spec(model.as_ref(), Some(mmproj))).unwrap();
+    let stream = JobId(1);
+    worker.prepare(stream, question(&[])).unwrap();
+    worker.start(stream, 1200);
+    let mut gaps: Vec<Duration> = Vec::new();
+    let mut last: Option<Instant> = None;
+    let mut prepared_at = None;
+    let mut answered_at = None;
+    let images: Vec<_> = (0..16).map(|n| png([n * 16, 255 - n, n])).collect();
+    let mut seen = 0;
+    loop {
+        let (at, job, event) = worker.event();
+        if job == stream {
+            if matches!(event, Event::Delta { delta: Delta::Content(_), .. }) {
+                seen += 1;
+                gaps.extend(last.replace(at).map(|last| at - last));
+            }
+            if matches!(event, Event::Finished(_)) {
+                panic!("the stream ended before the images were read");
+            }
+        }
+        if seen == 100 && prepared_at.is_none() {
+            let quiet = gaps.iter().max().copied();
+            gaps.clear();
+            let sent = Instant::now();
+            let tokens = worker.prepare(JobId(2), question(&images)).unwrap();
+            prepared_at = Some(Instant::now());
+            eprintln!("longest gap before {quiet:?}; {tokens} tokens after {:?}", sent.elapsed());
+            worker.start(JobId(2), 1);
+        }
+        if job == JobId(2) && matches!(event, Event::Finished(_)) {
+            answered_at = Some(Instant::now());
+            break;
+        }
+    }
+    let longest = gaps.iter().max().copied().unwrap_or_default();
+    let took = answered_at.zip(prepared_at).map(|(end, start)| end - start);
+    eprintln!("{} tokens beside the images, longest gap {longest:?}; {took:?}", gaps.len());
+    assert!(gaps.len() > 16, "the stream went on");
+    assert!(longest < Duration::from_secs(2), "{longest:?}");
+}
