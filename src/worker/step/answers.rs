@@ -139,7 +139,9 @@ fn a_cancelled_request_ends_in_all_its_answers() {
 fn probabilities_stand_before_the_text_they_are_of() {
     let mut bench = bench();
     let output = OutputOptions { logprobs: Some(3), ..OutputOptions::default() };
-    bench.request(0, Request { output, ..Request::plain(&prompt(0, 9), drawn(5), exactly(40)) });
+    let whole =
+        Sampling { logit_bias: [6, 7, 8, 9, 18].map(|token| (token, -100.0)).to_vec(), ..drawn(5) };
+    bench.request(0, Request { output, ..Request::plain(&prompt(0, 9), whole, exactly(40)) });
     bench.finish();
     let events = events_of(&bench.frames(), 0);
     let deltas: Vec<Delta> = events
@@ -150,10 +152,12 @@ fn probabilities_stand_before_the_text_they_are_of() {
         })
         .collect();
     assert!(deltas.len() >= 20, "{deltas:?}");
+    let (mut bytes, mut text) = (Vec::new(), String::new());
     for pair in deltas.chunks(2) {
-        let [Delta::Logprobs(tokens), Delta::Content(text)] = pair else { panic!("{pair:?}") };
-        let bytes: Vec<u8> = tokens.iter().flat_map(|token| token.bytes.clone()).collect();
-        assert!(String::from_utf8_lossy(&bytes).starts_with(text.as_str()), "{pair:?}");
+        let [Delta::Logprobs(tokens), Delta::Content(more)] = pair else { panic!("{pair:?}") };
+        bytes.extend(tokens.iter().flat_map(|token| token.bytes.clone()));
+        text.push_str(more);
+        assert!(String::from_utf8_lossy(&bytes).starts_with(&text), "{pair:?}");
         for token in tokens {
             let best = token.top.first().expect("three of them");
             assert!(token.top.len() == 3 && token.logprob.unwrap() <= best.2, "{token:?}");

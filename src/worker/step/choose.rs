@@ -104,6 +104,10 @@ impl Voice<'_> {
             }
         }
         if job.end_thought(self.capacity).map_err(broken)? {
+            // The logits for the first of what comes now are here; those for the rest follow.
+            if let (Some(top), Some(token)) = (job.logprobs, job.unscored()) {
+                job.score(score(row, token, top, self.vocab, self.scratch));
+            }
             return Ok(None);
         }
         let Some(token) = self.sample(job, row)? else { return Ok(Some(job.say_end())) };

@@ -10,6 +10,9 @@ use crate::worker::text::AnswerText;
 
 use super::thought::Thought;
 
+/// The most alternatives to a token.
+const MAX_TOP: usize = 20;
+
 /// One answer of a started request. Everything it needs to be computed anew is here, nothing of it
 /// in llama.cpp.
 #[derive(Debug)]
@@ -76,7 +79,7 @@ impl Job {
         forced.truncate(most.min(capacity.saturating_sub(prompt_tokens)));
         let sampler = Sampler::new(params, &tokens);
         tokens.append(&mut forced);
-        let logprobs = output.logprobs.map(|top| top.try_into().unwrap_or(usize::MAX));
+        let logprobs = output.logprobs.map(|top| top.try_into().unwrap_or(MAX_TOP).min(MAX_TOP));
         let scored = match logprobs {
             None => usize::MAX,
             // Nothing comes before the first token that could have made it likely.
@@ -179,12 +182,17 @@ impl Job {
         }
     }
 
-    /// The token after the one at `at`, if that is there already and its probability is wanted.
-    pub(super) fn to_score(&self, at: usize) -> Option<Token> {
-        (at + 1 == self.scored).then(|| self.tokens.get(self.scored).copied()).flatten()
+    /// The first token whose probability is wanted and not known, if it is there already.
+    pub(super) fn unscored(&self) -> Option<Token> {
+        self.tokens.get(self.scored).copied()
     }
 
-    /// The probability of [`Job::to_score`].
+    /// That token, if it follows the one at `at`.
+    pub(super) fn to_score(&self, at: usize) -> Option<Token> {
+        self.unscored().filter(|_| at + 1 == self.scored)
+    }
+
+    /// The probability of [`Job::unscored`].
     pub(super) fn score(&mut self, token: TokenLogprob) {
         self.scores.push_back(token);
         self.scored = self.scored.saturating_add(1);

@@ -61,8 +61,8 @@ impl<C: Compute> StepLoop<C> {
                     continue;
                 }
             }
-            // Whoever wants the logits of many tokens leaves one to each prompt behind it.
-            let most = outputs.saturating_sub(left).max(outputs.min(1));
+            // Whoever wants the logits of many tokens leaves some to the prompts behind it.
+            let most = outputs.saturating_sub(left.min(outputs / 2));
             let (tokens, asking) = self.within(job, self.pending(job).min(budget), most);
             if tokens > 0 {
                 budget -= tokens;
