@@ -200,8 +200,11 @@ impl Worker {
             Err(error) => return system_error(&error),
         };
         let senses = Senses { vision: info.vision, audio: info.audio, without, encoder };
-        let settings =
-            StepSettings { defaults: model.sampling_defaults(), ..StepSettings::default() };
+        let settings = StepSettings {
+            defaults: model.sampling_defaults(),
+            max_requests: usize::try_from(info.max_sequences).unwrap_or(usize::MAX),
+            ..StepSettings::default()
+        };
         let preparer = Preparer {
             name: self.spec.name,
             model: Arc::clone(&model),

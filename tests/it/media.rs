@@ -87,7 +87,7 @@ fn what_cannot_be_seen_is_refused_and_the_worker_goes_on() {
     let broken = worker.ask(2, question(&[red[..red.len() / 2].to_vec()]), 1).unwrap_err();
     assert_eq!(broken.kind, ErrorKind::InvalidValue);
     assert_eq!(broken.param.as_deref(), Some("messages[0].content"));
-    let Prompt::Chat(mut sound) = question(&[red.clone()]) else { panic!("a chat") };
+    let Prompt::Chat(mut sound) = question(std::slice::from_ref(&red)) else { panic!("a chat") };
     sound.messages[0].media[0].media.kind = MediaKind::Audio;
     let deaf = worker.ask(3, Prompt::Chat(sound), 1).unwrap_err();
     assert_eq!((deaf.kind, deaf.param.as_deref()), (ErrorKind::Unsupported, Some("messages")));

@@ -52,7 +52,6 @@ pub enum ContextError {
 pub struct Context {
     raw: NonNull<sys::llama_context>,
     limits: ComputeLimits,
-    max_outputs: usize,
     batch: BatchArrays,
     /// Floats in a row that stands in the place of a token.
     row_width: usize,
@@ -123,13 +122,13 @@ impl Context {
             cells,
             max_batch: max_batch.min(batch) as usize,
             max_sequences: sequences,
+            max_outputs: outputs as usize,
             vocab_size: usize::try_from(model.vocab_size()).unwrap_or(0),
             can_rewind: !model.is_recurrent(),
         };
         Ok(Self {
             raw,
             limits,
-            max_outputs: outputs as usize,
             batch: BatchArrays::default(),
             row_width,
             rows: Vec::new(),
@@ -173,10 +172,10 @@ impl Context {
             }
         }
         let outputs = batch.iter().filter(|item| item.logits).count();
-        if outputs > self.max_outputs {
+        if outputs > self.limits.max_outputs {
             return invalid(format!(
                 "{outputs} tokens ask for logits, over the limit of {}",
-                self.max_outputs
+                self.limits.max_outputs
             ));
         }
         Ok(())

@@ -96,7 +96,8 @@ impl Preparer {
         parts: &[Part<'_>],
         start: bool,
     ) -> Result<Vec<Token>, Error> {
-        self.tokenize_watched(job, parts, || {
+        let bytes = parts.iter().map(|part| part.text.len()).sum();
+        self.watch_tokenizer(job, bytes, || {
             for (index, part) in parts.iter().enumerate() {
                 let before = u32::try_from(tokens.len()).unwrap_or(u32::MAX);
                 let room = self.context_size.saturating_sub(1).saturating_sub(before);

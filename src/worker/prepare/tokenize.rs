@@ -18,17 +18,26 @@ const TOKENIZE_PATIENCE: u32 = 20;
 impl Preparer {
     /// At least one token of the context stays for the answer.
     pub(super) fn tokenize(&self, job: JobId, parts: &[Part<'_>]) -> Result<Vec<Token>, Error> {
-        self.tokenize_watched(job, parts, || self.tokenize_parts(parts))
+        let bytes = parts.iter().map(|part| part.text.len()).sum();
+        self.watch_tokenizer(job, bytes, || self.tokenize_parts(parts))
     }
 
-    /// Runs `work`, which tokenises `parts`; the process ends if that hangs.
-    pub(super) fn tokenize_watched<T>(
+    /// The tokens of a text inside a prompt: nothing is added, special tokens in it are text.
+    pub(super) fn tokenize_inner(&self, job: JobId, text: &str) -> Result<Vec<Token>, Error> {
+        let most = self.context_size.saturating_sub(1);
+        self.watch_tokenizer(job, text.len(), || {
+            self.model
+                .tokenize_part(text, most, false, false)
+                .map_err(|error| self.not_tokenized(error, 0, false))
+        })
+    }
+
+    pub(super) fn watch_tokenizer<T>(
         &self,
         job: JobId,
-        parts: &[Part<'_>],
+        bytes: usize,
         work: impl FnOnce() -> T,
     ) -> T {
-        let bytes = parts.iter().map(|part| part.text.len()).sum();
         let limit = render_limit(bytes) * TOKENIZE_PATIENCE;
         let message = format!(
             "the tokenizer of {} took longer than {} s: the model is damaged, get it anew",
