@@ -75,7 +75,7 @@ fn what_is_written_is_the_layout_of_docker_model_runner() {
           ]
         },
         {
-          "id": "sha256:af2e53216c1c60fcc586a23192ddd41845ea5612c91886a4ff55ec1336cea79f",
+          "id": "sha256:4c8520703e50785de7fdbe94f209046be0070d085b706132c8a722dd65425731",
           "tags": [],
           "files": [
             "sha256:9a129038d9a00aed0cf6a7ea059ca50a813449061ab87848cf1a13eafdf33b2c",
