@@ -65,7 +65,7 @@ fn what_is_written_is_the_layout_of_docker_model_runner() {
     {
       "models": [
         {
-          "id": "sha256:11f525777feac6975e724a1d58d4799a78c2928e4426197220f47003dbfaf2ac",
+          "id": "sha256:ee48d8ae5f7d9bff9973eb73e5646b466739146c58a0760f0e56c7fdd4774c8e",
           "tags": [
             "docker.io/ai/smollm2:latest"
           ],
