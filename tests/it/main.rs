@@ -19,6 +19,7 @@ mod catalog;
 mod cli;
 mod faults;
 mod fixtures;
+mod frameworks;
 mod hostile_models;
 mod layering;
 mod lifecycle;
