@@ -20,6 +20,7 @@ mod cli;
 mod faults;
 mod fixtures;
 mod frameworks;
+mod fuzz;
 mod hostile_models;
 mod layering;
 mod lifecycle;
