@@ -31,6 +31,9 @@ pub struct ComputeLimits {
     pub max_batch: usize,
     /// Sequence ids that may be used.
     pub max_sequences: u32,
+    /// Tokens of one batch that may ask for logits; no fewer than sequences, unless the batch is
+    /// shorter.
+    pub max_outputs: usize,
     /// Tokens in the vocabulary: the length of a logits row.
     pub vocab_size: usize,
     /// Whether a sequence can be cut back to any earlier position and a prefix shared between

@@ -171,8 +171,11 @@ impl Worker {
             }
         };
         let Loaded { model, context, templates, info } = loaded;
-        let settings =
-            StepSettings { defaults: model.sampling_defaults(), ..StepSettings::default() };
+        let settings = StepSettings {
+            defaults: model.sampling_defaults(),
+            max_requests: usize::try_from(info.max_sequences).unwrap_or(usize::MAX),
+            ..StepSettings::default()
+        };
         let preparer = Preparer {
             name: self.spec.name,
             model: Arc::clone(&model),

@@ -49,7 +49,6 @@ pub enum ContextError {
 pub struct Context {
     raw: NonNull<sys::llama_context>,
     limits: ComputeLimits,
-    max_outputs: usize,
     batch: BatchArrays,
     /// For each token of the last batch, whether it has a logits row; empty after a failure.
     rows: Vec<bool>,
@@ -115,13 +114,13 @@ impl Context {
             cells,
             max_batch: max_batch.min(batch) as usize,
             max_sequences: sequences,
+            max_outputs: outputs as usize,
             vocab_size: usize::try_from(model.vocab_size()).unwrap_or(0),
             can_rewind: !model.is_recurrent(),
         };
         Ok(Self {
             raw,
             limits,
-            max_outputs: outputs as usize,
             batch: BatchArrays::default(),
             rows: Vec::new(),
             _model: model,
@@ -164,10 +163,10 @@ impl Context {
             }
         }
         let outputs = batch.iter().filter(|item| item.logits).count();
-        if outputs > self.max_outputs {
+        if outputs > self.limits.max_outputs {
             return invalid(format!(
                 "{outputs} tokens ask for logits, over the limit of {}",
-                self.max_outputs
+                self.limits.max_outputs
             ));
         }
         Ok(())

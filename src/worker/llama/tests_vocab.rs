@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::tiny::{self, BOS, EOS, SIZE, TURN_END};
+use super::vocab::FillMarks;
 use super::*;
 use crate::domain::{ChatPrompt, Message, Role};
 use crate::worker::compute::{Token, Vocab};
@@ -147,4 +148,13 @@ fn files_that_are_no_models_are_errors_with_a_reason() {
         assert!(!error.is_empty());
     }
     assert!(Model::load(&directory.path().join("missing.gguf"), false, |_| true).is_err());
+}
+
+#[test]
+fn the_marks_of_a_gap_are_found_where_there_are_any() {
+    assert_eq!(tiny::model(None).fill_marks(), None);
+    let model = tiny::filling_model();
+    let [prefix, suffix, middle] = [b'P', b'S', b'M'].map(|byte| 4 + Token::from(byte));
+    assert_eq!(model.fill_marks(), Some(FillMarks { prefix, suffix, middle }));
+    assert_eq!(model.begin(), Some(BOS));
 }

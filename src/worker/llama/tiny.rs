@@ -23,13 +23,22 @@ const ARRAY: u32 = 9;
 
 /// Loads it; with a chat template where one is given.
 pub(super) fn model(template: Option<&str>) -> Arc<Model> {
+    load(template, false)
+}
+
+/// Loads it with the bytes `P`, `S` and `M` as the marks of a gap.
+pub(super) fn filling_model() -> Arc<Model> {
+    load(None, true)
+}
+
+fn load(template: Option<&str>, fills: bool) -> Arc<Model> {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("tiny.gguf");
-    write(&path, template);
+    write(&path, template, fills);
     Model::load(&path, true, |_| true).expect("the vocabulary loads")
 }
 
-fn write(path: &Path, template: Option<&str>) {
+fn write(path: &Path, template: Option<&str>, fills: bool) {
     let mut texts = vec!["<unk>".to_owned(), "<s>".into(), "</s>".into(), "<|im_end|>".into()];
     texts.extend((0..=255u8).map(|byte| format!("<0x{byte:02X}>")));
     // How this tokenizer writes a space.
@@ -53,6 +62,12 @@ fn write(path: &Path, template: Option<&str>) {
     pairs.push(pair("tokenizer.ggml.eot_token_id", UINT32, 3u32.to_le_bytes().to_vec()));
     pairs.push(pair("tokenizer.ggml.add_bos_token", BOOL, vec![1]));
     pairs.push(pair("tokenizer.ggml.add_space_prefix", BOOL, vec![0]));
+    for (mark, byte) in [("pre", b'P'), ("suf", b'S'), ("mid", b'M')] {
+        if fills {
+            let key = format!("tokenizer.ggml.fim_{mark}_token_id");
+            pairs.push(pair(&key, UINT32, (4 + u32::from(byte)).to_le_bytes().to_vec()));
+        }
+    }
     if let Some(template) = template {
         pairs.push(pair("tokenizer.chat_template", STRING, string(template)));
     }

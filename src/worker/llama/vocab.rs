@@ -36,6 +36,17 @@ pub enum TokenizeError {
     Failed(String),
 }
 
+/// The tokens that tell a model to fill the gap between two texts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FillMarks {
+    /// What stands before the gap follows.
+    pub prefix: Token,
+    /// What stands behind it follows.
+    pub suffix: Token,
+    /// The gap follows.
+    pub middle: Token,
+}
+
 impl Model {
     /// A whole prompt's tokens, special ones recognised.
     #[cfg(test)]
@@ -105,6 +116,31 @@ impl Model {
     pub fn adds_end(&self) -> bool {
         // SAFETY: the vocabulary lives as long as `self`.
         unsafe { sys::llama_vocab_get_add_eos(self.vocab_ptr()) }
+    }
+
+    /// What the tokenizer puts before every text, if it does.
+    pub fn begin(&self) -> Option<Token> {
+        // SAFETY: the vocabulary lives as long as `self`.
+        let begin = unsafe {
+            sys::llama_vocab_get_add_bos(self.vocab_ptr())
+                .then(|| sys::llama_vocab_bos(self.vocab_ptr()))
+        };
+        begin.filter(|token| self.contains(*token))
+    }
+
+    /// The tokens that mark the gap between two texts; `None` if the model was not taught any.
+    pub fn fill_marks(&self) -> Option<FillMarks> {
+        let vocab = self.vocab_ptr();
+        // SAFETY: the vocabulary lives as long as `self`.
+        let [prefix, suffix, middle] = unsafe {
+            [
+                sys::llama_vocab_fim_pre(vocab),
+                sys::llama_vocab_fim_suf(vocab),
+                sys::llama_vocab_fim_mid(vocab),
+            ]
+        };
+        let known = [prefix, suffix, middle].iter().all(|token| self.contains(*token));
+        known.then_some(FillMarks { prefix, suffix, middle })
     }
 
     /// The texts of all control tokens, which decide the structure of a prompt.

@@ -19,6 +19,20 @@ impl Preparer {
     /// At least one token of the context stays for the answer.
     pub(super) fn tokenize(&self, job: JobId, parts: &[Part<'_>]) -> Result<Vec<Token>, Error> {
         let bytes = parts.iter().map(|part| part.text.len()).sum();
+        self.watch_tokenizer(job, bytes, || self.tokenize_parts(parts))
+    }
+
+    /// The tokens of a text inside a prompt: nothing is added, special tokens in it are text.
+    pub(super) fn tokenize_inner(&self, job: JobId, text: &str) -> Result<Vec<Token>, Error> {
+        let most = self.context_size.saturating_sub(1);
+        self.watch_tokenizer(job, text.len(), || {
+            self.model
+                .tokenize_part(text, most, false, false)
+                .map_err(|error| self.not_tokenized(error, 0, false))
+        })
+    }
+
+    fn watch_tokenizer<T>(&self, job: JobId, bytes: usize, work: impl FnOnce() -> T) -> T {
         let limit = render_limit(bytes) * TOKENIZE_PATIENCE;
         let message = format!(
             "the tokenizer of {} took longer than {} s: the model is damaged, get it anew",
@@ -26,7 +40,7 @@ impl Preparer {
             limit.as_secs()
         );
         let error = Error::new(ErrorKind::InvalidModel, message);
-        self.watchdog.watch(limit, ToDaemon::Failed { job, error }, || self.tokenize_parts(parts))
+        self.watchdog.watch(limit, ToDaemon::Failed { job, error }, work)
     }
 
     fn tokenize_parts(&self, parts: &[Part<'_>]) -> Result<Vec<Token>, Error> {
@@ -74,7 +88,7 @@ pub(super) fn render_limit(bytes: usize) -> Duration {
     RENDER_LIMIT + Duration::from_secs((bytes / BYTES_PER_SECOND) as u64)
 }
 
-fn too_long(tokens: u64, exact: bool, context: u32) -> Error {
+pub(super) fn too_long(tokens: u64, exact: bool, context: u32) -> Error {
     let least = if exact { "" } else { "at least " };
     let message = format!(
         "the prompt has {least}{tokens} tokens, but the model's context is {context} tokens: \

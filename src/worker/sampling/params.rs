@@ -1,9 +1,11 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::Arc;
 
 use crate::domain::Sampling;
+use crate::worker::compute::Token;
 
 /// Sampling parameters with every value present and in range.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Params {
     /// 0: greedy.
     pub temperature: f32,
@@ -13,6 +15,8 @@ pub struct Params {
     pub top_p: f32,
     /// 0 to 1; 0: off.
     pub min_p: f32,
+    /// 0 to 1; 1: off.
+    pub typical_p: f32,
     /// Seed of the draw.
     pub seed: u64,
     /// Subtracted once from the logit of a seen token.
@@ -23,7 +27,12 @@ pub struct Params {
     pub repeat_penalty: f32,
     /// How many of the last tokens the penalties look at.
     pub repeat_last_n: usize,
+    /// Added to the logits of these tokens; minus infinity forbids one.
+    pub bias: Arc<[(Token, f32)]>,
 }
+
+/// From here on a bias forbids its token.
+const FORBIDDING: f32 = -100.0;
 
 impl Params {
     /// Whether any penalty changes anything.
@@ -32,6 +41,12 @@ impl Params {
             && (self.presence_penalty != 0.0
                 || self.frequency_penalty != 0.0
                 || self.repeat_penalty != 1.0)
+    }
+
+    /// The parameters of another answer to the same request: only the draws differ, and none for
+    /// number 0.
+    pub fn of_choice(&self, number: u32) -> Self {
+        Self { seed: self.seed.wrapping_add(number.into()), ..self.clone() }
     }
 }
 
@@ -52,13 +67,22 @@ pub fn resolve(request: &Sampling, defaults: &Sampling) -> Params {
         },
         top_p: pick(|s| s.top_p, 0.95, 0.0, 1.0),
         min_p: pick(|s| s.min_p, 0.05, 0.0, 1.0),
+        typical_p: pick(|s| s.typical_p, 1.0, 0.0, 1.0),
         seed: request.seed.or(defaults.seed).unwrap_or_else(fresh_seed),
         presence_penalty: penalty(request.presence_penalty),
         frequency_penalty: penalty(request.frequency_penalty),
         // Zero or less would turn the order of the logits around.
         repeat_penalty: pick(|s| s.repeat_penalty.filter(|p| *p > 0.0), 1.0, 0.01, 100.0),
         repeat_last_n: size(request.repeat_last_n.or(defaults.repeat_last_n).unwrap_or(64)),
+        bias: request.logit_bias.iter().filter_map(bias).collect(),
     }
+}
+
+fn bias(&(token, value): &(Token, f32)) -> Option<(Token, f32)> {
+    if value.is_nan() || value == 0.0 {
+        return None;
+    }
+    Some((token, if value <= FORBIDDING { f32::NEG_INFINITY } else { value.min(100.0) }))
 }
 
 /// A seed that differs from request to request. The standard library seeds its hash maps from the
@@ -96,6 +120,22 @@ mod tests {
         let plain = Sampling { seed: Some(1), ..Sampling::default() };
         let none = Sampling::default();
         assert_eq!(resolve(&nan, &none), resolve(&plain, &none));
+    }
+
+    #[test]
+    fn a_bias_of_minus_100_forbids_and_nonsense_is_left_out() {
+        let logit_bias = vec![(1, -100.0), (2, 300.0), (3, f32::NAN), (4, 0.0), (5, -99.0)];
+        let request = Sampling { logit_bias, ..Sampling::default() };
+        let bias = resolve(&request, &Sampling::default()).bias;
+        assert_eq!(*bias, [(1, f32::NEG_INFINITY), (2, 100.0), (5, -99.0)]);
+    }
+
+    #[test]
+    fn the_first_choice_draws_as_if_it_were_alone() {
+        let request = Sampling { seed: Some(u64::MAX), ..Sampling::default() };
+        let params = resolve(&request, &Sampling::default());
+        assert_eq!(params.of_choice(0), params);
+        assert_eq!(params.of_choice(2).seed, 1);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::worker::compute::Token;
 use super::Params;
 
 /// Counts of the last `repeat_last_n` tokens, prompt included.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Penalties {
     window: VecDeque<Token>,
     counts: HashMap<Token, u32>,

@@ -1,4 +1,4 @@
-use crate::worker::compute::Token;
+use crate::worker::compute::{Token, TokenConstraint};
 
 use super::params::Params;
 use super::penalties::Penalties;
@@ -9,7 +9,7 @@ use super::select::{Candidate, argmax, at_least, maximum, sort, top_k};
 const FIRST_NUCLEUS: usize = 256;
 
 /// Chooses the tokens of one sequence; survives the sequence's being computed anew.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Sampler {
     params: Params,
     penalties: Penalties,
@@ -20,7 +20,7 @@ pub struct Sampler {
 #[derive(Debug, Default)]
 pub struct Scratch {
     row: Vec<f32>,
-    candidates: Vec<Candidate>,
+    pub(super) candidates: Vec<Candidate>,
 }
 
 impl Sampler {
@@ -34,6 +34,12 @@ impl Sampler {
         Self { rng: Rng::new(params.seed), params, penalties }
     }
 
+    /// The sampler of another answer to the same prompt, before either has drawn.
+    pub fn of_choice(&self, number: u32) -> Self {
+        let params = self.params.of_choice(number);
+        Self { rng: Rng::new(params.seed), penalties: self.penalties.clone(), params }
+    }
+
     /// Chooses the next token from its logits, never one of `masked`, and counts it as seen.
     /// `None` if no token is possible: a row of nothing but NaN or minus infinity.
     pub fn sample(
@@ -43,35 +49,84 @@ impl Sampler {
         scratch: &mut Scratch,
     ) -> Option<Token> {
         let Scratch { row: changed, candidates } = scratch;
-        let row = if masked.is_empty() && !self.params.penalises() {
-            row
-        } else {
-            changed.clear();
-            changed.extend_from_slice(row);
-            self.penalties.apply(changed, &self.params);
-            for token in masked {
-                if let Some(logit) = usize::try_from(*token).ok().and_then(|at| changed.get_mut(at))
-                {
-                    *logit = f32::NEG_INFINITY;
-                }
-            }
-            changed.as_slice()
-        };
-        let token = if self.params.temperature == 0.0 || self.params.top_k == 1 {
-            argmax(row)
-        } else {
-            self.filter(row, candidates);
-            self.draw(candidates)
-        }?;
-        self.penalties.accept(token, &self.params);
+        let row = if self.change(row, masked, changed) { changed } else { row };
+        let token = self.choose(row, candidates)?;
+        self.accept(token);
         Some(token)
     }
 
-    /// Leaves in `out` the candidates that pass top-k, top-p and min-p.
+    /// The same, but only what `constraint` allows. What it would forbid is rarely chosen, so that
+    /// is drawn first and the whole row is masked only if it was forbidden: the chances are those
+    /// of a draw from the masked row.
+    ///
+    /// # Errors
+    /// The constraint's.
+    pub fn sample_allowed(
+        &mut self,
+        row: &[f32],
+        masked: &[Token],
+        constraint: &mut dyn TokenConstraint,
+        scratch: &mut Scratch,
+    ) -> Result<Option<Token>, String> {
+        let Scratch { row: changed, candidates } = scratch;
+        let is_changed = self.change(row, masked, changed);
+        let mut token = self.choose(if is_changed { changed } else { row }, candidates);
+        if !token.map_or(Ok(false), |token| constraint.allows(token))? {
+            if !is_changed {
+                changed.clear();
+                changed.extend_from_slice(row);
+            }
+            constraint.mask(changed)?;
+            token = self.choose(changed, candidates);
+        }
+        if let Some(token) = token {
+            self.accept(token);
+        }
+        Ok(token)
+    }
+
+    /// Counts a token as seen that was not sampled here.
+    pub fn accept(&mut self, token: Token) {
+        self.penalties.accept(token, &self.params);
+    }
+
+    /// Puts the row with biases, penalties and masks into `changed`; false if it stays as it is.
+    fn change(&self, row: &[f32], masked: &[Token], changed: &mut Vec<f32>) -> bool {
+        if masked.is_empty() && self.params.bias.is_empty() && !self.params.penalises() {
+            return false;
+        }
+        changed.clear();
+        changed.extend_from_slice(row);
+        for (token, bias) in self.params.bias.iter() {
+            if let Some(logit) = at(changed, *token) {
+                *logit += bias;
+            }
+        }
+        self.penalties.apply(changed, &self.params);
+        for token in masked {
+            if let Some(logit) = at(changed, *token) {
+                *logit = f32::NEG_INFINITY;
+            }
+        }
+        true
+    }
+
+    fn choose(&mut self, row: &[f32], candidates: &mut Vec<Candidate>) -> Option<Token> {
+        if self.params.temperature == 0.0 || self.params.top_k == 1 {
+            return argmax(row);
+        }
+        self.filter(row, candidates);
+        self.draw(candidates)
+    }
+
+    /// Leaves in `out` the candidates that pass top-k, typical-p, top-p and min-p.
     fn filter(&self, row: &[f32], out: &mut Vec<Candidate>) {
-        let Params { top_k: k, top_p, min_p, .. } = self.params;
-        if k < row.len() {
+        let Params { top_k: k, top_p, min_p, typical_p, .. } = self.params;
+        if k < row.len() || typical_p < 1.0 {
             top_k(row, k, out);
+            if typical_p < 1.0 {
+                typical(out, typical_p);
+            }
             let Some(max) = out.first().map(|best| best.logit) else { return };
             if top_p < 1.0 {
                 let total = out.iter().map(|c| weight(c.logit, max)).sum();
@@ -103,6 +158,35 @@ impl Sampler {
         // Rounding can leave a trace; then it is the last token that had any weight.
         candidates.iter().rev().find(|c| heated(c) > 0.0).map(|c| c.token)
     }
+}
+
+fn at(row: &mut [f32], token: Token) -> Option<&mut f32> {
+    usize::try_from(token).ok().and_then(|at| row.get_mut(at))
+}
+
+/// Locally typical sampling (Meister et al., 2022): of sorted candidates, leaves those whose
+/// surprise is nearest to the expected one until their probabilities reach `share`.
+fn typical(candidates: &mut Vec<Candidate>, share: f32) {
+    let Some(max) = candidates.first().map(|best| best.logit) else { return };
+    let total: f64 = candidates.iter().map(|c| weight(c.logit, max)).sum();
+    let surprise =
+        |c: &Candidate| total.ln() - (f64::from(finite(c.logit)) - f64::from(finite(max)));
+    let expected: f64 = candidates
+        .iter()
+        .map(|c| weight(c.logit, max) / total * surprise(c))
+        .filter(|share| !share.is_nan())
+        .sum();
+    let distance = |c: &Candidate| (surprise(c) - expected).abs();
+    candidates.sort_unstable_by(|a, b| {
+        distance(a).total_cmp(&distance(b)).then(b.logit.total_cmp(&a.logit))
+    });
+    let mut sum = 0.0;
+    let enough = candidates.iter().position(|candidate| {
+        sum += weight(candidate.logit, max) / total;
+        sum >= f64::from(share)
+    });
+    candidates.truncate(enough.map_or(usize::MAX, |at| at + 1));
+    sort(candidates);
 }
 
 /// Cuts sorted candidates after those whose weights reach the share `top_p` of `total`. Answers
@@ -156,7 +240,7 @@ fn weight_at(logit: f32, max: f32, temperature: f32) -> f64 {
 }
 
 /// Infinity minus infinity is no number.
-fn finite(logit: f32) -> f32 {
+pub(super) fn finite(logit: f32) -> f32 {
     logit.clamp(f32::MIN, f32::MAX)
 }
 
@@ -287,6 +371,83 @@ mod tests {
     }
 
     #[test]
+    fn a_bias_bends_the_softmax_and_forbids() {
+        let bias = vec![(0, 2.0f32.ln()), (1, -100.0), (99, 5.0), (-1, 5.0)];
+        let request = Sampling { logit_bias: bias, ..off() };
+        let expected = [0.3 / 0.65, 0.0, 0.1 / 0.65, 0.25 / 0.65];
+        assert_close(&frequencies(&request, &row(), 50_000), &expected);
+        let forced = Sampling { logit_bias: vec![(2, 100.0)], ..off() };
+        assert_close(&frequencies(&forced, &row(), 1_000), &[0.0, 0.0, 1.0, 0.0]);
+    }
+
+    #[test]
+    fn typical_sampling_leaves_what_surprises_as_expected() {
+        // The entropy is 1.21 nats: 0.25 (1.39) is nearest, then 0.5 (0.69), then 0.15 (1.90).
+        let request = Sampling { typical_p: Some(0.2), ..off() };
+        assert_close(&frequencies(&request, &row(), 1_000), &[0.0, 0.0, 0.0, 1.0]);
+        let request = Sampling { typical_p: Some(0.7), ..off() };
+        let expected = [0.0, 2.0 / 3.0, 0.0, 1.0 / 3.0];
+        assert_close(&frequencies(&request, &row(), 50_000), &expected);
+    }
+
+    /// Allows some tokens, always the same.
+    #[derive(Debug)]
+    struct Only(Vec<Token>, u32);
+
+    impl TokenConstraint for Only {
+        fn allows(&mut self, token: Token) -> Result<bool, String> {
+            Ok(self.0.contains(&token))
+        }
+
+        fn mask(&mut self, logits: &mut [f32]) -> Result<(), String> {
+            self.1 += 1;
+            for (token, logit) in (0..).zip(logits) {
+                if !self.0.contains(&token) {
+                    *logit = f32::NEG_INFINITY;
+                }
+            }
+            Ok(())
+        }
+
+        fn accept(&mut self, _token: Token) -> Result<(), String> {
+            Ok(())
+        }
+
+        fn fork(&self) -> Result<Box<dyn TokenConstraint>, String> {
+            Err("not needed".to_owned())
+        }
+    }
+
+    #[test]
+    fn what_is_allowed_is_drawn_by_its_share_of_what_is_allowed() {
+        let mut scratch = Scratch::default();
+        for penalty in [0.0, 0.001] {
+            let request = Sampling { presence_penalty: penalty, ..off() };
+            let (mut sampler, mut only) = (sampler(&request, &[]), Only(vec![0, 1], 0));
+            let mut counts = vec![0.0; 4];
+            for _ in 0..50_000 {
+                let token = sampler.sample_allowed(&row(), &[], &mut only, &mut scratch);
+                counts[token.unwrap().unwrap() as usize] += 1.0 / 50_000.0;
+            }
+            assert_close(&counts, &[0.15 / 0.65, 0.5 / 0.65, 0.0, 0.0]);
+            assert!((0.3..0.4).contains(&(f64::from(only.1) / 50_000.0)), "masked too often");
+        }
+    }
+
+    #[test]
+    fn what_is_masked_and_what_is_not_allowed_leave_nothing_together() {
+        let greedy = Sampling { temperature: Some(0.0), ..off() };
+        let (mut sampler, mut scratch) = (sampler(&greedy, &[]), Scratch::default());
+        let mut sample = |masked: &[Token], allowed: &[Token]| {
+            let mut only = Only(allowed.to_vec(), 0);
+            sampler.sample_allowed(&row(), masked, &mut only, &mut scratch).unwrap()
+        };
+        assert_eq!(sample(&[], &[2, 3]), Some(3));
+        assert_eq!(sample(&[3], &[2, 3]), Some(2));
+        assert_eq!(sample(&[2, 3], &[2, 3]), None);
+    }
+
+    #[test]
     fn a_row_without_numbers_has_no_token() {
         let mut scratch = Scratch::default();
         for request in [off(), Sampling { temperature: Some(0.0), ..off() }, Sampling::default()] {
@@ -328,6 +489,8 @@ mod tests {
             floats in prop::array::uniform6(prop::option::of(any::<f32>())),
             top_k in prop::option::of(0u32..500),
             seed in any::<u64>(),
+            typical in prop::option::of(any::<f32>()),
+            bias in prop::collection::vec((-5i32..500, -99.0f32..200.0), 0..4),
             prompt in prop::collection::vec(-5i32..500, 0..80),
         ) {
             row.push(0.5);
@@ -339,8 +502,8 @@ mod tests {
                 frequency_penalty: frequency.unwrap_or(0.0),
                 repeat_penalty: repeat,
                 repeat_last_n: None,
-                logit_bias: Vec::new(),
-                typical_p: None,
+                logit_bias: bias,
+                typical_p: typical,
             };
             let mut scratch = Scratch::default();
             let (mut first, mut second) = (sampler(&request, &prompt), sampler(&request, &prompt));

@@ -56,6 +56,9 @@ pub struct StepSettings {
     /// Free cells per running sequence without which no further one is let in, so that it is not
     /// sent back after a few tokens.
     pub headroom: usize,
+    /// Requests that the daemon may have started at once: as many sequences are theirs, and only
+    /// what is left is for further answers to requests that run.
+    pub max_requests: usize,
     /// How often `Alive` is sent.
     pub alive_interval: Duration,
 }
@@ -68,6 +71,7 @@ impl Default for StepSettings {
             max_step: Duration::from_millis(500),
             min_chunk: 16,
             headroom: 32,
+            max_requests: 0,
             alive_interval: Duration::from_secs(1),
         }
     }

@@ -5,12 +5,17 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::Instant;
 
-use crate::domain::{Delta, Error, ErrorKind, Event, FinishReason, JobId, Limits, Sampling};
+use crate::domain::{
+    Delta, Error, Event, FinishReason, JobId, Limits, OutputOptions, Sampling, TokenLogprob,
+};
 use crate::protocol::ToDaemon;
 use crate::worker::cancel::CancelBoard;
-use crate::worker::compute::{BatchToken, Compute, ComputeLimits, DecodeError, Token, Vocab};
+use crate::worker::compute::{
+    BatchToken, Compute, ComputeLimits, DecodeError, PreparedPrompt, Token, Vocab,
+};
 use crate::worker::sampling::{Scratch, resolve};
 
+use super::admit::{MAX_ENTRIES, check};
 use super::heartbeat::{Heartbeat, Vitals};
 use super::job::Job;
 use super::pace::Pace;
@@ -34,15 +39,17 @@ pub struct StepLoop<C: Compute> {
     /// What this step says, in order.
     pub(super) events: Vec<(JobId, Event)>,
     pub(super) epoch: Instant,
-    vocab: Arc<dyn Vocab>,
+    pub(super) vocab: Arc<dyn Vocab>,
+    pub(super) end_tokens: Vec<Token>,
+    /// Answers that end while others are looked at.
+    pub(super) ends: Vec<(usize, Result<FinishReason, Error>)>,
+    pub(super) piece: Vec<u8>,
+    pub(super) scratch: Scratch,
     out: Arc<dyn FrameSink>,
-    end_tokens: Vec<Token>,
-    prepared: HashMap<JobId, Vec<Token>>,
+    prepared: HashMap<JobId, Box<PreparedPrompt>>,
     cancelled_early: VecDeque<JobId>,
     failed: Vec<(JobId, Error)>,
     batch: Vec<BatchToken>,
-    piece: Vec<u8>,
-    scratch: Scratch,
     steps: u64,
     vitals: Arc<Vitals>,
     clock: Box<dyn Fn() -> Instant>,
@@ -84,6 +91,7 @@ impl<C: Compute> StepLoop<C> {
             clock,
             jobs: Vec::new(),
             events: Vec::new(),
+            ends: Vec::new(),
             prepared: HashMap::new(),
             cancelled_early: VecDeque::new(),
             failed: Vec::new(),
@@ -123,9 +131,9 @@ impl<C: Compute> StepLoop<C> {
 
     pub(super) fn handle(&mut self, command: StepCommand) {
         match command {
-            StepCommand::Prepared { job, prompt } => self.prepared(job, prompt.tokens),
-            StepCommand::Start { job, sampling, limits, output: _ } => {
-                self.start(job, &sampling, limits);
+            StepCommand::Prepared { job, prompt } => self.prepared(job, prompt),
+            StepCommand::Start { job, sampling, limits, output } => {
+                self.start(job, &sampling, limits, &output);
             }
             StepCommand::Cancel { job } => self.cancel(job),
         }
@@ -179,42 +187,47 @@ impl<C: Compute> StepLoop<C> {
         (self.clock)()
     }
 
-    /// Ends a job that has a sequence or none; its sequence stays as an idle prefix.
+    /// Ends an answer, whether it has a sequence or not; its sequence stays as an idle prefix. The
+    /// last answer of a request ends that.
     pub(super) fn finish(&mut self, at: usize, reason: FinishReason) {
         let now = self.now();
-        let Some(job) = self.jobs.get_mut(at) else { return };
+        let Some(job) = self.jobs.get_mut(at).filter(|job| !job.ended) else { return };
         job.ended = true;
-        let text = job.take_text();
-        if !text.is_empty() {
-            let delta = Delta::Content(text);
-            self.events.push((job.id, Event::Delta { choice: 0, delta }));
-        }
-        self.events.push((job.id, Event::Ended { choice: 0, finish: reason }));
-        self.events.push((job.id, Event::Finished(job.outcome(now))));
+        job.speak(&mut self.events);
+        self.events.push((job.id, Event::Ended { choice: job.choice, finish: reason }));
         if let Some(seq) = job.seq.take() {
             self.slots.retire(&mut self.compute, seq);
         }
-    }
-
-    /// Ends a job with an error; nothing of its sequence is kept.
-    pub(super) fn fail(&mut self, at: usize, error: Error) {
-        let Some(job) = self.jobs.get_mut(at) else { return };
-        job.ended = true;
-        self.failed.push((job.id, error));
-        if let Some(seq) = job.seq.take() {
-            self.slots.clear(&mut self.compute, seq);
+        let id = job.id;
+        let cost = job.cost();
+        let outcome = job.outcome(now);
+        match self.jobs.iter_mut().find(|other| other.id == id && !other.ended) {
+            Some(other) => other.add(cost),
+            None => self.events.push((id, Event::Finished(outcome))),
         }
     }
 
-    fn prepared(&mut self, job: JobId, tokens: Vec<Token>) {
+    /// Ends a request with an error; nothing of its sequences is kept.
+    pub(super) fn fail(&mut self, at: usize, error: Error) {
+        let Some(id) = self.jobs.get(at).filter(|job| !job.ended).map(|job| job.id) else { return };
+        for job in self.jobs.iter_mut().filter(|job| job.id == id) {
+            job.ended = true;
+            if let Some(seq) = job.seq.take() {
+                self.slots.clear(&mut self.compute, seq);
+            }
+        }
+        self.failed.push((id, error));
+    }
+
+    fn prepared(&mut self, job: JobId, prompt: Box<PreparedPrompt>) {
         if let Some(at) = self.cancelled_early.iter().position(|early| *early == job) {
             self.cancelled_early.remove(at);
         } else {
-            self.prepared.insert(job, tokens);
+            self.prepared.insert(job, prompt);
         }
     }
 
-    fn start(&mut self, id: JobId, sampling: &Sampling, limits: Limits) {
+    fn start(&mut self, id: JobId, sampling: &Sampling, limits: Limits, output: &OutputOptions) {
         if self.jobs.iter().any(|job| job.id == id) {
             return tracing::warn!(job = %id, "started twice; the second is ignored");
         }
@@ -222,42 +235,30 @@ impl<C: Compute> StepLoop<C> {
             let cause = format!("{id} was started without a prepared prompt");
             return self.out.send(ToDaemon::Failed { job: id, error: Error::internal(cause) });
         };
-        if let Err(error) = self.check(&prompt) {
+        let cells = self.slots.cells().capacity();
+        let vocab_size = self.limits.vocab_size;
+        if let Err(error) = check(&prompt, sampling, output, cells, vocab_size) {
             return self.out.send(ToDaemon::Failed { job: id, error });
         }
         let params = resolve(sampling, &self.settings.defaults);
-        let mut job = Job::new(id, prompt, params, limits, self.now());
-        let cached = self.slots.best_prefix(&job.tokens).len;
+        let mut job = Job::new(id, *prompt, params, limits, output, cells, self.now());
+        let cached = self.slots.best_prefix(job.reusable()).len;
         job.expected = job.tokens.len().saturating_sub(cached);
         self.jobs.push(job);
-    }
-
-    fn check(&self, prompt: &[Token]) -> Result<(), Error> {
-        let cells = self.slots.cells().capacity();
-        if prompt.is_empty() {
-            return Err(Error::new(ErrorKind::InvalidValue, "the prompt is empty: send some text"));
-        }
-        if prompt.len() > cells {
-            return Err(too_long(prompt.len(), cells));
-        }
-        let known = |token: &Token| {
-            usize::try_from(*token).is_ok_and(|token| token < self.limits.vocab_size)
-        };
-        match prompt.iter().find(|token| !known(token)) {
-            Some(token) => Err(Error::internal(format!("token {token} is not in the vocabulary"))),
-            None => Ok(()),
-        }
     }
 
     fn cancel(&mut self, id: JobId) {
         self.board.forget(id);
         let unprepared = self.prepared.remove(&id).is_none();
-        if let Some(at) = self.jobs.iter().position(|job| job.id == id) {
-            let job = self.jobs.remove(at);
-            if let Some(seq) = job.seq {
-                self.slots.retire(&mut self.compute, seq);
+        let before = self.jobs.len();
+        let (slots, compute) = (&mut self.slots, &mut self.compute);
+        self.jobs.retain(|job| {
+            if let Some(seq) = job.seq.filter(|_| job.id == id) {
+                slots.retire(compute, seq);
             }
-        } else if unprepared {
+            job.id != id
+        });
+        if self.jobs.len() == before && unprepared {
             // Its prompt may still be on its way from the tokenizer.
             if self.cancelled_early.len() >= CANCELLED_EARLY {
                 self.cancelled_early.pop_front();
@@ -280,7 +281,7 @@ impl<C: Compute> StepLoop<C> {
                     token: *token,
                     pos: u32::try_from(pos).unwrap_or(u32::MAX),
                     seq,
-                    logits: pos + 1 == job.tokens.len(),
+                    logits: job.wants_logits(pos),
                 });
             }
         }
@@ -300,6 +301,7 @@ impl<C: Compute> StepLoop<C> {
     fn take_in(&mut self, parts: &[Part]) {
         let mut next = 0;
         for part in parts {
+            let first = next;
             next += part.tokens;
             let Some(job) = self.jobs.get_mut(part.job) else { continue };
             let Some(seq) = job.seq else { continue };
@@ -307,45 +309,25 @@ impl<C: Compute> StepLoop<C> {
             let end = start.saturating_add(part.tokens);
             self.slots.append(seq, job.tokens.get(start..end).unwrap_or_default());
             job.last_step = self.steps;
-            if end == job.tokens.len() {
+            let is_all = end == job.tokens.len();
+            self.score(part.job, start..end, first);
+            if is_all {
                 self.choose(part.job, next.saturating_sub(1));
             }
         }
     }
 
-    /// Chooses the next token of a job from the logits at `index` of the batch.
-    fn choose(&mut self, at: usize, index: usize) {
-        let now = self.now();
-        let capacity = self.slots.cells().capacity();
-        let Some(job) = self.jobs.get_mut(at) else { return };
-        if let Some(reason) = job.prefilled(now) {
-            return self.finish(at, reason);
-        }
-        let masked = if job.ignore_end { self.end_tokens.as_slice() } else { &[] };
-        let row = self.compute.logits(index);
-        let Some(token) = job.sampler.sample(row, masked, &mut self.scratch) else {
-            let cause = format!("{}: {} logits, none of them a number", job.id, row.len());
-            return self.fail(at, Error::internal(cause));
-        };
-        let is_end = self.end_tokens.binary_search(&token).is_ok();
-        self.piece.clear();
-        if !is_end {
-            self.vocab.piece(token, &mut self.piece);
-        }
-        if let Some(reason) = job.push(token, is_end, &self.piece, capacity) {
-            return self.finish(at, reason);
-        }
-        let text = job.take_text();
-        if !text.is_empty() {
-            let delta = Delta::Content(text);
-            self.events.push((job.id, Event::Delta { choice: 0, delta }));
-        }
-    }
-
     fn send_events(&mut self) {
-        if !self.events.is_empty() {
-            self.out.send(ToDaemon::Events(mem::take(&mut self.events)));
+        if self.events.is_empty() {
+            return;
         }
+        let mut events = mem::take(&mut self.events);
+        // Echoed prompts with their probabilities can be too much for one frame.
+        while let Some(at) = full_frame(&events) {
+            let rest = events.split_off(at);
+            self.out.send(ToDaemon::Events(mem::replace(&mut events, rest)));
+        }
+        self.out.send(ToDaemon::Events(events));
     }
 
     fn show_vitals(&self) {
@@ -357,12 +339,15 @@ impl<C: Compute> StepLoop<C> {
     }
 }
 
-pub(super) fn too_long(prompt: usize, cells: usize) -> Error {
-    Error::new(
-        ErrorKind::ContextLengthExceeded,
-        format!(
-            "the prompt has {prompt} tokens and the context holds {cells}: shorten the prompt or \
-             configure a larger context"
-        ),
-    )
+/// Where to cut so much to say that it might not fit into one frame.
+fn full_frame(events: &[(JobId, Event)]) -> Option<usize> {
+    let mut entries = 0usize;
+    let full = events.iter().position(|(_, event)| {
+        if let Event::Delta { delta: Delta::Logprobs(tokens), .. } = event {
+            let each = |token: &TokenLogprob| token.top.len().saturating_add(1);
+            entries = entries.saturating_add(tokens.iter().map(each).sum());
+        }
+        entries > MAX_ENTRIES
+    })?;
+    (full > 0).then_some(full)
 }

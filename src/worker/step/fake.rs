@@ -9,15 +9,14 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::domain::{Delta, Event, FinishReason, JobId, Limits, OutputOptions, Sampling};
+use crate::domain::{Delta, Event, FinishReason, JobId, Limits, Sampling, Transcript};
 use crate::protocol::ToDaemon;
 use crate::worker::cancel::CancelBoard;
 use crate::worker::compute::{
     BatchToken, Compute, ComputeLimits, DecodeError, PreparedPrompt, SeqId, Token, Vocab,
 };
-use crate::worker::sampling::{Sampler, Scratch, resolve};
-use crate::worker::text::{StopMatcher, Utf8Decoder};
 
+use super::reference::Request;
 use super::{FrameSink, StepCommand, StepLoop, StepSettings};
 
 pub(super) const VOCAB: usize = 24;
@@ -129,6 +128,8 @@ impl Fake {
             assert_eq!(token.pos, *at, "a gap in sequence {}", token.seq);
             *at += 1;
         }
+        let asking = batch.iter().filter(|token| token.logits).count();
+        assert!(asking <= self.limits.max_outputs, "{asking} ask for logits");
     }
 }
 
@@ -241,6 +242,7 @@ pub(super) fn limits() -> ComputeLimits {
         cells: 4096,
         max_batch: 512,
         max_sequences: 8,
+        max_outputs: 16,
         vocab_size: VOCAB,
         can_rewind: true,
     }
@@ -266,14 +268,15 @@ impl Bench {
     }
 
     pub(super) fn start(&mut self, job: u64, prompt: &[Token], sampling: Sampling, limits: Limits) {
+        self.request(job, Request::plain(prompt, sampling, limits));
+    }
+
+    pub(super) fn request(&mut self, job: u64, request: Request) {
         let job = JobId(job);
-        self.engine.handle(prepared(job, prompt));
-        self.engine.handle(StepCommand::Start {
-            job,
-            sampling,
-            limits,
-            output: OutputOptions::default(),
-        });
+        let prompt = Box::new(request.prompt());
+        let Request { sampling, limits, output, .. } = request;
+        self.engine.handle(StepCommand::Prepared { job, prompt });
+        self.engine.handle(StepCommand::Start { job, sampling, limits, output });
     }
 
     /// Greedy, so many tokens whatever they are.
@@ -344,6 +347,13 @@ pub(super) fn events_of(frames: &[ToDaemon], job: u64) -> Vec<Event> {
     events.flatten().filter(|(id, _)| id.0 == job).map(|(_, event)| event.clone()).collect()
 }
 
+/// The answers of one job among frames.
+pub(super) fn transcript_of(frames: &[ToDaemon], job: u64) -> Transcript {
+    let mut transcript = Transcript::default();
+    events_of(frames, job).into_iter().for_each(|event| transcript.push(event));
+    transcript
+}
+
 pub(super) fn text_of(events: &[Event]) -> String {
     events
         .iter()
@@ -352,38 +362,4 @@ pub(super) fn text_of(events: &[Event]) -> String {
             _ => None,
         })
         .collect()
-}
-
-/// What a job says when it is alone in the world: text, end, tokens.
-pub(super) fn alone(
-    prompt: &[Token],
-    sampling: &Sampling,
-    limits: &Limits,
-    cells: usize,
-) -> (String, FinishReason, u32) {
-    let mut sampler = Sampler::new(resolve(sampling, &Sampling::default()), prompt);
-    let (mut utf8, mut stop) = (Utf8Decoder::default(), StopMatcher::new(&limits.stop));
-    let (mut text, mut tokens) = (String::new(), prompt.to_vec());
-    let masked = if limits.ignore_eos { &END[..] } else { &[] };
-    let mut count = 0;
-    let reason = loop {
-        if limits.max_tokens == Some(count) || count > 0 && tokens.len() >= cells {
-            break FinishReason::Length;
-        }
-        let token = sampler.sample(&row(&tokens), masked, &mut Scratch::default()).unwrap();
-        count += 1;
-        if END.contains(&token) {
-            break FinishReason::Stop;
-        }
-        tokens.push(token);
-        let mut decoded = String::new();
-        utf8.push(piece(token), &mut decoded);
-        if let Some(found) = stop.push(&decoded, &mut text) {
-            return (text, FinishReason::StopString(found), count);
-        }
-    };
-    let mut rest = String::new();
-    utf8.finish(&mut rest);
-    let found = stop.push(&rest, &mut text).or_else(|| stop.finish(&mut text));
-    (text, found.map_or(reason, FinishReason::StopString), count)
 }

@@ -1,21 +1,37 @@
+use std::collections::VecDeque;
 use std::time::Instant;
 
-use crate::domain::{Event, FinishReason, JobId, Limits, Outcome, Timings, Usage};
-use crate::worker::compute::{SeqId, Token};
+use crate::domain::{
+    Delta, Event, FinishReason, JobId, Limits, Outcome, OutputOptions, Timings, TokenLogprob, Usage,
+};
+use crate::worker::compute::{PreparedPrompt, SeqId, Token, TokenConstraint};
 use crate::worker::sampling::{Params, Sampler};
-use crate::worker::text::{StopMatcher, Utf8Decoder};
+use crate::worker::text::AnswerText;
 
-/// One started answer. Everything it needs to be computed anew is here, nothing of it in llama.cpp.
+use super::thought::Thought;
+
+/// The most alternatives to a token.
+const MAX_TOP: usize = 20;
+
+/// One answer of a started request. Everything it needs to be computed anew is here, nothing of it
+/// in llama.cpp.
 #[derive(Debug)]
 pub(super) struct Job {
+    /// Its request.
     pub(super) id: JobId,
-    /// The prompt and what was generated after it.
+    /// Which of the request's answers it is, from 0.
+    pub(super) choice: u32,
+    /// How many answers are to be made of this one as soon as its prompt is computed.
+    pub(super) further: u32,
+    /// The prompt and what follows it: what was sampled, and what comes without sampling.
     pub(super) tokens: Vec<Token>,
     /// Its sequence while it runs.
     pub(super) seq: Option<SeqId>,
     pub(super) sampler: Sampler,
+    pub(super) constraint: Option<Box<dyn TokenConstraint>>,
     pub(super) ignore_end: bool,
-    /// When it was started by the daemon.
+    /// Since when it waits for its turn: when the daemon started it. A further answer queues up
+    /// anew when one of its request has been let in.
     pub(super) arrived: Instant,
     /// Tokens that are to be computed before the next can be chosen, as far as that is known while
     /// it waits.
@@ -24,51 +40,162 @@ pub(super) struct Job {
     pub(super) last_step: u64,
     /// Nothing more will be said about it; to be removed.
     pub(super) ended: bool,
+    /// How many alternatives to each token are wanted.
+    pub(super) logprobs: Option<usize>,
     prompt_tokens: usize,
     cached_tokens: usize,
+    /// Where in `tokens` the part begins that nothing was said about yet.
+    told: usize,
+    /// Where in `tokens` the part begins whose probabilities are not known; beyond all of them if
+    /// nobody wants to know.
+    scored: usize,
+    /// The probabilities of the tokens before that, as far as they were not said.
+    scores: VecDeque<TokenLogprob>,
+    echo: bool,
+    thought: Option<Thought>,
     generated: u32,
     max_tokens: Option<u32>,
-    utf8: Utf8Decoder,
-    stop: StopMatcher,
-    /// Text that may be shown and was not sent yet.
-    text: String,
+    text: AnswerText,
     began: Option<Instant>,
     first_token: Option<Instant>,
+    /// What answers of the same request cost that have ended.
+    others: (u32, u32),
 }
 
 impl Job {
+    /// The first answer of a request whose sequences may have `capacity` tokens.
     pub(super) fn new(
         id: JobId,
-        prompt: Vec<Token>,
+        prompt: PreparedPrompt,
         params: Params,
         limits: Limits,
+        output: &OutputOptions,
+        capacity: usize,
         now: Instant,
     ) -> Self {
+        let PreparedPrompt { mut tokens, constraint, mut forced, thinking, inputs: _ } = prompt;
+        let prompt_tokens = tokens.len();
+        let most = limits.max_tokens.map_or(usize::MAX, |max| max.try_into().unwrap_or(usize::MAX));
+        forced.truncate(most.min(capacity.saturating_sub(prompt_tokens)));
+        let sampler = Sampler::new(params, &tokens);
+        tokens.append(&mut forced);
+        let logprobs = output.logprobs.map(|top| top.try_into().unwrap_or(MAX_TOP).min(MAX_TOP));
+        let scored = match logprobs {
+            None => usize::MAX,
+            // Nothing comes before the first token that could have made it likely.
+            Some(_) if output.echo => 1,
+            Some(_) => prompt_tokens,
+        };
         Self {
             id,
-            sampler: Sampler::new(params, &prompt),
+            choice: 0,
+            further: output.choices.saturating_sub(1),
+            sampler,
+            constraint,
             seq: None,
             ignore_end: limits.ignore_eos,
             arrived: now,
-            expected: prompt.len(),
+            expected: tokens.len(),
             last_step: 0,
             ended: false,
-            prompt_tokens: prompt.len(),
+            logprobs,
+            prompt_tokens,
             cached_tokens: 0,
+            told: prompt_tokens,
+            scored,
+            scores: VecDeque::new(),
+            echo: output.echo,
+            thought: thinking.map(Thought::new),
             generated: 0,
             max_tokens: limits.max_tokens,
-            utf8: Utf8Decoder::default(),
-            stop: StopMatcher::new(&limits.stop),
-            text: String::new(),
+            text: AnswerText::new(&limits.stop),
             began: None,
             first_token: None,
-            tokens: prompt,
+            others: (0, 0),
+            tokens,
         }
+    }
+
+    /// Another answer to the same prompt, which nothing was said about yet.
+    ///
+    /// # Errors
+    /// Why the constraint cannot be in two answers.
+    pub(super) fn fork(&self, choice: u32, now: Instant) -> Result<Self, String> {
+        Ok(Self {
+            id: self.id,
+            choice,
+            further: 0,
+            tokens: self.tokens.clone(),
+            seq: None,
+            sampler: self.sampler.of_choice(choice),
+            constraint: self.constraint.as_ref().map(|constraint| constraint.fork()).transpose()?,
+            ignore_end: self.ignore_end,
+            arrived: now,
+            expected: 1,
+            last_step: self.last_step,
+            ended: false,
+            logprobs: self.logprobs,
+            prompt_tokens: self.prompt_tokens,
+            cached_tokens: self.cached_tokens,
+            told: self.told,
+            scored: self.scored,
+            scores: self.scores.clone(),
+            echo: self.echo,
+            thought: self.thought.clone(),
+            generated: self.generated,
+            max_tokens: self.max_tokens,
+            text: self.text.clone(),
+            began: self.began,
+            first_token: self.first_token,
+            others: (0, 0),
+        })
     }
 
     /// Whether it has chosen a token, so that a reader waits for the next.
     pub(super) fn is_streaming(&self) -> bool {
         self.generated > 0
+    }
+
+    /// The tokens whose computation may be taken from elsewhere, and the next, which may not: its
+    /// logits are wanted.
+    pub(super) fn reusable(&self) -> &[Token] {
+        self.tokens.get(..self.scored).unwrap_or(&self.tokens)
+    }
+
+    /// Whether the logits after the token at `at` are wanted.
+    pub(super) fn wants_logits(&self, at: usize) -> bool {
+        at + 1 == self.tokens.len() || at + 1 >= self.scored
+    }
+
+    /// How many of the `tokens` from `start` on can be computed if so many of them may ask for
+    /// logits, and how many of these do.
+    pub(super) fn within(&self, start: usize, tokens: usize, outputs: usize) -> (usize, usize) {
+        let silent = self.scored.saturating_sub(1).saturating_sub(start).min(tokens);
+        let loud = tokens - silent;
+        if loud > 0 {
+            let loud = loud.min(outputs);
+            return (silent + loud, loud);
+        }
+        match start + tokens == self.tokens.len() {
+            true if outputs == 0 => (tokens.saturating_sub(1), 0),
+            last => (tokens, usize::from(last)),
+        }
+    }
+
+    /// The first token whose probability is wanted and not known, if it is there already.
+    pub(super) fn unscored(&self) -> Option<Token> {
+        self.tokens.get(self.scored).copied()
+    }
+
+    /// That token, if it follows the one at `at`.
+    pub(super) fn to_score(&self, at: usize) -> Option<Token> {
+        self.unscored().filter(|_| at + 1 == self.scored)
+    }
+
+    /// The probability of [`Job::unscored`].
+    pub(super) fn score(&mut self, token: TokenLogprob) {
+        self.scores.push_back(token);
+        self.scored = self.scored.saturating_add(1);
     }
 
     /// Its sequence begins to be computed, `cached` tokens of it being there already. Answers what
@@ -79,59 +206,129 @@ impl Job {
             return None;
         }
         self.began = Some(now);
-        self.cached_tokens = cached;
-        let usage = self.usage();
-        let Usage { prompt_tokens, cached_tokens, .. } = usage;
+        // What is forced may have been cached too, but is no part of the prompt.
+        self.cached_tokens = cached.min(self.prompt_tokens.saturating_sub(1));
+        let Usage { prompt_tokens, cached_tokens, .. } = self.usage();
         Some(Event::Started { prompt_tokens, cached_tokens })
     }
 
-    /// Its prompt is computed. Answers the end if no token is wanted.
-    pub(super) fn prefilled(&mut self, now: Instant) -> Option<FinishReason> {
+    /// Its tokens are computed.
+    pub(super) fn prefilled(&mut self, now: Instant) {
         self.first_token.get_or_insert(now);
-        (self.max_tokens == Some(0)).then_some(FinishReason::Length)
     }
 
-    /// The next token is `token`, which spells `piece`; the sequence may have `capacity` tokens.
-    /// Answers why it ends here, if it does.
-    pub(super) fn push(
+    /// Whether no token is wanted.
+    pub(super) fn is_prompt_only(&self) -> bool {
+        self.max_tokens == Some(0)
+    }
+
+    /// Says the prompt, if that is wanted and was not done yet; `piece` spells a token.
+    pub(super) fn echo(&mut self, mut piece: impl FnMut(Token, &mut Vec<u8>)) {
+        if !std::mem::take(&mut self.echo) {
+            return;
+        }
+        let mut bytes = Vec::new();
+        for (at, token) in self.tokens.iter().take(self.prompt_tokens).enumerate() {
+            bytes.clear();
+            piece(*token, &mut bytes);
+            let first = || TokenLogprob {
+                token: *token,
+                bytes: bytes.clone(),
+                logprob: None,
+                top: Vec::new(),
+            };
+            let score = match self.logprobs {
+                None => None,
+                Some(_) if at == 0 => Some(first()),
+                Some(_) => self.scores.pop_front(),
+            };
+            self.text.echo(&bytes, score);
+        }
+    }
+
+    /// The next token that came without sampling and was not said yet, with its probability.
+    pub(super) fn untold(&mut self) -> Option<(Token, Option<TokenLogprob>)> {
+        let token = self.tokens.get(self.told).copied()?;
+        Some((token, self.scores.pop_front()))
+    }
+
+    /// Says a token, which spells `piece`; the sequence may have `capacity` tokens. Answers why it
+    /// ends here, if it does.
+    pub(super) fn say(
         &mut self,
         token: Token,
-        is_end: bool,
         piece: &[u8],
+        score: Option<TokenLogprob>,
         capacity: usize,
     ) -> Option<FinishReason> {
         self.generated = self.generated.saturating_add(1);
-        if is_end {
-            return Some(self.close(FinishReason::Stop));
+        if self.told == self.tokens.len() {
+            self.tokens.push(token);
+            self.scored = self.scored.saturating_add(usize::from(self.logprobs.is_some()));
         }
-        self.tokens.push(token);
-        let mut decoded = String::new();
-        self.utf8.push(piece, &mut decoded);
-        if let Some(stop) = self.stop.push(&decoded, &mut self.text) {
+        self.told += 1;
+        if let Some(thought) = &mut self.thought {
+            thought.observe(self.tokens.get(self.prompt_tokens..self.told).unwrap_or_default());
+        }
+        if let Some(stop) = self.text.push(piece, score) {
             return Some(FinishReason::StopString(stop));
         }
         let enough = self.max_tokens.is_some_and(|max| self.generated >= max);
-        if enough || self.tokens.len() >= capacity {
-            return Some(self.close(FinishReason::Length));
+        (enough || self.told >= capacity).then(|| self.close(FinishReason::Length))
+    }
+
+    /// The model ends it.
+    pub(super) fn say_end(&mut self) -> FinishReason {
+        self.generated = self.generated.saturating_add(1);
+        self.close(FinishReason::Stop)
+    }
+
+    /// Ends a thought that has used up its tokens, as far as the constraint lets it: puts what ends
+    /// it behind what was said. False if nothing is to be ended.
+    ///
+    /// # Errors
+    /// The constraint's.
+    pub(super) fn end_thought(&mut self, capacity: usize) -> Result<bool, String> {
+        let Some(thought) = &self.thought else { return Ok(false) };
+        let said = self.tokens.get(self.prompt_tokens..).unwrap_or_default();
+        let due = thought.due(said).to_vec();
+        let before = self.tokens.len();
+        for token in due.into_iter().take(capacity.saturating_sub(before)) {
+            if let Some(constraint) = &mut self.constraint {
+                if !constraint.allows(token)? {
+                    break;
+                }
+                constraint.accept(token)?;
+            }
+            self.tokens.push(token);
         }
-        None
+        Ok(self.tokens.len() > before)
     }
 
     /// Ends the text: shows what was held back. Answers why it ended.
     pub(super) fn close(&mut self, reason: FinishReason) -> FinishReason {
-        let mut rest = String::new();
-        self.utf8.finish(&mut rest);
-        let found = self.stop.push(&rest, &mut self.text);
-        let found = found.or_else(|| self.stop.finish(&mut self.text));
-        found.map_or(reason, FinishReason::StopString)
+        self.text.finish().map_or(reason, FinishReason::StopString)
     }
 
-    /// The text since the last call.
-    pub(super) fn take_text(&mut self) -> String {
-        std::mem::take(&mut self.text)
+    /// What it has said since the last call.
+    pub(super) fn speak(&mut self, events: &mut Vec<(JobId, Event)>) {
+        let (tokens, text) = self.text.take();
+        let mut say = |delta| events.push((self.id, Event::Delta { choice: self.choice, delta }));
+        if !tokens.is_empty() {
+            say(Delta::Logprobs(tokens));
+        }
+        if !text.is_empty() {
+            say(Delta::Content(text));
+        }
     }
 
-    /// The counts and times of an answer that ends now.
+    /// Counts the cost of an answer to the same request that has ended.
+    pub(super) fn add(&mut self, (generated, thought): (u32, u32)) {
+        self.others.0 = self.others.0.saturating_add(generated);
+        self.others.1 = self.others.1.saturating_add(thought);
+    }
+
+    /// The counts and times of a request whose last answer ends now.
     pub(super) fn outcome(&self, now: Instant) -> Outcome {
         let between = |from: Option<Instant>, to: Option<Instant>| match (from, to) {
             (Some(from), Some(to)) => to.saturating_duration_since(from).as_secs_f64() * 1000.0,
@@ -146,13 +343,20 @@ impl Job {
         Outcome { usage: self.usage(), timings }
     }
 
+    /// Tokens of this answer and of those that ended before: all, and of these thoughts.
+    pub(super) fn cost(&self) -> (u32, u32) {
+        let thought = self.thought.as_ref().map_or(0, Thought::spent);
+        (self.generated.saturating_add(self.others.0), thought.saturating_add(self.others.1))
+    }
+
     fn usage(&self) -> Usage {
         let count = |tokens: usize| u32::try_from(tokens).unwrap_or(u32::MAX);
+        let (completion_tokens, reasoning_tokens) = self.cost();
         Usage {
             prompt_tokens: count(self.prompt_tokens),
             cached_tokens: count(self.cached_tokens),
-            completion_tokens: self.generated,
-            reasoning_tokens: 0,
+            completion_tokens,
+            reasoning_tokens,
         }
     }
 }

@@ -11,12 +11,18 @@
 //!                            └─ preempted ┴────────────┘
 //! ```
 //!
-//! * `command`: what comes in and goes out. `engine`: the loop. `plan`: what the next step computes.
-//!   `room`: what happens when it does not fit.
+//! A request for several answers is one job until its prompt is computed and several from then on,
+//! which share the prompt's cells.
+//!
+//! * `command`: what comes in and goes out. `admit`: what is refused. `engine`: the loop. `plan`:
+//!   what the next step computes. `room`: what happens when it does not fit. `choose`: what is said
+//!   of what was computed.
 //! * `slots`, `cells`: sequences, shared prefixes, cells. `pace`: how long a step may take.
-//!   `job`: one answer. `heartbeat`: the sign of life.
+//!   `job`: one answer. `thought`: what of it is thinking. `heartbeat`: the sign of life.
 
+mod admit;
 mod cells;
+mod choose;
 mod command;
 mod engine;
 mod heartbeat;
@@ -25,9 +31,14 @@ mod pace;
 mod plan;
 mod room;
 mod slots;
+mod thought;
 
 #[cfg(test)]
+mod answers;
+#[cfg(test)]
 mod fake;
+#[cfg(test)]
+mod reference;
 #[cfg(test)]
 mod scenarios;
 #[cfg(test)]

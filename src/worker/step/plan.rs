@@ -1,3 +1,5 @@
+use std::collections::HashSet;
+
 use crate::domain::Event;
 use crate::worker::compute::Compute;
 
@@ -31,14 +33,17 @@ impl<C: Compute> StepLoop<C> {
             live.into_iter().partition(|&at| self.is_decoding(at));
         let mut parts = self.decoders(decoding);
         let mut budget = self.pace.budget(parts.len());
+        let mut outputs = self.limits.max_outputs.saturating_sub(parts.len());
         let mut closed = false;
+        let mut left = prompts.len();
         for job in self.order(prompts) {
             if budget == 0 {
                 break;
             }
+            left = left.saturating_sub(1);
             let waits = self.jobs.get(job).is_some_and(|job| job.seq.is_none());
             // Nobody passes a job that waits for room, or it might wait for ever.
-            if waits && closed {
+            if waits && (closed || self.leaves_its_place(job)) {
                 continue;
             }
             let prefix = if waits { self.prefix_of(job) } else { Prefix::default() };
@@ -56,11 +61,38 @@ impl<C: Compute> StepLoop<C> {
                     continue;
                 }
             }
-            let tokens = self.pending(job).min(budget);
-            budget -= tokens;
-            parts.push(Part { job, tokens, decoding: false });
+            // Whoever wants the logits of many tokens leaves some to the prompts behind it.
+            let most = outputs.saturating_sub(left.min(outputs / 2));
+            let (tokens, asking) = self.within(job, self.pending(job).min(budget), most);
+            if tokens > 0 {
+                budget -= tokens;
+                outputs = outputs.saturating_sub(asking);
+                parts.push(Part { job, tokens, decoding: false });
+            }
         }
         parts
+    }
+
+    /// How many of the job's next `tokens` may be computed, and how many of those ask for logits.
+    fn within(&self, job: usize, tokens: usize, outputs: usize) -> (usize, usize) {
+        self.jobs.get(job).map_or((0, 0), |job| {
+            job.within(job.seq.map_or(0, |seq| self.slots.len(seq)), tokens, outputs)
+        })
+    }
+
+    /// Whether this is a further answer of a request, which leaves the sequences to requests that
+    /// have none yet: as many as the daemon may start.
+    fn leaves_its_place(&self, job: usize) -> bool {
+        let Some(job) = self.jobs.get(job) else { return false };
+        let running = || self.jobs.iter().filter(|job| job.seq.is_some());
+        if job.choice == 0 || !running().any(|other| other.id == job.id) {
+            return false;
+        }
+        // The first of each request that runs.
+        let requests = running().map(|job| job.id).collect::<HashSet<_>>().len();
+        let kept = self.settings.max_requests.saturating_sub(requests);
+        let sequences = usize::try_from(self.limits.max_sequences).unwrap_or(usize::MAX);
+        running().count().saturating_add(kept) >= sequences
     }
 
     /// Tokens of the job that are not computed yet.
@@ -105,7 +137,8 @@ impl<C: Compute> StepLoop<C> {
     }
 
     fn prefix_of(&self, job: usize) -> Prefix {
-        self.jobs.get(job).map_or_else(Prefix::default, |job| self.slots.best_prefix(&job.tokens))
+        let known = self.jobs.get(job).map(|job| self.slots.best_prefix(job.reusable()));
+        known.unwrap_or_default()
     }
 
     /// Whether a prompt that is in this step already computes what this one begins with. It can be
@@ -114,7 +147,7 @@ impl<C: Compute> StepLoop<C> {
         let Some(job) = self.jobs.get(job).filter(|_| self.limits.can_rewind) else { return false };
         parts.iter().filter(|part| !part.decoding).any(|part| {
             self.jobs.get(part.job).is_some_and(|other| {
-                common_prefix(&other.tokens, &job.tokens) >= prefix.len + WORTH_WAITING
+                common_prefix(&other.tokens, job.reusable()) >= prefix.len + WORTH_WAITING
             })
         })
     }
@@ -141,8 +174,13 @@ impl<C: Compute> StepLoop<C> {
         let now = self.now();
         let Some(job) = self.jobs.get_mut(job) else { return false };
         let Some((seq, cached)) = self.slots.claim(&mut self.compute, prefix) else { return false };
+        let id = job.id;
         if let Some(started @ Event::Started { .. }) = job.begin(seq, cached, now) {
-            self.events.push((job.id, started));
+            self.events.push((id, started));
+        }
+        // The request had its turn: its other answers stand behind who waits by now.
+        for other in self.jobs.iter_mut().filter(|other| other.id == id && other.seq.is_none()) {
+            other.arrived = now;
         }
         true
     }

@@ -2,7 +2,7 @@ use crate::domain::{Error, FinishReason};
 use crate::worker::compute::Compute;
 
 use super::StepLoop;
-use super::engine::too_long;
+use super::admit::too_long;
 use super::plan::{Part, shrink};
 
 /// What happens when a step cannot be computed as planned.

@@ -10,7 +10,8 @@ use crate::domain::{
 use crate::protocol::ToDaemon;
 use crate::worker::compute::{ComputeLimits, DecodeError, Token};
 
-use super::fake::{Bench, VOCAB, alone, events_of, finish_of, greedy, limits, prepared, text_of};
+use super::fake::{Bench, VOCAB, events_of, finish_of, greedy, limits, prepared, text_of};
+use super::reference::alone;
 use super::{StepCommand, StepSettings};
 
 fn prompt(seed: usize, len: usize) -> Vec<Token> {

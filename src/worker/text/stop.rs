@@ -4,7 +4,7 @@
 /// place the shortest counts. Text is held back only while it could be the beginning of a stop
 /// string, so never more than the longest of them. The text shown does not depend on how it was cut
 /// into pieces.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct StopMatcher {
     /// Without empty ones, the shortest first.
     stops: Vec<String>,

@@ -4,7 +4,7 @@ use std::str;
 ///
 /// The text of all calls together is what [`String::from_utf8_lossy`] makes of all the bytes
 /// together: bytes that belong to no character become U+FFFD.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Utf8Decoder {
     /// The beginning of a character whose end has not come; at most three bytes between calls.
     rest: Vec<u8>,
