@@ -10,6 +10,9 @@ use super::fault::{Place, SchemaFault};
 const MAX_COMBINED: u64 = 50_000;
 /// Alternatives of one `oneOf`: each is compared with each.
 const MAX_ONE_OF: usize = 128;
+/// The sum over all objects of the squares of their numbers of optional properties: each may be
+/// followed by any later one.
+const MAX_ORDERS: u64 = 100_000;
 /// References are resolved inside one another: the levels of all definitions together.
 const MAX_LEVELS: u64 = 2_000;
 
@@ -24,7 +27,7 @@ pub(super) fn check(cleaned: &Cleaned) -> Result<(), SchemaFault> {
             "the definitions are nested {levels} levels deep together, over the limit of {MAX_LEVELS}"
         )));
     }
-    let mut costs = Costs { cleaned, shapes: HashMap::new(), combined: 0 };
+    let mut costs = Costs { cleaned, shapes: HashMap::new(), combined: 0, orders: 0 };
     costs.check(&cleaned.root, &mut Place::default())?;
     for (pointer, definition) in &cleaned.definitions {
         costs.check(definition, &mut Place::of(pointer))?;
@@ -72,6 +75,7 @@ struct Costs<'a> {
     /// Of definitions (`None`: the root); `None` while one is being measured.
     shapes: HashMap<Option<usize>, Option<Shape>>,
     combined: u64,
+    orders: u64,
 }
 
 impl Costs<'_> {
@@ -87,6 +91,17 @@ impl Costs<'_> {
                 place.leave();
             }
             place.leave();
+        }
+        if let Some(Value::Object(properties)) = members.get("properties") {
+            let required = members.get("required").and_then(Value::as_array).map_or(0, Vec::len);
+            let optional = properties.len().saturating_sub(required) as u64;
+            self.orders = self.orders.saturating_add(optional.saturating_mul(optional));
+            if self.orders > MAX_ORDERS {
+                return Err(place.fault(format!(
+                    "too many optional properties: the squares of their numbers add up to over \
+                     {MAX_ORDERS}; put them into required, with null where they may be missing"
+                )));
+            }
         }
         if let Some(Value::Array(alternatives)) = members.get("oneOf")
             && alternatives.len() > MAX_ONE_OF

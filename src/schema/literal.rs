@@ -5,6 +5,8 @@ use super::number;
 
 /// How deep a constant may be.
 const MAX_DEPTH: u32 = 32;
+/// The longest text in a constant, in bytes: llguidance takes quadratic time over it.
+const MAX_TEXT: usize = 8 << 10;
 
 /// Whether a constant (`const`, one value of `enum`) can be enforced exactly.
 pub(super) fn check(value: &Value, place: &mut Place) -> Result<(), SchemaFault> {
@@ -39,6 +41,12 @@ fn check_at(value: &Value, place: &mut Place, depth: u32) -> Result<(), SchemaFa
 /// those with a short escape cannot be written at all: `\u` escapes are not allowed, so that no
 /// property can hide behind another spelling of its name.
 pub(super) fn check_text(text: &str, place: &Place) -> Result<(), SchemaFault> {
+    if text.len() > MAX_TEXT {
+        return Err(place.fault(format!(
+            "a constant text of {} bytes is over the limit of {MAX_TEXT}",
+            text.len()
+        )));
+    }
     let short = ['\u{8}', '\t', '\n', '\u{c}', '\r'];
     match text.chars().find(|c| (*c < ' ' || *c == '\u{7f}') && !short.contains(c)) {
         None => Ok(()),

@@ -29,7 +29,7 @@
 //! # Bounds
 //!
 //! 256 KiB of JSON, nesting 64, 5,000 subschemas, 500 properties in one object, 5,000 enum values,
-//! 200 patterns. Numbers beyond 2^53 have no exact meaning in most JSON readers: a bound out there
+//! 300 optional properties in one object, 200 patterns. Numbers beyond 2^53 have no exact meaning in most JSON readers: a bound out there
 //! becomes the nearest exact one, a constant is refused.
 
 mod check;

@@ -242,6 +242,14 @@ fn hostile() -> Vec<(&'static str, Value)> {
             nest(20, |inner| json!({"type": "array", "minItems": 100_000, "items": inner})),
         ),
         ("long const", json!({"const": "x".repeat(200_000)})),
+        (
+            "many consts",
+            json!({"enum": (0..30).map(|n| json!(format!("{n}{}", "x".repeat(8_000)))).collect::<Vec<_>>()}),
+        ),
+        (
+            "300 optional properties",
+            json!({"properties": many(300, &json!({"type": "string"})), "type": "object"}),
+        ),
         ("catastrophic", json!({"type": "string", "pattern": "^(a+)+$"})),
         ("catastrophic 2", json!({"type": "string", "pattern": "^(([a-z])+.)+[A-Z]([a-z])+$"})),
         ("exponential automaton", json!({"type": "string", "pattern": "^.*a.{30}$"})),
@@ -326,12 +334,130 @@ fn hostile_schemas_are_answered_quickly() {
 fn a_schema_of_any_depth_is_refused_without_recursion() {
     let mut deep = json!(null);
     for _ in 0..60_000 {
-        deep = json!({ "items": deep });
+        // Not json!, which would walk it.
+        deep = Value::Object(Map::from_iter([("items".to_owned(), deep)]));
     }
     let answer = check(&deep);
     assert!(answer.is_err_and(|fault| fault.message.contains("deeper")));
     // Dropping it would recurse.
     while let Value::Object(members) = &mut deep {
         deep = members.remove("items").unwrap_or_default();
+    }
+}
+
+#[test]
+fn texts_are_checked_like_schemas() {
+    for regex in ["yes|no", r"^\d{4}-\d{2}$", "[a-z]+@[a-z]+\\.com", "a/b", "x*", "(?i)hello"] {
+        assert_eq!(check_regex(regex), Ok(()), "{regex}");
+    }
+    let deep = "(".repeat(50_000) + &")".repeat(50_000);
+    for regex in ["", "(", "a(?=b)", r"(a)\1", "[z-a]", "a{5,2}", "(?P<x", deep.as_str()] {
+        assert!(check_regex(regex).is_err(), "{regex:.20}");
+    }
+    let choices = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+    let odd = ["a.b*c", "\"q\" \\ /x/ [y] {z} <w> ^$ | # - & ~", "line\nbreak\t\u{1}", "\u{1f980}"];
+    assert_eq!(check_choice(&choices(&odd)), Ok(()));
+    assert_eq!(check_choice(&choices(&["yes", "yesterday", "yes"])), Ok(()));
+    assert!(check_choice(&[]).is_err());
+    assert_eq!(check_choice(&choices(&["a", ""])).expect_err("empty").pointer, "/1");
+    assert!(check_choice(&vec!["x".to_owned(); 1_001]).is_err());
+    assert!(check_choice(&["x".repeat(70_000)]).is_err());
+    let lark = "start: \"a\" num\nnum: /[0-9]+/\n";
+    assert_eq!(check_lark(lark), Ok(()));
+    let embedded = "start: %json {\"type\": \"object\"}";
+    assert_eq!(check_lark(embedded), Ok(()));
+    for lark in ["", "start: missing", "start: (", "start: %json {\"uniqueItems\": true}"] {
+        assert!(check_lark(lark).is_err(), "{lark}");
+    }
+    let nested = format!("start: {}\"a\"{}", "(".repeat(20_000), ")".repeat(20_000));
+    assert!(check_lark(&nested).is_err());
+    assert_eq!(check_gbnf_text("root ::= \"a\"+"), Ok(()));
+    assert!(check_gbnf_text("x ::= \"a\"").is_err());
+}
+
+#[test]
+fn hostile_texts_are_answered_quickly() {
+    let texts = [
+        "(a+)+".repeat(1000),
+        "((a{1000}){1000}){1000}".to_owned(),
+        "(a|b|ab)*c".repeat(200),
+        r"\p{L}{1000}\w{1000}".repeat(20),
+        ".*a.{200}".to_owned(),
+        "(.*a){50}".to_owned(),
+        "a|".repeat(30_000) + "b",
+        "\u{1f980}?".repeat(2_000) + &"\u{1f980}".repeat(2_000),
+    ];
+    let mut slow = Vec::new();
+    for text in texts {
+        let begin = Instant::now();
+        let answer = check_regex(&text);
+        let time = begin.elapsed();
+        println!(
+            "{time:>12.1?}  {text:.30}: {}",
+            answer.map_or_else(|fault| fault.to_string(), |()| "ok".into())
+        );
+        if time > PATIENCE {
+            slow.push((text.chars().take(30).collect::<String>(), time));
+        }
+    }
+    assert!(slow.is_empty(), "{slow:?}");
+}
+
+/// Something like a schema: mostly of known keywords, with values that mostly fit.
+fn wild() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(json!({"type": "string"})),
+        Just(json!({"type": ["integer", "null"]})),
+        Just(json!({"$ref": "#"})),
+        Just(json!({"$ref": "#/$defs/a"})),
+        Just(json!(true)),
+        Just(json!(false)),
+        Just(json!(7)),
+        any::<i64>().prop_map(|n| json!({"type": "integer", "minimum": n})),
+        any::<f64>().prop_map(|n| json!({"type": "number", "exclusiveMaximum": n})),
+        (0u64..50, 0u64..50)
+            .prop_map(|(a, b)| json!({"type": "string", "minLength": a, "maxLength": b})),
+        "[a-z(\\[|+*?^$.{},0-9-]{0,8}".prop_map(|p| json!({"type": "string", "pattern": p})),
+        "\\PC{0,6}".prop_map(|text| json!({"const": text})),
+        proptest::collection::vec(any::<i8>(), 0..4).prop_map(|list| json!({"enum": list})),
+        prop::sample::select(vec!["date", "email", "uri", "int32", "what"])
+            .prop_map(|name| json!({"type": "string", "format": name})),
+    ];
+    leaf.prop_recursive(4, 24, 4, |inner| {
+        let list = proptest::collection::vec(inner.clone(), 0..4);
+        let named = proptest::collection::btree_map("[a-c]", inner.clone(), 0..3);
+        prop_oneof![
+            list.clone().prop_map(|list| json!({"anyOf": list})),
+            list.clone().prop_map(|list| json!({"allOf": list})),
+            list.clone().prop_map(|list| json!({"oneOf": list})),
+            (list, inner.clone(), 0u64..4, 0u64..4).prop_map(|(prefix, rest, least, most)| json!({
+                "type": "array", "prefixItems": prefix, "items": rest, "minItems": least, "maxItems": most})),
+            (named.clone(), inner.clone(), proptest::collection::vec("[a-c]", 0..3)).prop_map(
+                |(members, rest, required)| json!({"type": "object", "properties": members,
+                    "additionalProperties": rest, "required": required})),
+            (named, inner.clone()).prop_map(|(members, whole)| {
+                json!({"$defs": members, "allOf": [whole, {"type": "object"}]})
+            }),
+            ("[a-z$]{1,12}", inner).prop_map(|(keyword, value)| json!({ keyword: value })),
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn any_schema_is_accepted_or_refused_with_words(schema in wild()) {
+        if let Err(fault) = check(&schema) {
+            prop_assert!(!fault.message.is_empty());
+            prop_assert!(!fault.message.contains("panic"), "{}: {}", schema, fault);
+        }
+    }
+
+    #[test]
+    fn any_text_is_accepted_or_refused(text in "[a-z\"\\[\\]()|*+?{},0-9:=\\n #<>!.\\\\-]{0,60}") {
+        let _ = check_gbnf_text(&text);
+        let _ = check_gbnf_text(&format!("root ::= {text}"));
+        let _ = check_regex(&text);
     }
 }

@@ -91,7 +91,7 @@ mod tests {
             ("root ::= (\"a\"", "not closed"),
             ("root ::= \"a\")", "bracket"),
             ("root ::= *", "nothing to repeat"),
-            ("root ::= \"a\" ::= \"b\"", "::="),
+            ("root ::= \"a\" ::= \"b\"", "':'"),
             ("root ::= \"a\0b\"", "U+0000"),
             ("root ::= %", "'%'"),
         ] {
