@@ -11,12 +11,15 @@
 
 #include <algorithm>
 #include <climits>
+#include <cmath>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <memory>
+#include <regex>
 #include <string>
+#include <vector>
 
 extern "C" {
 
@@ -225,6 +228,118 @@ int modeld_token_piece(const llama_vocab * vocab, int32_t token, char * buffer, 
                        int32_t * result) {
     return guarded(nullptr, [&] {
         *result = llama_token_to_piece(vocab, token, buffer, capacity, 0, /* special */ false);
+        return MODELD_OK;
+    });
+}
+
+// As modeld_token_piece, with the texts of control tokens: what llama.cpp's grammars see.
+int modeld_token_text(const llama_vocab * vocab, int32_t token, char * buffer, int32_t capacity,
+                      int32_t * result) {
+    return guarded(nullptr, [&] {
+        *result = llama_token_to_piece(vocab, token, buffer, capacity, 0, /* special */ true);
+        return MODELD_OK;
+    });
+}
+
+// A grammar whose root is the rule "root". With `skip` it expects the first token's text only from
+// that byte on. Null where llama.cpp does not take it.
+llama_sampler * modeld_grammar_new(const llama_vocab * vocab, const char * text, size_t skip,
+                                   modeld_bytes * error) {
+    llama_sampler * sampler = nullptr;
+    guarded(error, [&] {
+        if (skip == 0) {
+            sampler = llama_sampler_init_grammar(vocab, text, "root");
+        } else {
+            // Triggered by whatever comes; the group says from where on it counts.
+            const std::string pattern = "^[\\s\\S]{" + std::to_string(skip) + "}([\\s\\S]+)$";
+            const char *      list[]  = { pattern.c_str() };
+            sampler                   = llama_sampler_init_grammar_lazy_patterns(
+                vocab, text, "root", list, 1, nullptr, 0);
+        }
+        return MODELD_OK;
+    });
+    return sampler;
+}
+
+// Sets the logits of the tokens that may not come next to minus infinity. `logits` is indexed by
+// token from `first` on.
+int modeld_grammar_apply(llama_sampler * sampler, int32_t first, float * logits, size_t count,
+                         modeld_bytes * error) {
+    return guarded(error, [&] {
+        std::vector<llama_token_data> tokens;
+        tokens.reserve(count);
+        for (size_t i = 0; i < count; ++i) {
+            if (logits[i] > -INFINITY) {
+                tokens.push_back({ first + static_cast<int32_t>(i), 1.0f, 0.0f });
+            }
+        }
+        llama_token_data_array array = { tokens.data(), tokens.size(), -1, false };
+        llama_sampler_apply(sampler, &array);
+        for (size_t i = 0; i < array.size; ++i) {
+            if (array.data[i].logit == -INFINITY) {
+                logits[array.data[i].id - first] = -INFINITY;
+            }
+        }
+        return MODELD_OK;
+    });
+}
+
+int modeld_grammar_accept(llama_sampler * sampler, int32_t token, modeld_bytes * error) {
+    return guarded(error, [&] {
+        llama_sampler_accept(sampler, token);
+        return MODELD_OK;
+    });
+}
+
+llama_sampler * modeld_grammar_clone(const llama_sampler * sampler, modeld_bytes * error) {
+    llama_sampler * copy = nullptr;
+    guarded(error, [&] {
+        copy = llama_sampler_clone(sampler);
+        return MODELD_OK;
+    });
+    return copy;
+}
+
+void modeld_grammar_free(llama_sampler * sampler) {
+    guarded(nullptr, [&] {
+        llama_sampler_free(sampler);
+        return MODELD_OK;
+    });
+}
+
+// A regular expression in the syntax of llama.cpp's triggers.
+std::regex * modeld_regex_new(const char * pattern, size_t len, modeld_bytes * error) {
+    std::regex * regex = nullptr;
+    guarded(error, [&] {
+        regex = new std::regex(pattern, len);
+        return MODELD_OK;
+    });
+    return regex;
+}
+
+void modeld_regex_free(std::regex * regex) {
+    delete regex;
+}
+
+// Looks for the expression in the text, or compares it with all of it. `start` becomes where the
+// first group that is not empty begins, else where the match begins; SIZE_MAX: no match.
+int modeld_regex_find(const std::regex * regex, const char * text, size_t len, bool whole,
+                      size_t * start, modeld_bytes * error) {
+    return guarded(error, [&] {
+        *start = SIZE_MAX;
+        std::cmatch match;
+        const bool  found = whole ? std::regex_match(text, text + len, match, *regex)
+                                  : std::regex_search(text, text + len, match, *regex);
+        if (!found) {
+            return MODELD_OK;
+        }
+        *start = static_cast<size_t>(match.position(0));
+        for (size_t group = 1; group < match.size(); ++group) {
+            if (match.length(group) > 0) {
+                *start = static_cast<size_t>(match.position(group));
+                break;
+            }
+        }
         return MODELD_OK;
     });
 }

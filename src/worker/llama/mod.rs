@@ -9,6 +9,7 @@
 //!
 //! * `backend`: once per process: initialisation, log lines, last words. `model`: weights and
 //!   metadata. `vocab`: text to tokens and back. `context`: batches and sequences. `chat`: templates.
+//!   `grammar`: llama.cpp's grammars, one call at a time and none after the first error.
 //! * `shim`: the declarations of `chat_shim.cpp`.
 //!
 //! It must never decide what to compute; that is `step`'s.
@@ -18,6 +19,7 @@
 mod backend;
 mod chat;
 mod context;
+mod grammar;
 mod logs;
 mod model;
 mod shim;
@@ -28,10 +30,11 @@ mod tests;
 #[cfg(test)]
 mod tests_vocab;
 #[cfg(test)]
-mod tiny;
+pub(in crate::worker) mod tiny;
 
 pub use backend::exit_now;
 pub use chat::{ChatTemplates, RenderError};
 pub use context::{Context, ContextError, ContextSettings};
+pub use grammar::{Grammar, TriggerRegex};
 pub use model::Model;
 pub use vocab::{MAX_TEXT, TokenizeError};

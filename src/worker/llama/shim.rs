@@ -1,11 +1,19 @@
 use std::ffi::{c_char, c_int};
 use std::ptr;
 
-use llama_cpp_sys_2::{llama_batch, llama_context, llama_context_params, llama_model, llama_vocab};
+use llama_cpp_sys_2::{
+    llama_batch, llama_context, llama_context_params, llama_model, llama_sampler, llama_vocab,
+};
 
 /// `common_chat_templates`, known by pointer only.
 #[repr(C)]
 pub(super) struct RawTemplates {
+    _opaque: [u8; 0],
+}
+
+/// `std::regex`, known by pointer only.
+#[repr(C)]
+pub(super) struct RawRegex {
     _opaque: [u8; 0],
 }
 
@@ -120,6 +128,50 @@ unsafe extern "C" {
         buffer: *mut c_char,
         capacity: i32,
         result: *mut i32,
+    ) -> c_int;
+    pub(super) fn modeld_token_text(
+        vocab: *const llama_vocab,
+        token: i32,
+        buffer: *mut c_char,
+        capacity: i32,
+        result: *mut i32,
+    ) -> c_int;
+    pub(super) fn modeld_grammar_new(
+        vocab: *const llama_vocab,
+        text: *const c_char,
+        skip: usize,
+        error: *mut Bytes,
+    ) -> *mut llama_sampler;
+    pub(super) fn modeld_grammar_apply(
+        sampler: *mut llama_sampler,
+        first: i32,
+        logits: *mut f32,
+        count: usize,
+        error: *mut Bytes,
+    ) -> c_int;
+    pub(super) fn modeld_grammar_accept(
+        sampler: *mut llama_sampler,
+        token: i32,
+        error: *mut Bytes,
+    ) -> c_int;
+    pub(super) fn modeld_grammar_clone(
+        sampler: *const llama_sampler,
+        error: *mut Bytes,
+    ) -> *mut llama_sampler;
+    pub(super) fn modeld_grammar_free(sampler: *mut llama_sampler);
+    pub(super) fn modeld_regex_new(
+        pattern: *const c_char,
+        len: usize,
+        error: *mut Bytes,
+    ) -> *mut RawRegex;
+    pub(super) fn modeld_regex_free(regex: *mut RawRegex);
+    pub(super) fn modeld_regex_find(
+        regex: *const RawRegex,
+        text: *const c_char,
+        len: usize,
+        whole: bool,
+        start: *mut usize,
+        error: *mut Bytes,
     ) -> c_int;
     pub(super) fn modeld_longest_token(vocab: *const llama_vocab, longest: *mut usize) -> c_int;
 
