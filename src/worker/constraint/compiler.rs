@@ -11,7 +11,6 @@ pub struct Compiler {
 
 /// What makes a lazy grammar apply: from here on the output has to obey it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(dead_code, reason = "tool calls will trigger grammars")]
 pub enum Trigger {
     /// This token.
     Token(Token),
@@ -49,7 +48,6 @@ impl Compiler {
     ///
     /// # Errors
     /// `Internal` if llama.cpp does not take it.
-    #[expect(dead_code, reason = "tool calls will need it")]
     pub fn grammar(
         &self,
         _gbnf: &str,

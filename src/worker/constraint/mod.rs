@@ -5,6 +5,4 @@
 
 mod compiler;
 
-pub use compiler::Compiler;
-#[expect(unused_imports, reason = "tool calls will trigger grammars")]
-pub use compiler::Trigger;
+pub use compiler::{Compiler, Trigger};

@@ -9,6 +9,7 @@
 //!
 //! * `backend`: once per process: initialisation, log lines, last words. `model`: weights and
 //!   metadata. `vocab`: text to tokens and back. `context`: batches and sequences. `chat`: templates.
+//!   `parser`: answers.
 //! * `shim`: the declarations of `chat_shim.cpp`.
 //!
 //! It must never decide what to compute; that is `step`'s.
@@ -20,6 +21,7 @@ mod chat;
 mod context;
 mod logs;
 mod model;
+mod parser;
 mod shim;
 mod vocab;
 
@@ -31,7 +33,8 @@ mod tests_vocab;
 mod tiny;
 
 pub use backend::exit_now;
-pub use chat::{ChatTemplates, RenderError};
+pub use chat::{ChatTemplates, GrammarTrigger, RenderError, Rendered};
 pub use context::{Context, ContextError, ContextSettings};
 pub use model::Model;
+pub use parser::{ChatParser, Parsed, ParsedCall};
 pub use vocab::{MAX_TEXT, TokenizeError};
