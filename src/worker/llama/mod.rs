@@ -30,7 +30,7 @@ mod tests;
 #[cfg(test)]
 mod tests_vocab;
 #[cfg(test)]
-mod tiny;
+pub(super) mod tiny;
 
 pub use backend::exit_now;
 pub use chat::{ChatTemplates, GrammarTrigger, RenderError, Rendered};

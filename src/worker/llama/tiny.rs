@@ -22,7 +22,7 @@ const BOOL: u32 = 7;
 const ARRAY: u32 = 9;
 
 /// Loads it; with a chat template where one is given.
-pub(super) fn model(template: Option<&str>) -> Arc<Model> {
+pub(in crate::worker) fn model(template: Option<&str>) -> Arc<Model> {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("tiny.gguf");
     write(&path, template);

@@ -29,5 +29,10 @@ mod shown;
 mod sink;
 mod thread;
 
+#[cfg(test)]
+mod families;
+#[cfg(test)]
+mod tests;
+
 pub use format::{Format, Reader};
 pub use sink::{Formats, OutputSink};
