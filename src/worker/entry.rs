@@ -15,6 +15,7 @@ use super::constraint::Compiler;
 use super::frames_out::FramesOut;
 use super::jobs::Jobs;
 use super::load::{self, Loaded};
+use super::output::{Formats, OutputSink};
 use super::prepare::Preparer;
 use super::progress::{Fraction, Reporter};
 use super::quote::Quotes;
@@ -142,7 +143,9 @@ fn start_threads(
         words_out.send(last_words);
         llama::exit_now(exit::TEMPLATE_TIMEOUT);
     })?);
-    let worker = Worker { spec, board, jobs, step, watchdog, out };
+    let formats = Arc::new(Formats::default());
+    let out = OutputSink::start(out, Arc::clone(&formats), STACK)?;
+    let worker = Worker { spec, board, jobs, step, watchdog, formats, out };
     // llama.cpp's thread pool belongs to the thread that computes, so that one loads, too.
     thread::Builder::new()
         .name("step".to_owned())
@@ -157,6 +160,7 @@ struct Worker {
     jobs: Arc<Jobs>,
     step: Sender<StepCommand>,
     watchdog: Arc<Watchdog>,
+    formats: Arc<Formats>,
     out: Arc<dyn FrameSink>,
 }
 
@@ -186,6 +190,7 @@ impl Worker {
             watchdog: self.watchdog,
             jobs: self.jobs,
             step: self.step,
+            formats: self.formats,
             out: Arc::clone(&self.out),
         };
         let started = thread::Builder::new()

@@ -15,6 +15,7 @@
 //! * `reader`, `jobs`, `frames_out`: frames in and out. `prepare`, `quote`, `watchdog`: prompts to
 //!   tokens.
 //! * `step`, `sampling`, `text`, `cancel`: tokens to answers, on the seam `compute`.
+//! * `output`: from the text of answers to content, thoughts and calls.
 //! * `constraint`: what answers may look like, token by token.
 //! * `llama`: llama.cpp; the only `unsafe`.
 
@@ -32,6 +33,7 @@ mod frames_out;
 mod jobs;
 mod llama;
 mod load;
+mod output;
 mod prepare;
 mod process;
 mod progress;

@@ -60,7 +60,6 @@ impl Compiler {
     ///
     /// # Errors
     /// `Internal` if llama.cpp does not take it.
-    #[allow(dead_code, reason = "for tool calls")]
     pub fn grammar(
         &self,
         gbnf: &str,

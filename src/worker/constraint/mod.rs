@@ -19,5 +19,4 @@ mod tests;
 mod tests_model;
 
 pub use compiler::Compiler;
-#[allow(unused_imports, reason = "for tool calls")]
 pub use trigger::Trigger;

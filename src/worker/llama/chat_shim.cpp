@@ -5,7 +5,9 @@
 // llama.cpp answers some violations with abort(), which nothing here could catch.
 
 #include "chat.h"
+#include "chat-peg-parser.h"
 #include "common.h"
+#include "json-schema-to-grammar.h"
 #include "llama.h"
 #include "log.h"
 
@@ -36,6 +38,11 @@ enum modeld_status {
     MODELD_TEMPLATE  = 2, // the template is at fault
     MODELD_INPUT     = 3, // the JSON from Rust is at fault
     MODELD_EXCEPTION = 4, // llama.cpp threw
+};
+
+// What is needed to read one format's answers.
+struct modeld_parser {
+    common_chat_parser_params params;
 };
 
 } // extern "C"
@@ -124,8 +131,55 @@ common_json triggers_json(const std::vector<common_grammar_trigger> & triggers) 
     return list;
 }
 
-std::string rendered_json(const common_chat_params & params) {
+// Whether every answer is content as it stands, so that nobody has to parse it.
+bool is_plain(const common_peg_arena & arena, common_peg_parser_id id, int depth = 0) {
+    if (depth > 16) {
+        return false;
+    }
+    const auto & node = arena.get(id);
+    if (const auto * sequence = std::get_if<common_peg_sequence_parser>(&node)) {
+        return std::all_of(sequence->children.begin(), sequence->children.end(),
+                           [&](auto child) { return is_plain(arena, child, depth + 1); });
+    }
+    if (const auto * tag = std::get_if<common_peg_tag_parser>(&node)) {
+        return tag->tag == common_chat_peg_builder::CONTENT &&
+               is_plain(arena, tag->child, depth + 1);
+    }
+    if (const auto * until = std::get_if<common_peg_until_parser>(&node)) {
+        return until->delimiters.empty();
+    }
+    return std::holds_alternative<common_peg_epsilon_parser>(node) ||
+           std::holds_alternative<common_peg_literal_parser>(node) ||
+           std::holds_alternative<common_peg_space_parser>(node) ||
+           std::holds_alternative<common_peg_start_parser>(node) ||
+           std::holds_alternative<common_peg_end_parser>(node);
+}
+
+// The grammar of an answer that consists of calls: llama.cpp's own lets any text come before the
+// first call, which a weak model never gets past. Thoughts may still come before.
+std::string calls_only(const common_peg_arena & parser) {
+    common_peg_arena arena = parser;
+    for (common_peg_parser_id id = 0; id < arena.size(); ++id) {
+        auto & node = arena.get(id);
+        auto * tag  = std::get_if<common_peg_tag_parser>(&node);
+        if (tag != nullptr && tag->tag == common_chat_peg_builder::CONTENT) {
+            node = common_peg_epsilon_parser{};
+        }
+    }
+    return build_grammar(
+        [&](const common_grammar_builder & builder) { arena.build_grammar(builder, false); });
+}
+
+std::string rendered_json(const common_chat_params & params, bool must_call) {
+    common_peg_arena arena;
+    if (!params.parser.empty()) {
+        arena.load(params.parser);
+    }
     auto out                  = common_json::object();
+    out["plain"]              = arena.empty() || is_plain(arena, arena.root());
+    if (must_call && !params.grammar.empty() && !params.grammar_lazy) {
+        out["calls_only"]     = calls_only(arena);
+    }
     out["prompt"]             = params.prompt;
     out["format"]             = std::string(common_chat_format_name(params.format));
     out["grammar"]            = params.grammar;
@@ -223,11 +277,11 @@ int modeld_control_text(const llama_vocab * vocab, int32_t token, const char ** 
     });
 }
 
-// `result` is llama_token_to_piece's own answer; control tokens give nothing.
+// `result` is llama_token_to_piece's own answer; control tokens give nothing unless `special`.
 int modeld_token_piece(const llama_vocab * vocab, int32_t token, char * buffer, int32_t capacity,
-                       int32_t * result) {
+                       bool special, int32_t * result) {
     return guarded(nullptr, [&] {
-        *result = llama_token_to_piece(vocab, token, buffer, capacity, 0, /* special */ false);
+        *result = llama_token_to_piece(vocab, token, buffer, capacity, 0, special);
         return MODELD_OK;
     });
 }
@@ -405,7 +459,8 @@ int modeld_templates_apply(const common_chat_templates * templates, const char *
         }
         std::string failure;
         try {
-            give(out, rendered_json(common_chat_templates_apply(templates, inputs)));
+            give(out, rendered_json(common_chat_templates_apply(templates, inputs),
+                                    inputs.tool_choice == COMMON_CHAT_TOOL_CHOICE_REQUIRED));
             return MODELD_OK;
         } catch (const std::exception & e) {
             failure = e.what();
@@ -419,13 +474,85 @@ int modeld_templates_apply(const common_chat_templates * templates, const char *
         if (plain) {
             inputs.force_pure_content = true;
             try {
-                give(out, rendered_json(common_chat_templates_apply(templates, inputs)));
+                give(out, rendered_json(common_chat_templates_apply(templates, inputs),
+                                    inputs.tool_choice == COMMON_CHAT_TOOL_CHOICE_REQUIRED));
                 return MODELD_OK;
             } catch (const std::exception & e) {
                 failure = e.what();
             }
         }
         return template_failure(out, failure);
+    });
+}
+
+// What the template can do: the JSON object of llama.cpp's capability names.
+int modeld_templates_caps(const common_chat_templates * templates, modeld_bytes * out) {
+    return guarded(out, [&] {
+        auto caps = common_json::object();
+        for (const auto & [name, able] : common_chat_templates_get_caps(templates)) {
+            caps[name] = able;
+        }
+        give(out, caps.dump_safe());
+        return MODELD_OK;
+    });
+}
+
+// Makes a parser from what rendering gave: `format` is the JSON {format, parser,
+// generation_prompt}.
+int modeld_parser_new(const char * format, size_t len, modeld_parser ** out,
+                      modeld_bytes * error) {
+    return guarded(error, [&]() -> int {
+        const auto json   = common_json::parse(std::string(format, len));
+        auto       parser = std::make_unique<modeld_parser>();
+        auto &     params = parser->params;
+        const auto name   = json.at("format").get<std::string>();
+        bool       known  = false;
+        for (int i = 0; i < COMMON_CHAT_FORMAT_COUNT; ++i) {
+            const auto one = static_cast<common_chat_format>(i);
+            if (name == common_chat_format_name(one)) {
+                params.format = one;
+                known         = true;
+            }
+        }
+        if (!known) {
+            give(error, "an unknown format: " + name);
+            return MODELD_INPUT;
+        }
+        params.reasoning_format  = COMMON_REASONING_FORMAT_DEEPSEEK;
+        params.generation_prompt = json.value("generation_prompt", std::string());
+        const auto saved         = json.value("parser", std::string());
+        if (!saved.empty()) {
+            params.parser.load(saved);
+        }
+        *out = parser.release();
+        return MODELD_OK;
+    });
+}
+
+void modeld_parser_free(modeld_parser * parser) {
+    delete parser;
+}
+
+// Reads an answer, or (`partial`) as much of it as there is. `out` becomes the JSON {content,
+// reasoning, calls: [{id, name, arguments}]}, or the text of the error.
+int modeld_parser_parse(const modeld_parser * parser, const char * text, size_t len, bool partial,
+                        modeld_bytes * out) {
+    return guarded(out, [&] {
+        const auto message = common_chat_parse(std::string(text, len), partial, parser->params);
+        auto       json    = common_json::object();
+        json["content"]    = message.content;
+        json["reasoning"]  = message.reasoning_content;
+        auto calls         = common_json::array();
+        for (const auto & call : message.tool_calls) {
+            auto one         = common_json::object();
+            one["id"]        = call.id;
+            one["name"]      = call.name;
+            one["arguments"] = call.arguments;
+            calls.push_back(one);
+        }
+        json["calls"] = calls;
+        give(out, json.dump_safe());
+        return MODELD_OK;
     });
 }
 

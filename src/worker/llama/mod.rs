@@ -10,6 +10,7 @@
 //! * `backend`: once per process: initialisation, log lines, last words. `model`: weights and
 //!   metadata. `vocab`: text to tokens and back. `context`: batches and sequences. `chat`: templates.
 //!   `grammar`: llama.cpp's grammars, one call at a time and none after the first error.
+//!   `parser`: answers.
 //! * `shim`: the declarations of `chat_shim.cpp`.
 //!
 //! It must never decide what to compute; that is `step`'s.
@@ -22,6 +23,7 @@ mod context;
 mod grammar;
 mod logs;
 mod model;
+mod parser;
 mod shim;
 mod vocab;
 
@@ -33,8 +35,9 @@ mod tests_vocab;
 pub(in crate::worker) mod tiny;
 
 pub use backend::exit_now;
-pub use chat::{ChatTemplates, RenderError};
+pub use chat::{ChatTemplates, GrammarTrigger, RenderError, Rendered};
 pub use context::{Context, ContextError, ContextSettings};
 pub use grammar::{Grammar, TriggerRegex};
 pub use model::Model;
+pub use parser::{ChatParser, Parsed, ParsedCall};
 pub use vocab::{MAX_TEXT, TokenizeError};

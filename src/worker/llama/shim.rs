@@ -17,6 +17,12 @@ pub(super) struct RawRegex {
     _opaque: [u8; 0],
 }
 
+/// `modeld_parser`, known by pointer only.
+#[repr(C)]
+pub(super) struct RawParser {
+    _opaque: [u8; 0],
+}
+
 /// Text that C++ allocated.
 #[repr(C)]
 pub(super) struct Bytes {
@@ -127,6 +133,7 @@ unsafe extern "C" {
         token: i32,
         buffer: *mut c_char,
         capacity: i32,
+        special: bool,
         result: *mut i32,
     ) -> c_int;
     pub(super) fn modeld_token_text(
@@ -187,6 +194,22 @@ unsafe extern "C" {
         templates: *const RawTemplates,
         request: *const c_char,
         len: usize,
+        out: *mut Bytes,
+    ) -> c_int;
+    pub(super) fn modeld_templates_caps(templates: *const RawTemplates, out: *mut Bytes) -> c_int;
+
+    pub(super) fn modeld_parser_new(
+        format: *const c_char,
+        len: usize,
+        out: *mut *mut RawParser,
+        error: *mut Bytes,
+    ) -> c_int;
+    pub(super) fn modeld_parser_free(parser: *mut RawParser);
+    pub(super) fn modeld_parser_parse(
+        parser: *const RawParser,
+        text: *const c_char,
+        len: usize,
+        partial: bool,
         out: *mut Bytes,
     ) -> c_int;
 }

@@ -1,4 +1,5 @@
 use std::ffi::{CStr, c_char};
+use std::sync::PoisonError;
 
 use llama_cpp_sys_2 as sys;
 
@@ -159,6 +160,29 @@ impl Model {
         (0..self.vocab_size()).filter_map(text).collect()
     }
 
+    /// From now on the control tokens with these texts are part of an answer's text: the chat
+    /// format is made of them. Other texts are ignored.
+    pub fn spell(&self, texts: &[String]) {
+        let unknown = |text: &&String| {
+            // Only a text that is one token as a whole is the text of a control token.
+            matches!(self.tokenize_part(text, 2, false, true).as_deref(), Ok([token])
+                if !self.is_spelled(*token))
+        };
+        let new: Vec<Token> = texts
+            .iter()
+            .filter(unknown)
+            .filter_map(|text| self.tokenize_part(text, 2, false, true).ok()?.first().copied())
+            .filter(|token| !self.is_end(*token))
+            .collect();
+        if !new.is_empty() {
+            self.spelled().write().unwrap_or_else(PoisonError::into_inner).extend(new);
+        }
+    }
+
+    fn is_spelled(&self, token: Token) -> bool {
+        self.spelled().read().unwrap_or_else(PoisonError::into_inner).contains(&token)
+    }
+
     /// A lower bound: every byte of the text belongs to some token. Only for the tokenizers of
     /// which that is true (others normalise text away).
     fn fewest_tokens(&self, bytes: usize) -> u64 {
@@ -187,6 +211,7 @@ impl Model {
                 token,
                 buffer.as_mut_ptr().cast::<c_char>(),
                 room,
+                self.is_spelled(token),
                 &mut written,
             )
         };

@@ -3,10 +3,12 @@
 
 mod chat;
 mod embed;
+mod generic;
 mod plain;
 mod query;
 mod run;
 mod tokenize;
+mod tools;
 mod validate;
 
 pub use run::Preparer;

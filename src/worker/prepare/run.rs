@@ -8,6 +8,7 @@ use crate::worker::compute::PreparedPrompt;
 use crate::worker::constraint::Compiler;
 use crate::worker::jobs::Jobs;
 use crate::worker::llama::{ChatTemplates, Model};
+use crate::worker::output::{Format, Formats};
 use crate::worker::quote::Quotes;
 use crate::worker::reader::Errand;
 use crate::worker::step::{FrameSink, StepCommand};
@@ -31,6 +32,8 @@ pub struct Preparer {
     pub watchdog: Arc<Watchdog>,
     /// Shared with the reader.
     pub jobs: Arc<Jobs>,
+    /// How answers are read.
+    pub formats: Arc<Formats>,
     /// To the step loop.
     pub step: Sender<StepCommand>,
     /// To the daemon.
@@ -44,6 +47,8 @@ pub(super) struct Ready {
     pub(super) prompt: PreparedPrompt,
     /// Texts that end an answer in its format.
     pub(super) stops: Vec<String>,
+    /// How its answers are read; `None`: as they stand.
+    pub(super) format: Option<Format>,
 }
 
 impl Ready {
@@ -79,8 +84,11 @@ impl Preparer {
             Err(error) => (Vec::new(), Err(error)),
         };
         let settled = self.jobs.settle(job, stops, || match outcome {
-            Ok(ready) => {
+            Ok(mut ready) => {
                 let prompt_tokens = ready.tokens();
+                if let Some(format) = ready.format.take() {
+                    self.formats.register(job, format);
+                }
                 // The loop must know the job before the daemon can start it.
                 let prompt = Box::new(ready.prompt);
                 let _ = self.step.send(StepCommand::Prepared { job, prompt });
@@ -101,7 +109,7 @@ impl Preparer {
     ) -> Result<Ready, Error> {
         validate(prompt)?;
         let mut ready = match prompt {
-            Prompt::Chat(chat) => self.chat(job, chat)?,
+            Prompt::Chat(chat) => self.chat(job, chat, constraint)?,
             Prompt::Text(text) => self.text(job, text)?,
             Prompt::Tokens(tokens) => self.tokens(tokens)?,
             Prompt::Fill { prefix, suffix } => self.fill(job, prefix, suffix)?,
@@ -111,8 +119,9 @@ impl Preparer {
             let param = if matches!(prompt, Prompt::Chat(_)) { "messages" } else { "prompt" };
             return Err(Error::invalid(param, "the prompt has no tokens: give it some text"));
         }
-        if let Some(constraint) = self.constraints.compile(constraint)? {
-            ready.prompt.constraint = Some(constraint);
+        // That of a chat depends on its tools and is done.
+        if !matches!(prompt, Prompt::Chat(_)) {
+            ready.prompt.constraint = self.constraints.compile(constraint)?;
         }
         Ok(ready)
     }
