@@ -15,6 +15,7 @@
 //! * `reader`, `jobs`, `frames_out`: frames in and out. `prepare`, `quote`, `watchdog`: prompts to
 //!   tokens.
 //! * `step`, `sampling`, `text`, `cancel`: tokens to answers, on the seam `compute`.
+//! * `embed`: inputs to vectors and scores.
 //! * `constraint`: what answers may look like, token by token.
 //! * `llama`: llama.cpp; the only `unsafe`.
 
@@ -26,6 +27,7 @@ pub mod text;
 
 mod constraint;
 mod cpu;
+mod embed;
 mod entry;
 mod exit;
 mod frames_out;

@@ -8,7 +8,8 @@
 //! which is why it is one.
 //!
 //! * `backend`: once per process: initialisation, log lines, last words. `model`: weights and
-//!   metadata. `vocab`: text to tokens and back. `context`: batches and sequences. `chat`: templates.
+//!   metadata. `vocab`: text to tokens and back. `context`: batches and sequences. `pooled`:
+//!   the same for vectors and scores. `chat`: templates.
 //! * `shim`: the declarations of `chat_shim.cpp`.
 //!
 //! It must never decide what to compute; that is `step`'s.
@@ -20,6 +21,7 @@ mod chat;
 mod context;
 mod logs;
 mod model;
+mod pooled;
 mod shim;
 mod vocab;
 
@@ -34,4 +36,5 @@ pub use backend::exit_now;
 pub use chat::{ChatTemplates, RenderError};
 pub use context::{Context, ContextError, ContextSettings};
 pub use model::Model;
+pub use pooled::PooledContext;
 pub use vocab::{MAX_TEXT, TokenizeError};
