@@ -20,6 +20,9 @@ pub struct PooledContext {
     limits: PoolLimits,
     /// Values that llama.cpp has for a sequence; of a reranker's only the first is shown.
     row: usize,
+    /// The row holds probabilities of "yes" and "no", as llama.cpp makes them for such models.
+    yes_or_no: bool,
+    score: [f32; 1],
     has_memory: bool,
 }
 
@@ -73,7 +76,8 @@ impl PooledContext {
             vocab_size: inner.vocab_size,
             width: if scores { 1 } else { row },
         };
-        Ok(Self { context, limits, row, has_memory })
+        let yes_or_no = scores && row == 2 && architecture.starts_with("qwen3");
+        Ok(Self { context, limits, row, yes_or_no, score: [0.0], has_memory })
     }
 }
 
@@ -100,6 +104,11 @@ impl Pool for PooledContext {
         // SAFETY: a pooled row has `row` floats (as many as `new` asked the model for) and stays
         // until the next decode, which needs `&mut self`.
         let values = unsafe { std::slice::from_raw_parts(row, self.row) };
+        if let (true, [yes, no]) = (self.yes_or_no, values) {
+            // The logit that those of other rerankers are.
+            self.score = [logit(*yes, *no)];
+            return &self.score;
+        }
         values.get(..self.limits.width).unwrap_or_default()
     }
 
@@ -109,5 +118,26 @@ impl Pool for PooledContext {
             // next decode would run out of and say so.
             let _ = unsafe { shim::modeld_memory_clear(self.context.raw.as_ptr()) };
         }
+    }
+}
+
+/// The logarithm of how much likelier `yes` is than `no`; bounded where one of them is nothing.
+fn logit(yes: f32, no: f32) -> f32 {
+    let ln = |probability: f32| probability.max(f32::MIN_POSITIVE).ln();
+    if yes.is_nan() || no.is_nan() { f32::NAN } else { ln(yes) - ln(no) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_logit_gives_back_its_probability_and_is_never_infinite() {
+        for yes in [0.001f32, 0.25, 0.5, 0.9] {
+            let back = 1.0 / (1.0 + (-logit(yes, 1.0 - yes)).exp());
+            assert!((back - yes).abs() < 1e-5, "{yes} {back}");
+        }
+        assert!(logit(1.0, 0.0).is_finite() && logit(0.0, 1.0).is_finite());
+        assert!(logit(f32::NAN, 0.0).is_nan(), "it must not become a number on the way");
     }
 }
