@@ -1,7 +1,7 @@
 /// Which clients a path is for: they decide how an error looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Family {
-    /// OpenAI's clients, under a `/v1`.
+    /// OpenAI's clients, under a `/v1`, and those of what is served beside it without one.
     OpenAi,
     /// Docker Model Runner's clients, and everything else.
     Native,
@@ -10,13 +10,15 @@ pub(super) enum Family {
 impl Family {
     /// The family of a normalised path.
     pub(super) fn of(path: &str) -> Self {
-        let mut segments = path.split('/').skip(1);
-        let v1 = match segments.next() {
-            Some("v1") => true,
-            Some("engines") => segments.next() == Some("v1") || segments.next() == Some("v1"),
-            _ => false,
+        let open_ai = |segment: Option<&str>| {
+            matches!(segment, Some("v1" | "v2" | "rerank" | "score" | "tokenize" | "detokenize"))
         };
-        if v1 { Self::OpenAi } else { Self::Native }
+        let mut segments = path.split('/').skip(1);
+        let is_open_ai = match segments.next() {
+            Some("engines") => open_ai(segments.next()) || open_ai(segments.next()),
+            first => open_ai(first),
+        };
+        if is_open_ai { Self::OpenAi } else { Self::Native }
     }
 }
 
@@ -26,7 +28,10 @@ mod tests {
 
     #[test]
     fn the_v1_trees_are_openai() {
-        for path in ["/v1", "/v1/x", "/engines/v1/models", "/engines/any/v1/nothing"] {
+        for path in ["/v1", "/v1/x", "/engines/v1/models", "/engines/any/v1/nothing", "/rerank"] {
+            assert_eq!(Family::of(path), Family::OpenAi, "{path}");
+        }
+        for path in ["/v2/rerank", "/engines/score", "/engines/llama.cpp/rerank", "/tokenize"] {
             assert_eq!(Family::of(path), Family::OpenAi, "{path}");
         }
         for path in ["/", "", "*", "/models", "/engines/ps", "/v10", "/x/v1", "/engines/a/b/v1"] {

@@ -20,6 +20,10 @@ pub fn router(state: ApiState) -> Router {
         .merge(openai_family("/v1"))
         .merge(openai_family("/engines/v1"))
         .merge(openai_family("/engines/{backend}/v1").route_layer(from_fn(require_backend)))
+        .merge(ranking_family(""))
+        .merge(ranking_family("/v2"))
+        .merge(ranking_family("/engines"))
+        .merge(ranking_family("/engines/{backend}").route_layer(from_fn(require_backend)))
         .route("/", get(native::root))
         .route("/version", get(native::version))
         .route("/health", get(native::health))
@@ -47,8 +51,19 @@ fn openai_family(prefix: &str) -> Router<ApiState> {
     Router::new()
         .route(&format!("{prefix}/chat/completions"), post(openai::chat_completions))
         .route(&format!("{prefix}/completions"), post(openai::completions))
+        .route(&format!("{prefix}/embeddings"), post(openai::embeddings))
+        .merge(ranking_family(prefix))
         .route(&format!("{prefix}/models"), get(openai::list))
         .route(&format!("{prefix}/models/{{*model}}"), get(openai::retrieve))
+}
+
+/// What clients look for without a version in front as well.
+fn ranking_family(prefix: &str) -> Router<ApiState> {
+    Router::new()
+        .route(&format!("{prefix}/rerank"), post(openai::rerank))
+        .route(&format!("{prefix}/score"), post(openai::score))
+        .route(&format!("{prefix}/tokenize"), post(openai::tokenize))
+        .route(&format!("{prefix}/detokenize"), post(openai::detokenize))
 }
 
 /// A route, for documentation.
@@ -76,6 +91,15 @@ const fn managing(method: &'static str, path: &'static str, what: &'static str) 
 pub const ROUTES: &[Route] = &[
     open("POST", "/v1/chat/completions", "OpenAI chat completions, streamed or whole"),
     open("POST", "/v1/completions", "OpenAI text completions, streamed or whole"),
+    open("POST", "/v1/embeddings", "OpenAI embeddings"),
+    open("POST", "/v1/rerank", "documents by how well they answer a query (Jina, Cohere, vLLM)"),
+    open("POST", "/v1/score", "scores of pairs of texts (vLLM)"),
+    open("POST", "/v1/tokenize", "the tokens of a text or a conversation"),
+    open("POST", "/v1/detokenize", "the text of tokens"),
+    open("POST", "/rerank", "as `/v1/rerank`; also under `/v2` and `/engines/llama.cpp`"),
+    open("POST", "/score", "as `/v1/score`"),
+    open("POST", "/tokenize", "as `/v1/tokenize`"),
+    open("POST", "/detokenize", "as `/v1/detokenize`"),
     open("GET", "/v1/models", "OpenAI model list"),
     open("GET", "/v1/models/{*model}", "one model in OpenAI's form"),
     open("GET", "/", "a line of text that says that modeld runs"),

@@ -1,5 +1,6 @@
 //! The worker's `main`: confine, load, serve.
 
+use std::cell::Cell;
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -12,9 +13,10 @@ use tracing_subscriber::EnvFilter;
 
 use super::cancel::CancelBoard;
 use super::constraint::Compiler;
+use super::embed::EmbedLoop;
 use super::frames_out::FramesOut;
 use super::jobs::Jobs;
-use super::load::{self, Loaded};
+use super::load::{self, AnyContext, Loaded};
 use super::output::{Formats, OutputSink};
 use super::prepare::Preparer;
 use super::progress::{Fraction, Reporter};
@@ -182,9 +184,11 @@ impl Worker {
         };
         let preparer = Preparer {
             name: self.spec.name,
+            purpose: self.spec.purpose,
             model: Arc::clone(&model),
             templates,
             context_size: info.context_size,
+            asked: Cell::new(false),
             constraints: Compiler::new(Arc::clone(&model)),
             quotes: Quotes::new(model.control_texts()),
             watchdog: self.watchdog,
@@ -201,8 +205,15 @@ impl Worker {
             return system_error(&error);
         }
         self.out.send(ToDaemon::Ready(info));
-        let step = StepLoop::new(context, model, settings, self.board, self.out);
-        match step.run(commands) {
+        let outcome = match context {
+            AnyContext::Generate(context) => {
+                StepLoop::new(context, model, settings, self.board, self.out).run(commands)
+            }
+            AnyContext::Pooled(context) => {
+                EmbedLoop::new(context, settings, self.board, self.out).run(commands)
+            }
+        };
+        match outcome {
             Ok(()) => exit::DAEMON_GONE,
             Err(error) => {
                 tracing::error!(error, "llama.cpp failed");

@@ -16,6 +16,7 @@
 //!   tokens.
 //! * `step`, `sampling`, `text`, `cancel`: tokens to answers, on the seam `compute`.
 //! * `output`: from the text of answers to content, thoughts and calls.
+//! * `embed`: inputs to vectors and scores.
 //! * `constraint`: what answers may look like, token by token.
 //! * `llama`: llama.cpp; the only `unsafe`.
 
@@ -27,6 +28,7 @@ pub mod text;
 
 mod constraint;
 mod cpu;
+mod embed;
 mod entry;
 mod exit;
 mod frames_out;

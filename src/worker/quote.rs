@@ -92,6 +92,13 @@ impl Quotes {
         }
     }
 
+    /// A text with the special tokens in it marked.
+    pub fn quote_text(&self, text: &str) -> String {
+        // Marks that came from outside could undo ours.
+        let text = text.replace(MARKS, "\u{fffd}");
+        self.marked(&text).unwrap_or(text)
+    }
+
     /// `text` with every special token between marks; `None` if there is none in it.
     fn marked(&self, text: &str) -> Option<String> {
         let special = self.special.as_ref()?;

@@ -17,6 +17,7 @@ mod batching;
 mod browsers;
 mod catalog;
 mod cli;
+mod embeddings;
 mod faults;
 mod fixtures;
 mod frameworks;

@@ -74,7 +74,7 @@ async fn serve<T: DeserializeOwned + Send + 'static>(
 }
 
 /// Says which field is at fault when it is the model's name.
-fn name_model(error: Error) -> Error {
+pub(super) fn name_model(error: Error) -> Error {
     match error.kind {
         ErrorKind::ModelNotFound
         | ErrorKind::InvalidReference
@@ -85,13 +85,13 @@ fn name_model(error: Error) -> Error {
 }
 
 /// Docker Model Runner's header for loading a model without asking it anything.
-fn preloads_only(headers: &HeaderMap) -> bool {
+pub(super) fn preloads_only(headers: &HeaderMap) -> bool {
     headers
         .get("x-preload-only")
         .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true"))
 }
 
-fn queue_headers(generation: &Generation) -> HeaderMap {
+pub(super) fn queue_headers(generation: &Generation) -> HeaderMap {
     let wait = u64::try_from(generation.queue_wait().as_millis()).unwrap_or(u64::MAX);
     let mut headers = HeaderMap::new();
     headers.insert(
@@ -102,7 +102,7 @@ fn queue_headers(generation: &Generation) -> HeaderMap {
     headers
 }
 
-fn answer(mut headers: HeaderMap, kind: &'static str, body: Body) -> Response {
+pub(super) fn answer(mut headers: HeaderMap, kind: &'static str, body: Body) -> Response {
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     let mut response = Response::new(body);

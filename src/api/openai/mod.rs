@@ -4,12 +4,19 @@
 //! `convert`; unknown fields are ignored, as every local server does, and `null` means absent.
 
 mod convert;
+mod embeddings;
 mod error;
 mod handlers;
 mod models;
+mod plain;
 mod render;
+mod rerank;
+mod tokens;
 mod types;
 
+pub(super) use embeddings::embeddings;
 pub(super) use error::error_body;
 pub(super) use handlers::{chat_completions, completions};
 pub(super) use models::{list, retrieve};
+pub(super) use rerank::{rerank, score};
+pub(super) use tokens::{detokenize, tokenize};

@@ -7,3 +7,4 @@ mod guards;
 mod logs;
 mod routes;
 mod support;
+mod vectors;

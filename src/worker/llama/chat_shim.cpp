@@ -243,6 +243,24 @@ const float * modeld_logits(llama_context * context, int32_t index) {
     return row;
 }
 
+// The pooled vector of a sequence of the last batch; null when there is none.
+const float * modeld_pooled(llama_context * context, int32_t seq) {
+    const float * row = nullptr;
+    guarded(nullptr, [&] {
+        row = llama_get_embeddings_seq(context, seq);
+        return MODELD_OK;
+    });
+    return row;
+}
+
+// Forgets every sequence. Not for a context without memory.
+int modeld_memory_clear(llama_context * context) {
+    return guarded(nullptr, [&] {
+        llama_memory_clear(llama_get_memory(context), false);
+        return MODELD_OK;
+    });
+}
+
 int modeld_sequence_remove(llama_context * context, int32_t seq, int32_t from, bool * removed) {
     return guarded(nullptr, [&] {
         *removed = llama_memory_seq_rm(llama_get_memory(context), seq, from, -1);
@@ -264,6 +282,15 @@ int modeld_tokenize(const llama_vocab * vocab, const char * text, int32_t len, i
     return guarded(error, [&] {
         *result =
             llama_tokenize(vocab, text, len, tokens, capacity, add_special, parse_special);
+        return MODELD_OK;
+    });
+}
+
+// `result` is llama_detokenize's own answer: a length, or minus the length that was needed.
+int modeld_detokenize(const llama_vocab * vocab, const int32_t * tokens, int32_t count, char * text,
+                      int32_t capacity, int32_t * result, modeld_bytes * error) {
+    return guarded(error, [&] {
+        *result = llama_detokenize(vocab, tokens, count, text, capacity, false, true);
         return MODELD_OK;
     });
 }

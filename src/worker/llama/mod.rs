@@ -10,7 +10,7 @@
 //! * `backend`: once per process: initialisation, log lines, last words. `model`: weights and
 //!   metadata. `vocab`: text to tokens and back. `context`: batches and sequences. `chat`: templates.
 //!   `grammar`: llama.cpp's grammars, one call at a time and none after the first error.
-//!   `parser`: answers.
+//!   `parser`: answers. `pooled`: vectors and scores.
 //! * `shim`: the declarations of `chat_shim.cpp`.
 //!
 //! It must never decide what to compute; that is `step`'s.
@@ -24,6 +24,7 @@ mod grammar;
 mod logs;
 mod model;
 mod parser;
+mod pooled;
 mod shim;
 mod vocab;
 
@@ -40,4 +41,5 @@ pub use context::{Context, ContextError, ContextSettings};
 pub use grammar::{Grammar, TriggerRegex};
 pub use model::Model;
 pub use parser::{ChatParser, Parsed, ParsedCall};
+pub use pooled::PooledContext;
 pub use vocab::{MAX_TEXT, TokenizeError};

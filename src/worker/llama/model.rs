@@ -114,6 +114,18 @@ impl Model {
         }
     }
 
+    /// Values of a vector that it pools to.
+    pub(super) fn embedding_width(&self) -> usize {
+        // SAFETY: the model lives as long as `self`.
+        usize::try_from(unsafe { sys::llama_model_n_embd_out(self.as_ptr()) }).unwrap_or(0)
+    }
+
+    /// Values of a score; the first one is it.
+    pub(super) fn score_width(&self) -> usize {
+        // SAFETY: the model lives as long as `self`.
+        unsafe { sys::llama_model_n_cls_out(self.as_ptr()) as usize }
+    }
+
     /// Tokens in the vocabulary.
     pub fn vocab_size(&self) -> i32 {
         self.vocab_size

@@ -99,6 +99,8 @@ unsafe extern "C" {
         error: *mut Bytes,
     ) -> c_int;
     pub(super) fn modeld_logits(context: *mut llama_context, index: i32) -> *const f32;
+    pub(super) fn modeld_pooled(context: *mut llama_context, seq: i32) -> *const f32;
+    pub(super) fn modeld_memory_clear(context: *mut llama_context) -> c_int;
     pub(super) fn modeld_sequence_remove(
         context: *mut llama_context,
         seq: i32,
@@ -120,6 +122,15 @@ unsafe extern "C" {
         capacity: i32,
         add_special: bool,
         parse_special: bool,
+        result: *mut i32,
+        error: *mut Bytes,
+    ) -> c_int;
+    pub(super) fn modeld_detokenize(
+        vocab: *const llama_vocab,
+        tokens: *const i32,
+        count: i32,
+        text: *mut c_char,
+        capacity: i32,
         result: *mut i32,
         error: *mut Bytes,
     ) -> c_int;

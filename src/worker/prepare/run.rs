@@ -1,9 +1,10 @@
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 
 use super::validate::validate;
 use crate::domain::{Constraint, Error, JobId, Prompt};
-use crate::protocol::ToDaemon;
+use crate::protocol::{Purpose, ToDaemon};
 use crate::worker::compute::PreparedPrompt;
 use crate::worker::constraint::Compiler;
 use crate::worker::jobs::Jobs;
@@ -18,12 +19,16 @@ use crate::worker::watchdog::Watchdog;
 pub struct Preparer {
     /// The model's name, for messages.
     pub name: String,
+    /// What it was loaded for.
+    pub purpose: Purpose,
     /// Its vocabulary.
     pub model: Arc<Model>,
     /// Its templates, or why there are none.
     pub templates: Result<ChatTemplates, String>,
     /// The longest sequence, in tokens.
     pub context_size: u32,
+    /// Set while a prompt is only asked about: then none is too long.
+    pub asked: Cell<bool>,
     /// Keeps special tokens in what users say from being more than text.
     pub quotes: Quotes,
     /// Compiles what answers have to look like.
@@ -108,15 +113,14 @@ impl Preparer {
         constraint: &Constraint,
     ) -> Result<Ready, Error> {
         validate(prompt)?;
-        let mut ready = match prompt {
-            Prompt::Chat(chat) => self.chat(job, chat, constraint)?,
-            Prompt::Text(text) => self.text(job, text)?,
-            Prompt::Tokens(tokens) => self.tokens(tokens)?,
-            Prompt::Fill { prefix, suffix } => self.fill(job, prefix, suffix)?,
-            Prompt::Embed(inputs) => self.embed(job, inputs)?,
-        };
+        self.check_purpose(prompt)?;
+        let mut ready = self.ready(job, prompt, constraint)?;
         if ready.tokens() == 0 {
-            let param = if matches!(prompt, Prompt::Chat(_)) { "messages" } else { "prompt" };
+            let param = match prompt {
+                Prompt::Chat(_) => "messages",
+                Prompt::Embed(_) => "input",
+                _ => "prompt",
+            };
             return Err(Error::invalid(param, "the prompt has no tokens: give it some text"));
         }
         // That of a chat depends on its tools and is done.

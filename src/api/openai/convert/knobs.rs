@@ -151,7 +151,7 @@ pub(super) fn no_grammar(grammar: Option<&Value>, json_schema: Option<&Value>) -
 }
 
 /// The model's name, which must be there.
-pub(super) fn model_name(model: Option<String>) -> Result<String> {
+pub(in crate::api::openai) fn model_name(model: Option<String>) -> Result<String> {
     match model {
         Some(name) if !name.trim().is_empty() => Ok(name),
         _ => Err(missing("model", "name a model that `GET /v1/models` lists")),

@@ -7,6 +7,7 @@ mod messages;
 mod text;
 
 pub(super) use chat::{Converted, convert as chat, model_of as chat_model};
+pub(super) use knobs::model_name;
 pub(super) use text::{convert as text, model_of as text_model};
 
 #[cfg(test)]
