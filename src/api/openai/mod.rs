@@ -1,15 +1,19 @@
 //! OpenAI's API: chat completions, text completions and the model list, under every `/v1` tree.
 //!
 //! Every known field of a request is mapped, refused by name, or ignored with a reason in
-//! `convert`; unknown fields are ignored, as every local server does, and `null` means absent.
+//! `convert`, and `fields` says which; unknown fields are ignored, as every local server does, and
+//! `null` means absent.
 
 mod convert;
 mod error;
+mod fan;
+mod fields;
 mod handlers;
 mod models;
 mod render;
 mod types;
 
 pub(super) use error::error_body;
+pub(super) use fields::{CHAT, TEXT};
 pub(super) use handlers::{chat_completions, completions};
 pub(super) use models::{list, retrieve};
