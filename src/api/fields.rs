@@ -178,6 +178,18 @@ mod tests {
         assert_complete::<Body>(&Table { title: "a body", fields: ROWS });
     }
 
+    /// `UPDATE_COMPATIBILITY=1 cargo test --release --lib fields::` writes the page anew.
+    #[test]
+    fn the_page_is_the_one_that_the_tables_make() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/contrib/COMPATIBILITY.md");
+        let made = compatibility();
+        if std::env::var_os("UPDATE_COMPATIBILITY").is_some() {
+            std::fs::write(path, &made).expect("a file that can be written");
+        }
+        let page = std::fs::read_to_string(path).expect("the page");
+        assert!(page == made, "{path} is out of date: see the comment at this test");
+    }
+
     #[test]
     fn the_page_has_a_row_for_each_field() {
         let page = compatibility();

@@ -81,15 +81,3 @@ fn scripts_that_the_readme_names_exist_and_are_executable() {
         assert_eq!(mode & 0o111, 0o111, "{script} is not executable");
     }
 }
-
-/// `UPDATE_COMPATIBILITY=1 cargo test --release --test it compatibility` writes the page anew.
-#[test]
-fn the_page_about_compatibility_is_the_one_that_the_code_makes() {
-    const PAGE: &str = "contrib/COMPATIBILITY.md";
-    let made = modeld::api::compatibility();
-    if std::env::var_os("UPDATE_COMPATIBILITY").is_some() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(PAGE);
-        fs::write(path, &made).unwrap();
-    }
-    assert!(file(PAGE) == made, "{PAGE} is out of date: see the comment at this test");
-}

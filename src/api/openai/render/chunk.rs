@@ -163,6 +163,7 @@ impl ChunkStream {
             Delta::Logprobs(_) => {}
             // Text completions are what the model said, thoughts and calls included.
             Delta::Reasoning(_) | Delta::ToolCall(_) if self.layout.shape == Shape::Text => {}
+            Delta::Reasoning(text) if text.is_empty() => {}
             Delta::Reasoning(text) => {
                 let delta = WireDelta { reasoning_content: Some(&text), ..WireDelta::default() };
                 self.piece(number, Piece::Delta(delta), out);
