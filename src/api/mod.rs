@@ -12,9 +12,9 @@
 mod body;
 mod caller;
 mod family;
+mod fields;
 mod ids;
 mod json;
-#[expect(dead_code, reason = "the dialects learn it next")]
 mod media;
 mod middleware;
 mod native;
@@ -26,9 +26,9 @@ mod refusal;
 mod router;
 mod state;
 mod status;
-#[expect(dead_code, reason = "the dialects learn it next")]
 mod tools;
 
+pub use fields::compatibility;
 pub use peer::{ListenerClass, PeerInfo};
 pub use router::{ROUTES, Route, router};
 pub use state::ApiState;

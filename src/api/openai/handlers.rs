@@ -13,10 +13,10 @@ use crate::api::json;
 use crate::api::refusal::Reply;
 use crate::api::state::ApiState;
 use crate::domain::{Error, ErrorKind, Result, Transcript};
-use crate::scheduler::Generation;
 
 use super::convert::{self, Converted};
-use super::render::{ChunkStream, Meta, Shape, whole};
+use super::fan::Fan;
+use super::render::{ChunkStream, Meta, whole};
 
 /// How long a stream may wait for its start before its 200 is committed: until then a failure
 /// keeps its true status, afterwards the client sees that it waits.
@@ -27,18 +27,17 @@ pub(in crate::api) async fn chat_completions(
     State(state): State<ApiState>,
     request: Request,
 ) -> Reply {
-    Ok(serve(&state, request, Shape::Chat, convert::chat, convert::chat_model).await?)
+    Ok(serve(&state, request, convert::chat, convert::chat_model).await?)
 }
 
 /// `POST …/v1/completions`.
 pub(in crate::api) async fn completions(State(state): State<ApiState>, request: Request) -> Reply {
-    Ok(serve(&state, request, Shape::Text, convert::text, convert::text_model).await?)
+    Ok(serve(&state, request, convert::text, convert::text_model).await?)
 }
 
 async fn serve<T: DeserializeOwned + Send + 'static>(
     state: &ApiState,
     request: Request,
-    shape: Shape,
     convert: fn(T) -> Result<Converted>,
     model_of: fn(T) -> Result<String>,
 ) -> Result<Response> {
@@ -51,25 +50,28 @@ async fn serve<T: DeserializeOwned + Send + 'static>(
         state.service.preload(&model_of(request)?).await.map_err(name_model)?;
         return Ok(StatusCode::OK.into_response());
     }
-    let Converted { model, stream, include_usage, request } = convert(request)?;
-    let mut generation =
-        state.service.generate(caller, &model, request).await.map_err(name_model)?;
-    let meta = Meta::new(shape, model);
+    // Schemas are checked and pictures decoded: that may take a tenth of a second.
+    let converted = tokio::task::spawn_blocking(move || convert(request)).await;
+    let Converted { model, stream, include_usage, layout, requests } =
+        converted.map_err(Error::internal)??;
+    let mut answers =
+        Fan::submit(&state.service, caller, &model, requests).await.map_err(name_model)?;
+    let meta = Meta::new(layout.shape, model);
     if stream {
         // What fails early keeps its true status; what takes long gets its 200 and comments.
-        generation.ready(Some(STREAM_PATIENCE)).await?;
-        let headers = queue_headers(&generation);
-        let render = ChunkStream::new(shape, meta, include_usage);
-        let body = EventStream::new(generation, render).into_body();
+        answers.ready(Some(STREAM_PATIENCE)).await.map_err(name_model)?;
+        let headers = queue_headers(&answers);
+        let render = ChunkStream::new(layout, meta, include_usage);
+        let body = EventStream::new(answers, render).into_body();
         return Ok(answer(headers, "text/event-stream; charset=utf-8", body));
     }
-    generation.ready(None).await?;
-    let headers = queue_headers(&generation);
+    answers.ready(None).await.map_err(name_model)?;
+    let headers = queue_headers(&answers);
     let mut transcript = Transcript::default();
-    while let Some(event) = generation.next().await {
+    while let Some(event) = answers.next().await {
         transcript.push(event?);
     }
-    let body = whole(shape, &meta, &transcript)?;
+    let body = whole(&layout, &meta, &transcript, answers.prompt_tokens())?;
     Ok(answer(headers, "application/json", Body::from(body)))
 }
 
@@ -91,12 +93,12 @@ pub(super) fn preloads_only(headers: &HeaderMap) -> bool {
         .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true"))
 }
 
-pub(super) fn queue_headers(generation: &Generation) -> HeaderMap {
-    let wait = u64::try_from(generation.queue_wait().as_millis()).unwrap_or(u64::MAX);
+fn queue_headers(answers: &Fan) -> HeaderMap {
+    let wait = u64::try_from(answers.queue_wait().as_millis()).unwrap_or(u64::MAX);
     let mut headers = HeaderMap::new();
     headers.insert(
         HeaderName::from_static("x-queue-position"),
-        HeaderValue::from(generation.queue_position()),
+        HeaderValue::from(answers.queue_position()),
     );
     headers.insert(HeaderName::from_static("x-queue-wait-ms"), HeaderValue::from(wait));
     headers

@@ -5,6 +5,7 @@ mod catalog;
 mod disconnect;
 mod guards;
 mod logs;
+mod openai;
 mod routes;
 mod support;
 mod vectors;
