@@ -19,6 +19,7 @@ mod media;
 mod middleware;
 mod native;
 mod openai;
+mod openai_error;
 mod params;
 mod path;
 mod peer;

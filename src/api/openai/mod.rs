@@ -10,6 +10,6 @@ mod models;
 mod render;
 mod types;
 
-pub(super) use error::error_body;
+pub(in crate::api) use error::error_body;
 pub(super) use handlers::{chat_completions, completions};
 pub(super) use models::{list, retrieve};
