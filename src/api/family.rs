@@ -14,8 +14,7 @@ impl Family {
         let v1 = match segments.next() {
             Some("v1" | "responses") => true,
             Some("engines") => {
-                matches!(segments.next(), Some("v1" | "responses"))
-                    || segments.next() == Some("v1")
+                matches!(segments.next(), Some("v1" | "responses")) || segments.next() == Some("v1")
             }
             _ => false,
         };
@@ -29,10 +28,27 @@ mod tests {
 
     #[test]
     fn the_v1_trees_are_openai() {
-        for path in ["/v1", "/v1/x", "/engines/v1/models", "/engines/any/v1/nothing", "/responses", "/engines/responses/x"] {
+        for path in [
+            "/v1",
+            "/v1/x",
+            "/engines/v1/models",
+            "/engines/any/v1/nothing",
+            "/responses",
+            "/engines/responses/x",
+        ] {
             assert_eq!(Family::of(path), Family::OpenAi, "{path}");
         }
-        for path in ["/", "", "*", "/models", "/engines/ps", "/v10", "/x/v1", "/engines/a/b/v1", "/engines/a/responses"] {
+        for path in [
+            "/",
+            "",
+            "*",
+            "/models",
+            "/engines/ps",
+            "/v10",
+            "/x/v1",
+            "/engines/a/b/v1",
+            "/engines/a/responses",
+        ] {
             assert_eq!(Family::of(path), Family::Native, "{path}");
         }
     }

@@ -14,7 +14,6 @@ mod caller;
 mod family;
 mod ids;
 mod json;
-#[expect(dead_code, reason = "the dialects learn it next")]
 mod media;
 mod middleware;
 mod native;
@@ -24,10 +23,11 @@ mod params;
 mod path;
 mod peer;
 mod refusal;
+mod reply;
+mod responses;
 mod router;
 mod state;
 mod status;
-#[expect(dead_code, reason = "the dialects learn it next")]
 mod tools;
 
 pub use peer::{ListenerClass, PeerInfo};

@@ -10,13 +10,15 @@ use crate::domain::{Error, ErrorKind};
 use super::middleware::{front, guard_browser, note_template, require_management, trace};
 use super::params::require_backend;
 use super::refusal::Refusal;
-use super::{ApiState, native, openai};
+use super::{ApiState, native, openai, responses};
 
 /// Every route of every dialect, behind the guards that stand before all of them.
 pub fn router(state: ApiState) -> Router {
     let manage = from_fn(require_management);
     let model = delete(native::remove).post(native::act).route_layer(manage.clone());
     let routes = Router::new()
+        .merge(responses_family(""))
+        .merge(responses_family("/engines"))
         .merge(openai_family("/v1"))
         .merge(openai_family("/engines/v1"))
         .merge(openai_family("/engines/{backend}/v1").route_layer(from_fn(require_backend)))
@@ -47,8 +49,19 @@ fn openai_family(prefix: &str) -> Router<ApiState> {
     Router::new()
         .route(&format!("{prefix}/chat/completions"), post(openai::chat_completions))
         .route(&format!("{prefix}/completions"), post(openai::completions))
+        .merge(responses_family(prefix))
         .route(&format!("{prefix}/models"), get(openai::list))
         .route(&format!("{prefix}/models/{{*model}}"), get(openai::retrieve))
+}
+
+fn responses_family(prefix: &str) -> Router<ApiState> {
+    let one = format!("{prefix}/responses/{{response_id}}");
+    Router::new()
+        .route(&format!("{prefix}/responses"), post(responses::create))
+        .route(&format!("{prefix}/responses/input_tokens"), post(responses::count))
+        .route(&one, get(responses::retrieve).delete(responses::delete))
+        .route(&format!("{one}/cancel"), post(responses::cancel))
+        .route(&format!("{one}/input_items"), get(responses::input_items))
 }
 
 /// A route, for documentation.
@@ -56,7 +69,8 @@ fn openai_family(prefix: &str) -> Router<ApiState> {
 pub struct Route {
     /// `GET` includes `HEAD`.
     pub method: &'static str,
-    /// As the router spells it; `/v1` stands for `/v1`, `/engines/v1` and `/engines/llama.cpp/v1`.
+    /// As the router spells it; `/v1` stands for `/v1`, `/engines/v1` and `/engines/llama.cpp/v1`,
+    /// before `/responses` also for nothing and `/engines`.
     pub path: &'static str,
     /// Whether TCP may not.
     pub unix_only: bool,
@@ -76,6 +90,12 @@ const fn managing(method: &'static str, path: &'static str, what: &'static str) 
 pub const ROUTES: &[Route] = &[
     open("POST", "/v1/chat/completions", "OpenAI chat completions, streamed or whole"),
     open("POST", "/v1/completions", "OpenAI text completions, streamed or whole"),
+    open("POST", "/v1/responses", "OpenAI responses, streamed, whole or in the background"),
+    open("POST", "/v1/responses/input_tokens", "the tokens that a response would be asked with"),
+    open("GET", "/v1/responses/{response_id}", "a stored response, also as a stream"),
+    open("DELETE", "/v1/responses/{response_id}", "forgets a response"),
+    open("POST", "/v1/responses/{response_id}/cancel", "ends a response in the background"),
+    open("GET", "/v1/responses/{response_id}/input_items", "what a response was asked with"),
     open("GET", "/v1/models", "OpenAI model list"),
     open("GET", "/v1/models/{*model}", "one model in OpenAI's form"),
     open("GET", "/", "a line of text that says that modeld runs"),
