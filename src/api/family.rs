@@ -10,8 +10,10 @@ pub(super) enum Family {
 impl Family {
     /// The family of a normalised path.
     pub(super) fn of(path: &str) -> Self {
+        const OPEN_AI: [&str; 7] =
+            ["v1", "v2", "rerank", "score", "tokenize", "detokenize", "responses"];
         let open_ai = |segment: Option<&str>| {
-            matches!(segment, Some("v1" | "v2" | "rerank" | "score" | "tokenize" | "detokenize"))
+            segment.is_some_and(|segment| OPEN_AI.contains(&segment))
         };
         let mut segments = path.split('/').skip(1);
         let is_open_ai = match segments.next() {
@@ -31,10 +33,19 @@ mod tests {
         for path in ["/v1", "/v1/x", "/engines/v1/models", "/engines/any/v1/nothing", "/rerank"] {
             assert_eq!(Family::of(path), Family::OpenAi, "{path}");
         }
-        for path in ["/v2/rerank", "/engines/score", "/engines/llama.cpp/rerank", "/tokenize"] {
+        for path in ["/v2/rerank", "/engines/score", "/engines/llama.cpp/rerank", "/tokenize", "/responses", "/engines/responses/x"] {
             assert_eq!(Family::of(path), Family::OpenAi, "{path}");
         }
-        for path in ["/", "", "*", "/models", "/engines/ps", "/v10", "/x/v1", "/engines/a/b/v1"] {
+        for path in [
+            "/",
+            "",
+            "*",
+            "/models",
+            "/engines/ps",
+            "/v10",
+            "/x/v1",
+            "/engines/a/b/v1",
+        ] {
             assert_eq!(Family::of(path), Family::Native, "{path}");
         }
     }

@@ -10,13 +10,15 @@ use crate::domain::{Error, ErrorKind};
 use super::middleware::{front, guard_browser, note_template, require_management, trace};
 use super::params::require_backend;
 use super::refusal::Refusal;
-use super::{ApiState, native, openai};
+use super::{ApiState, native, openai, responses};
 
 /// Every route of every dialect, behind the guards that stand before all of them.
 pub fn router(state: ApiState) -> Router {
     let manage = from_fn(require_management);
     let model = delete(native::remove).post(native::act).route_layer(manage.clone());
     let routes = Router::new()
+        .merge(responses_family(""))
+        .merge(responses_family("/engines"))
         .merge(openai_family("/v1"))
         .merge(openai_family("/engines/v1"))
         .merge(openai_family("/engines/{backend}/v1").route_layer(from_fn(require_backend)))
@@ -53,6 +55,7 @@ fn openai_family(prefix: &str) -> Router<ApiState> {
         .route(&format!("{prefix}/completions"), post(openai::completions))
         .route(&format!("{prefix}/embeddings"), post(openai::embeddings))
         .merge(ranking_family(prefix))
+        .merge(responses_family(prefix))
         .route(&format!("{prefix}/models"), get(openai::list))
         .route(&format!("{prefix}/models/{{*model}}"), get(openai::retrieve))
 }
@@ -66,12 +69,23 @@ fn ranking_family(prefix: &str) -> Router<ApiState> {
         .route(&format!("{prefix}/detokenize"), post(openai::detokenize))
 }
 
+fn responses_family(prefix: &str) -> Router<ApiState> {
+    let one = format!("{prefix}/responses/{{response_id}}");
+    Router::new()
+        .route(&format!("{prefix}/responses"), post(responses::create))
+        .route(&format!("{prefix}/responses/input_tokens"), post(responses::count))
+        .route(&one, get(responses::retrieve).delete(responses::delete))
+        .route(&format!("{one}/cancel"), post(responses::cancel))
+        .route(&format!("{one}/input_items"), get(responses::input_items))
+}
+
 /// A route, for documentation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Route {
     /// `GET` includes `HEAD`.
     pub method: &'static str,
-    /// As the router spells it; `/v1` stands for `/v1`, `/engines/v1` and `/engines/llama.cpp/v1`.
+    /// As the router spells it; `/v1` stands for `/v1`, `/engines/v1` and `/engines/llama.cpp/v1`,
+    /// before `/responses` also for nothing and `/engines`.
     pub path: &'static str,
     /// Whether TCP may not.
     pub unix_only: bool,
@@ -100,6 +114,12 @@ pub const ROUTES: &[Route] = &[
     open("POST", "/score", "as `/v1/score`"),
     open("POST", "/tokenize", "as `/v1/tokenize`"),
     open("POST", "/detokenize", "as `/v1/detokenize`"),
+    open("POST", "/v1/responses", "OpenAI responses, streamed, whole or in the background"),
+    open("POST", "/v1/responses/input_tokens", "the tokens that a response would be asked with"),
+    open("GET", "/v1/responses/{response_id}", "a stored response, also as a stream"),
+    open("DELETE", "/v1/responses/{response_id}", "forgets a response"),
+    open("POST", "/v1/responses/{response_id}/cancel", "ends a response in the background"),
+    open("GET", "/v1/responses/{response_id}/input_items", "what a response was asked with"),
     open("GET", "/v1/models", "OpenAI model list"),
     open("GET", "/v1/models/{*model}", "one model in OpenAI's form"),
     open("GET", "/", "a line of text that says that modeld runs"),

@@ -18,7 +18,7 @@ mod tokens;
 mod types;
 
 pub(super) use embeddings::embeddings;
-pub(super) use error::error_body;
+pub(in crate::api) use error::error_body;
 pub(super) use fields::{CHAT, TEXT};
 pub(super) use handlers::{chat_completions, completions};
 pub(super) use models::{list, retrieve};
