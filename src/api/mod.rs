@@ -1,4 +1,4 @@
-//! The served HTTP and JSON: routes, the two dialects, and what stands before them.
+//! The served HTTP and JSON: routes, the dialects, and what stands before them.
 //!
 //! A dialect is three things: `convert` (request → [`crate::domain::GenerateRequest`]), `render`
 //! (events → bytes) and an error envelope. Handlers return a [`crate::domain::Error`] and never
@@ -9,12 +9,13 @@
 //! [`PeerInfo`] into the extensions of every request: without them all but the Unix rights are
 //! refused.
 
+mod anthropic;
 mod body;
 mod caller;
 mod family;
+mod fields;
 mod ids;
 mod json;
-#[expect(dead_code, reason = "the dialects learn it next")]
 mod media;
 mod middleware;
 mod native;
@@ -23,10 +24,10 @@ mod params;
 mod path;
 mod peer;
 mod refusal;
+mod reply;
 mod router;
 mod state;
 mod status;
-#[expect(dead_code, reason = "the dialects learn it next")]
 mod tools;
 
 pub use peer::{ListenerClass, PeerInfo};
