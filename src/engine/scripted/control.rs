@@ -3,8 +3,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Semaphore, watch};
 
-use crate::domain::{Error, ErrorKind, JobId, Prompt};
-use crate::engine::Exit;
+use crate::domain::{Constraint, Error, ErrorKind, JobId, Prompt};
+use crate::engine::{Exit, Start};
 
 /// Steps a [`ScriptedFactory`](super::ScriptedFactory) and its engines and tells what they did.
 /// Cheap to clone.
@@ -30,7 +30,9 @@ pub(super) struct Record {
     pub(super) loads: usize,
     pub(super) unloads: usize,
     pub(super) prompts: Vec<Prompt>,
+    pub(super) constraints: Vec<Constraint>,
     pub(super) started: Vec<JobId>,
+    pub(super) starts: Vec<Start>,
     pub(super) live: usize,
     pub(super) steps: HashMap<JobId, usize>,
     pub(super) engines: Vec<watch::Sender<Option<Exit>>>,
@@ -94,6 +96,16 @@ impl Control {
     /// Every prompt that was prepared, in order.
     pub fn prompts(&self) -> Vec<Prompt> {
         self.shared.record().prompts.clone()
+    }
+
+    /// What each of these prompts' answers had to look like.
+    pub fn constraints(&self) -> Vec<Constraint> {
+        self.shared.record().constraints.clone()
+    }
+
+    /// How each job was started, in the order of [`Control::started`].
+    pub fn starts(&self) -> Vec<Start> {
+        self.shared.record().starts.clone()
     }
 
     /// Every job that was started, in order.

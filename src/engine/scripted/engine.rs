@@ -4,14 +4,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::{
-    Constraint, Delta, Error, ErrorKind, Event, FinishReason, JobId, Outcome, Prompt, Result,
-    Timings, Usage,
-};
+use crate::domain::{Constraint, Error, ErrorKind, JobId, Prompt, Result};
 use crate::engine::{BoxFuture, Engine, EventSender, Exit, Start};
 use crate::protocol::{ModelInfo, Query, QueryAnswer};
 
 use super::control::{Shared, die};
+use super::play::Play;
 use super::script::Script;
 
 /// Chooses the script for a prompt.
@@ -88,28 +86,34 @@ impl Engine for ScriptedEngine {
         &self,
         job: JobId,
         prompt: Prompt,
-        _constraint: Constraint,
+        constraint: Constraint,
     ) -> BoxFuture<'_, Result<u32>> {
-        Box::pin(async move { self.count(job, prompt) })
+        Box::pin(async move {
+            self.shared.record().constraints.push(constraint);
+            self.count(job, prompt)
+        })
     }
 
-    /// A token for each of the script's prompt tokens, numbered from 0, without bytes.
+    /// The script's tokens; where it has none, one for each of its prompt tokens, numbered from 0,
+    /// without bytes.
     fn query(&self, _job: JobId, query: Query) -> BoxFuture<'_, Result<QueryAnswer>> {
         Box::pin(async move {
             if let Some(error) = self.exit_error() {
                 return Err(error);
             }
-            let tokens = match query {
-                Query::Tokenize(prompt) => (self.scripts)(&prompt).prompt_tokens,
-                Query::TokenizeText { text, .. } => {
-                    (self.scripts)(&Prompt::Text(text)).prompt_tokens
-                }
+            let script = match query {
+                Query::Tokenize(prompt) => (self.scripts)(&prompt),
+                Query::TokenizeText { text, .. } => (self.scripts)(&Prompt::Text(text)),
                 Query::Detokenize(tokens) => {
                     return Ok(QueryAnswer::Text(format!("{} tokens", tokens.len())));
                 }
             };
+            if !script.tokens.is_empty() {
+                return Ok(QueryAnswer::Tokens(script.tokens));
+            }
             let number = |number| i32::try_from(number).unwrap_or(i32::MAX);
-            Ok(QueryAnswer::Tokens((0..tokens).map(|at| (number(at), Vec::new())).collect()))
+            let tokens = (0..script.prompt_tokens).map(|at| (number(at), Vec::new()));
+            Ok(QueryAnswer::Tokens(tokens.collect()))
         })
     }
 
@@ -125,12 +129,13 @@ impl Engine for ScriptedEngine {
         {
             let mut record = self.shared.record();
             record.started.push(job);
+            record.starts.push(start.clone());
             record.live += 1;
         }
         let play = Play {
             job,
             script: *script,
-            max_tokens: start.limits.max_tokens,
+            start,
             events,
             shared: Arc::clone(&self.shared),
             by_hand: self.by_hand,
@@ -180,91 +185,5 @@ impl Engine for ScriptedEngine {
             die(&self.exit, Error::new(ErrorKind::Cancelled, "the model was unloaded"), true);
             self.shared.record().unloads += 1;
         })
-    }
-}
-
-/// One answer being played.
-struct Play {
-    job: JobId,
-    script: Script,
-    max_tokens: Option<u32>,
-    events: EventSender,
-    shared: Arc<Shared>,
-    by_hand: bool,
-    exit: watch::Sender<Option<Exit>>,
-}
-
-impl Play {
-    /// Plays to the end, or until the engine dies.
-    async fn run(&self, dead: &mut watch::Receiver<Option<Exit>>) {
-        let error = tokio::select! {
-            biased;
-            exit = dead.wait_for(Option::is_some) => exit.ok().and_then(|exit| exit.clone()),
-            () = self.play() => None,
-        };
-        if let Some(exit) = error {
-            self.events.send(Err(exit.error));
-        }
-    }
-
-    async fn play(&self) {
-        let Script { pieces, finish, prompt_tokens, cached_tokens, .. } = &self.script;
-        let (prompt_tokens, cached_tokens) = (*prompt_tokens, *cached_tokens);
-        self.events.send(Ok(Event::Started { prompt_tokens, cached_tokens }));
-        if self.script.hang {
-            return std::future::pending().await;
-        }
-        // The pieces are tokens here.
-        let limit = self.max_tokens.map_or(usize::MAX, |limit| limit as usize);
-        let mut played = 0;
-        for piece in pieces.iter().take(limit) {
-            if self.breaks(played) {
-                return;
-            }
-            if self.by_hand
-                && let Ok(permit) = self.shared.steps.acquire().await
-            {
-                permit.forget();
-            }
-            if !self.script.piece_delay.is_zero() {
-                tokio::time::sleep(self.script.piece_delay).await;
-            }
-            *self.shared.record().steps.entry(self.job).or_default() += 1;
-            played += 1;
-            let delta = Delta::Content(piece.clone());
-            self.events.send(Ok(Event::Delta { choice: 0, delta }));
-        }
-        if self.breaks(played) {
-            return;
-        }
-        let cut = played < pieces.len();
-        let completion = u32::try_from(played).unwrap_or(u32::MAX).saturating_add((!cut).into());
-        let finish = if cut { FinishReason::Length } else { finish.clone() };
-        self.events.send(Ok(Event::Ended { choice: 0, finish }));
-        let usage = Usage {
-            prompt_tokens,
-            cached_tokens,
-            completion_tokens: completion,
-            reasoning_tokens: 0,
-        };
-        self.events.send(Ok(Event::Finished(Outcome { usage, timings: Timings::default() })));
-    }
-
-    /// Fails or crashes if the script says so at this point.
-    fn breaks(&self, played: usize) -> bool {
-        if let Some((after, error)) = &self.script.fail_after
-            && *after == played
-        {
-            self.events.send(Err(error.clone()));
-            return true;
-        }
-        let crash = self.script.crash_after == Some(played);
-        if crash {
-            let message = format!("the scripted engine crashed after {played} pieces");
-            let error = Error::new(ErrorKind::EngineCrashed, message);
-            die(&self.exit, error.clone(), false);
-            self.events.send(Err(error));
-        }
-        crash
     }
 }

@@ -61,6 +61,13 @@ impl ScriptedFactory {
         }
     }
 
+    /// What a loaded model says of itself, changed: a purpose, a size of vectors, senses.
+    #[must_use]
+    pub fn with_info(mut self, change: impl FnOnce(&mut ModelInfo)) -> Self {
+        change(&mut self.info);
+        self
+    }
+
     /// How many jobs a loaded model takes at once (8).
     #[must_use]
     pub fn max_sequences(mut self, sequences: u32) -> Self {
@@ -103,6 +110,16 @@ impl ScriptedFactory {
         self
     }
 
+    /// An engine at once, without a load.
+    pub fn engine(&self) -> Arc<dyn Engine> {
+        Arc::new(ScriptedEngine::new(
+            self.info.clone(),
+            Arc::clone(&self.scripts),
+            Arc::clone(&self.control.shared),
+            self.by_hand,
+        ))
+    }
+
     /// The control of this factory, its clones, and all the engines they load.
     pub fn control(&self) -> Control {
         self.control.clone()
@@ -140,13 +157,7 @@ impl EngineFactory for ScriptedFactory {
             if let Some(error) = error {
                 return Err(error);
             }
-            let engine: Arc<dyn Engine> = Arc::new(ScriptedEngine::new(
-                self.info.clone(),
-                Arc::clone(&self.scripts),
-                Arc::clone(shared),
-                self.by_hand,
-            ));
-            Ok(engine)
+            Ok(self.engine())
         })
     }
 }

@@ -5,6 +5,7 @@
 //! said on the [`ScriptedFactory`]; and its [`Control`] steps it by hand and tells what happened.
 //!
 //! ```
+//! use modeld::domain::{Delta, FinishReason};
 //! use modeld::engine::scripted::{Script, ScriptedFactory};
 //!
 //! // Every prompt gets the same two pieces and a normal end.
@@ -19,7 +20,16 @@
 //! .by_hand();
 //! let control = factory.control();
 //! control.step(1);
-//! # let _ = simple;
+//!
+//! // Anything that an engine can say: deltas of all kinds, several choices, vectors.
+//! let thinking = Script::deltas([Delta::Reasoning("Hm.".into()), Delta::Content("Yes".into())]);
+//! let two = Script::choices([
+//!     vec![Delta::Content("one".into())],
+//!     vec![Delta::Content("other".into())],
+//! ])
+//! .ending(FinishReason::Length);
+//! let vectors = Script::vectors([vec![0.5, 0.5]]);
+//! # let _ = (simple, thinking, two, vectors);
 //! ```
 //!
 //! It keeps the contract of [`Engine`](super::Engine) to the letter (`cancel` completes when the
@@ -29,6 +39,7 @@
 mod control;
 mod engine;
 mod factory;
+mod play;
 mod script;
 
 pub use control::Control;
