@@ -255,7 +255,7 @@ async fn guards_and_limits_speak_the_same_dialect() {
 #[tokio::test]
 async fn models_in_anthropics_form_where_it_is_asked_for() {
     let bench = Bench::new(hello()).await;
-    bench.add("ai/other", &Writer::tiny().u32("llama.context_length", 256)).await;
+    bench.add("ai/other", &Writer::tiny().u32("general.version_of_test", 2)).await;
     let list = bench.get("/anthropic/v1/models").await.expect(200).json();
     let ids: Vec<&str> = list["data"].as_array().into_iter().flatten().filter_map(id).collect();
     assert_eq!(ids.len(), 2);
