@@ -1,4 +1,4 @@
-//! The served HTTP and JSON: routes, the two dialects, and what stands before them.
+//! The served HTTP and JSON: routes, the dialects, and what stands before them.
 //!
 //! A dialect is three things: `convert` (request → [`crate::domain::GenerateRequest`]), `render`
 //! (events → bytes) and an error envelope. Handlers return a [`crate::domain::Error`] and never
@@ -9,8 +9,10 @@
 //! [`PeerInfo`] into the extensions of every request: without them all but the Unix rights are
 //! refused.
 
+mod anthropic;
 mod body;
 mod caller;
+mod checks;
 mod family;
 mod fields;
 mod ids;

@@ -7,7 +7,6 @@ use axum::response::Response;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::domain::{Error, ErrorKind};
-use crate::scheduler::Generation;
 
 /// How long a stream may wait for its start before its 200 is committed: until then a failure
 /// keeps its true status, afterwards the client sees that it waits.
@@ -35,15 +34,25 @@ pub(super) fn preloads_only(headers: &HeaderMap) -> bool {
 }
 
 /// How the request fared in the queue.
-pub(super) fn queue_headers(generation: &Generation) -> HeaderMap {
-    let wait = u64::try_from(generation.queue_wait().as_millis()).unwrap_or(u64::MAX);
+pub(super) fn queue_headers(position: u32, wait: Duration) -> HeaderMap {
+    let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
     let mut headers = HeaderMap::new();
     headers.insert(
         HeaderName::from_static("x-queue-position"),
-        HeaderValue::from(generation.queue_position()),
+        HeaderValue::from(position),
     );
     headers.insert(HeaderName::from_static("x-queue-wait-ms"), HeaderValue::from(wait));
     headers
+}
+
+/// An answer of server-sent events.
+pub(super) fn event_stream(headers: HeaderMap, body: Body) -> Response {
+    answer(headers, EVENTS, body)
+}
+
+/// An answer of JSON.
+pub(super) fn json(headers: HeaderMap, body: impl Into<Body>) -> Response {
+    answer(headers, JSON, body.into())
 }
 
 /// A 200 with a body of that type.

@@ -1,5 +1,6 @@
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{Request, State};
+use axum::handler::Handler;
 use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
@@ -7,10 +8,11 @@ use http::{Method, StatusCode};
 
 use crate::domain::{Error, ErrorKind};
 
+use super::family::Family;
 use super::middleware::{front, guard_browser, note_template, require_management, trace};
 use super::params::require_backend;
 use super::refusal::Refusal;
-use super::{ApiState, native, openai, responses};
+use super::{ApiState, anthropic, native, openai, responses};
 
 /// Every route of every dialect, behind the guards that stand before all of them.
 pub fn router(state: ApiState) -> Router {
@@ -26,6 +28,11 @@ pub fn router(state: ApiState) -> Router {
         .merge(ranking_family("/v2"))
         .merge(ranking_family("/engines"))
         .merge(ranking_family("/engines/{backend}").route_layer(from_fn(require_backend)))
+        .merge(anthropic_family("/anthropic/v1"))
+        .route("/anthropic/v1/models", get(anthropic::list))
+        .route("/anthropic/v1/models/{*model}", get(anthropic::retrieve))
+        .route("/anthropic", get(native::root))
+        .route("/anthropic/", get(native::root))
         .route("/", get(native::root))
         .route("/version", get(native::version))
         .route("/health", get(native::health))
@@ -50,14 +57,36 @@ pub fn router(state: ApiState) -> Router {
 }
 
 fn openai_family(prefix: &str) -> Router<ApiState> {
-    Router::new()
+    anthropic_family(prefix)
         .route(&format!("{prefix}/chat/completions"), post(openai::chat_completions))
         .route(&format!("{prefix}/completions"), post(openai::completions))
         .route(&format!("{prefix}/embeddings"), post(openai::embeddings))
         .merge(ranking_family(prefix))
         .merge(responses_family(prefix))
-        .route(&format!("{prefix}/models"), get(openai::list))
-        .route(&format!("{prefix}/models/{{*model}}"), get(openai::retrieve))
+        .route(&format!("{prefix}/models"), get(list))
+        .route(&format!("{prefix}/models/{{*model}}"), get(retrieve))
+}
+
+fn anthropic_family(prefix: &str) -> Router<ApiState> {
+    Router::new()
+        .route(&format!("{prefix}/messages"), post(anthropic::messages))
+        .route(&format!("{prefix}/messages/count_tokens"), post(anthropic::count_tokens))
+}
+
+/// `GET …/v1/models`, in the words of whoever asks: two dialects share the path.
+async fn list(State(state): State<ApiState>, request: Request) -> Response {
+    match Family::of(request.uri().path(), request.headers()) {
+        Family::Anthropic => anthropic::list.call(request, state).await,
+        Family::OpenAi | Family::Native => openai::list.call(request, state).await,
+    }
+}
+
+/// `GET …/v1/models/{id}`, likewise.
+async fn retrieve(State(state): State<ApiState>, request: Request) -> Response {
+    match Family::of(request.uri().path(), request.headers()) {
+        Family::Anthropic => anthropic::retrieve.call(request, state).await,
+        Family::OpenAi | Family::Native => openai::retrieve.call(request, state).await,
+    }
 }
 
 /// What clients look for without a version in front as well.
@@ -120,8 +149,15 @@ pub const ROUTES: &[Route] = &[
     open("DELETE", "/v1/responses/{response_id}", "forgets a response"),
     open("POST", "/v1/responses/{response_id}/cancel", "ends a response in the background"),
     open("GET", "/v1/responses/{response_id}/input_items", "what a response was asked with"),
-    open("GET", "/v1/models", "OpenAI model list"),
-    open("GET", "/v1/models/{*model}", "one model in OpenAI's form"),
+    open("GET", "/v1/models", "OpenAI model list; Anthropic's with the header `anthropic-version`"),
+    open("GET", "/v1/models/{*model}", "one model in OpenAI's form, or in Anthropic's likewise"),
+    open("POST", "/v1/messages", "Anthropic messages, streamed or whole"),
+    open("POST", "/v1/messages/count_tokens", "the tokens of an Anthropic request"),
+    open("POST", "/anthropic/v1/messages", "the same, under Docker Model Runner's prefix"),
+    open("POST", "/anthropic/v1/messages/count_tokens", "the same"),
+    open("GET", "/anthropic/v1/models", "Anthropic model list (`limit`, `after_id`, `before_id`)"),
+    open("GET", "/anthropic/v1/models/{*model}", "one model in Anthropic's form"),
+    open("GET", "/anthropic", "as `GET /`, for clients with this base URL"),
     open("GET", "/", "a line of text that says that modeld runs"),
     open("GET", "/version", "the version"),
     open("GET", "/health", "200 while the process answers"),

@@ -1,6 +1,7 @@
 //! The real router over a real store, with engines that play scripts.
 
 mod answers;
+mod anthropic;
 mod catalog;
 mod disconnect;
 mod guards;
