@@ -28,4 +28,5 @@ mod readme;
 mod sampling;
 mod sdk;
 mod slow_clients;
+mod tools;
 mod wire;
