@@ -31,4 +31,5 @@ mod readme;
 mod sampling;
 mod sdk;
 mod slow_clients;
+mod tools;
 mod wire;
