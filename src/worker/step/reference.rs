@@ -51,8 +51,9 @@ impl TokenConstraint for Rule {
         if END.contains(&token) {
             return Ok(self.state % 4 == 1);
         }
-        let dead = self.dead && self.state % 16 == 0;
-        Ok(!dead && (self.state >> 8).wrapping_add(u64::from(token.unsigned_abs()) * 7) % 3 != 0)
+        let dead = self.dead && self.state.is_multiple_of(16);
+        let third = (self.state >> 8).wrapping_add(u64::from(token.unsigned_abs()) * 7) % 3;
+        Ok(!dead && third > 0)
     }
 
     fn mask(&mut self, logits: &mut [f32]) -> Result<(), String> {
