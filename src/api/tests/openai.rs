@@ -35,8 +35,8 @@ fn loud() -> ScriptedFactory {
 
 fn texts(answer: &Value) -> Vec<(u64, &str)> {
     let choices = answer["choices"].as_array().expect("choices");
-    let text = |choice: &'_ Value| choice["index"].as_u64().expect("an index");
-    choices.iter().map(|choice| (text(choice), choice["text"].as_str().expect("text"))).collect()
+    let index = |choice: &Value| choice["index"].as_u64().expect("an index");
+    choices.iter().map(|choice| (index(choice), choice["text"].as_str().expect("text"))).collect()
 }
 
 #[tokio::test]
@@ -96,16 +96,20 @@ async fn the_first_prompt_that_fails_ends_all() {
             prepare_error: Some(Error::new(ErrorKind::ContextLengthExceeded, "9, but 4 fit.")),
             ..Script::default()
         },
+        Prompt::Text(text) if text == "bad" => Script {
+            fail_after: Some((1, Error::new(ErrorKind::Internal, "It broke."))),
+            ..Script::answering(["x", "y"])
+        },
         _ => Script { hang: true, ..Script::default() },
     }))
     .await;
-    let body = completion(json!({ "prompt": ["a", "b", "long"], "stream": true }));
-    // The first one has begun, so the error comes where the answer would.
+    // Something has begun before it breaks, so the error comes where the answer would.
+    let body = completion(json!({ "prompt": ["a", "b", "bad"], "stream": true }));
     let response = bench.begin(request("POST", TEXT, body.to_string().into())).await;
     assert_eq!(response.status(), 200);
     let bytes = response.into_body().collect().await.expect("a body").to_bytes();
     let text = String::from_utf8_lossy(&bytes);
-    assert!(text.contains("context_length_exceeded") && !text.contains("[DONE]"), "{text}");
+    assert!(text.contains("It broke.") && !text.contains("[DONE]"), "{text}");
     bench.until("nothing runs", |model| model.running == 0 && model.waiting == 0).await;
     let whole = bench.post(TEXT, &completion(json!({ "prompt": ["a", "long"] }))).await.expect(400);
     assert_eq!(whole.json()["error"]["code"], "context_length_exceeded");
