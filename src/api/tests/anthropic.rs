@@ -4,7 +4,7 @@ use axum::body::Body;
 use serde_json::{Value, json};
 
 use super::support::{Answer, Bench, TINY, request};
-use crate::domain::{Error, ErrorKind, FinishReason, Prompt};
+use crate::domain::{Delta, Error, ErrorKind, FinishReason, Prompt, ToolCallDelta};
 use crate::engine::scripted::{Script, ScriptedFactory};
 use crate::gguf::testing::Writer;
 
@@ -174,6 +174,48 @@ async fn a_count_is_what_the_answer_tells() {
     let unknown = ask(&json!({ "model": "ai/none" }));
     let refused = bench.post("/v1/messages/count_tokens", &unknown).await;
     assert_eq!(refused.expect(404).json()["error"]["type"], "not_found_error");
+}
+
+#[tokio::test]
+async fn thinking_and_calls_come_as_blocks() {
+    let call = |index, id: Option<&str>, arguments: &str| {
+        Delta::ToolCall(ToolCallDelta {
+            index,
+            id: id.map(str::to_owned),
+            name: id.map(|_| "clock".to_owned()),
+            arguments: arguments.to_owned(),
+        })
+    };
+    let script = Script::deltas([
+        Delta::Reasoning("Two clocks.".into()),
+        Delta::Content("I look.".into()),
+        call(0, Some("abcdefgh1"), ""),
+        call(0, None, "{\"zone\":\"CET\"}"),
+        call(1, Some("abcdefgh2"), ""),
+    ]);
+    let bench = Bench::new(ScriptedFactory::new(script.ending(FinishReason::ToolCalls))).await;
+    let tools = json!({ "tools": [{ "name": "clock" }], "max_tokens": 99 });
+    let whole = bench.post(MESSAGES, &ask(&tools)).await.expect(200).json();
+    assert_eq!(
+        whole["content"],
+        json!([
+            { "type": "thinking", "thinking": "Two clocks.", "signature": "" },
+            { "type": "text", "text": "I look." },
+            { "type": "tool_use", "id": "toolu_abcdefgh1", "name": "clock",
+              "input": { "zone": "CET" } },
+            { "type": "tool_use", "id": "toolu_abcdefgh2", "name": "clock", "input": {} },
+        ])
+    );
+    assert_eq!(whole["stop_reason"], "tool_use");
+    let mut body = ask(&tools);
+    body["stream"] = json!(true);
+    let stream = bench.post(MESSAGES, &body).await.expect(200);
+    let indexes = |name| -> Vec<Value> {
+        events(&stream.text, name).iter().map(|event| event["index"].clone()).collect()
+    };
+    for name in ["content_block_start", "content_block_stop"] {
+        assert_eq!(indexes(name), [0, 1, 2, 3], "{name}");
+    }
 }
 
 #[tokio::test]
