@@ -46,12 +46,12 @@ async fn answer(state: &ApiState, request: Request) -> Result<Response> {
     if stream {
         // What fails early keeps its true status; what takes long gets its 200 and comments.
         generation.ready(Some(STREAM_PATIENCE)).await?;
-        let headers = queue_headers(&generation);
+        let headers = queue_headers(generation.queue_position(), generation.queue_wait());
         let body = EventStream::new(generation, MessageStream::new(meta)).into_body();
         return Ok(event_stream(headers, body));
     }
     generation.ready(None).await?;
-    let headers: HeaderMap = queue_headers(&generation);
+    let headers: HeaderMap = queue_headers(generation.queue_position(), generation.queue_wait());
     let mut whole = Whole::new(meta);
     while let Some(event) = generation.next().await {
         whole.push(event?);

@@ -1,6 +1,5 @@
 //! What the routes share whose answers are never streamed: vectors, scores, tokens.
 
-use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 use bytes::Bytes;
@@ -15,9 +14,9 @@ use crate::api::state::ApiState;
 use crate::domain::{EmbedInput, Error, Result};
 use crate::service::{Caller, Embedded};
 
-use super::handlers::{answer, name_model, queue_headers};
+use crate::api::reply::{self, name_model, queue_headers};
 
-pub(super) use super::handlers::name_model as named;
+pub(super) use crate::api::reply::name_model as named;
 
 /// Reads a request whose body is a `T`.
 pub(super) async fn read<T: DeserializeOwned + Send + 'static>(
@@ -46,7 +45,7 @@ pub(super) async fn run(
     let count = inputs.len();
     let mut generation = state.service.embed(caller, model, inputs).await.map_err(name_model)?;
     generation.ready(None).await.map_err(name_model)?;
-    let headers = queue_headers(&generation);
+    let headers = queue_headers(generation.queue_position(), generation.queue_wait());
     Ok((headers, Embedded::collect(&mut generation, count).await?))
 }
 
@@ -58,5 +57,5 @@ pub(super) async fn to_json<T: Serialize>(
 ) -> Result<Response> {
     let write = move || serde_json::to_vec(&build()?).map_err(Error::internal);
     let json = tokio::task::spawn_blocking(write).await.map_err(Error::internal)??;
-    Ok(answer(headers, "application/json", Body::from(json)))
+    Ok(reply::json(headers, json))
 }

@@ -78,12 +78,12 @@ async fn attended(
     if stream {
         // What fails early keeps its true status; what takes long gets its 200 and comments.
         generation.ready(Some(STREAM_PATIENCE)).await?;
-        let headers = queue_headers(&generation);
+        let headers = queue_headers(generation.queue_position(), generation.queue_wait());
         let body = EventStream::new(generation, FrameStream::new(response, keep)).into_body();
         return Ok(answer(headers, EVENTS, body));
     }
     generation.ready(None).await?;
-    let headers = queue_headers(&generation);
+    let headers = queue_headers(generation.queue_position(), generation.queue_wait());
     let response = fold(generation, response).await?;
     if let Some(keep) = keep {
         keep(&response);
@@ -121,7 +121,7 @@ async fn in_background(
     let place = state.responses.background()?;
     let generation = state.service.generate(caller, &settings.model, request).await;
     let generation = generation.map_err(name_model)?;
-    let headers = queue_headers(&generation);
+    let headers = queue_headers(generation.queue_position(), generation.queue_wait());
     let record = Arc::new(Record::new(Answer::new(id, settings, callables), input));
     state.responses.insert(owner, Arc::clone(&record));
     let at_once = record.json()?;
