@@ -37,10 +37,7 @@ pub(super) fn preloads_only(headers: &HeaderMap) -> bool {
 pub(super) fn queue_headers(position: u32, wait: Duration) -> HeaderMap {
     let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
     let mut headers = HeaderMap::new();
-    headers.insert(
-        HeaderName::from_static("x-queue-position"),
-        HeaderValue::from(position),
-    );
+    headers.insert(HeaderName::from_static("x-queue-position"), HeaderValue::from(position));
     headers.insert(HeaderName::from_static("x-queue-wait-ms"), HeaderValue::from(wait));
     headers
 }

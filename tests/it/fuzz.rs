@@ -207,7 +207,8 @@ fn any(dice: &mut Dice, depth: usize) -> Value {
         _ => {
             let mut map = Map::new();
             for _ in 0..dice.below(4) {
-                let key = *dice.pick(&["type", "text", "role", "content", "name", "a", "id", "url"]);
+                let key =
+                    *dice.pick(&["type", "text", "role", "content", "name", "a", "id", "url"]);
                 map.insert(key.to_owned(), any(dice, depth - 1));
             }
             Value::Object(map)
@@ -338,7 +339,10 @@ fn schema(dice: &mut Dice, depth: usize) -> Value {
             19 => ("oneOf", json!([sub(dice), sub(dice)])),
             20 => ("allOf", json!([sub(dice), sub(dice)])),
             21 => ("not", sub(dice)),
-            22 => ("$ref", json!(*dice.pick(&["#", "#/$defs/a", "#/properties/a", "https://x.example/"]))),
+            22 => (
+                "$ref",
+                json!(*dice.pick(&["#", "#/$defs/a", "#/properties/a", "https://x.example/"])),
+            ),
             _ => ("$defs", json!({ "a": sub(dice) })),
         };
         out.insert(key.into(), value);

@@ -71,7 +71,9 @@ fn error_type(kind: ErrorKind) -> &'static str {
         ErrorKind::HostRefused | ErrorKind::OriginRefused | ErrorKind::Forbidden => {
             "permission_error"
         }
-        ErrorKind::ModelNotFound | ErrorKind::RouteNotFound => "not_found_error",
+        ErrorKind::ModelNotFound | ErrorKind::RouteNotFound | ErrorKind::NotFound => {
+            "not_found_error"
+        }
         ErrorKind::BodyTooLarge => "request_too_large",
         ErrorKind::RequestTimeout | ErrorKind::DeadlineExceeded => "timeout_error",
         ErrorKind::QueueFull | ErrorKind::MemoryBusy => "rate_limit_error",

@@ -4,9 +4,9 @@ use http::StatusCode;
 
 use super::convert::{Converted, Form, convert};
 use super::types::{EmbeddingsAnswer, EmbeddingsRequest, WireUsage, WireVector};
-use crate::api::reply::preloads_only;
 use crate::api::openai::plain::{named, read, run, to_json};
 use crate::api::refusal::Reply;
+use crate::api::reply::preloads_only;
 use crate::api::state::ApiState;
 use crate::domain::Result;
 use crate::service::Embedded;

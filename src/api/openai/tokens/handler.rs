@@ -35,7 +35,9 @@ async fn serve_tokenize(state: &ApiState, request: Request) -> Result<Response> 
         // As a chat completion would read the same body.
         None => {
             let request = json::decode_large::<ChatRequest>(body).await?;
-            Query::Tokenize(chat(request)?.request.prompt)
+            let requests = chat(request)?.requests.into_iter();
+            let prompt = requests.map(|request| request.prompt).next();
+            Query::Tokenize(prompt.ok_or_else(|| Error::internal("a chat without a prompt"))?)
         }
     };
     match state.service.query(&model, query).await.map_err(named)? {
