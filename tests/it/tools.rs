@@ -338,9 +338,9 @@ fn thoughts_are_told_apart_from_what_is_said() {
         (
             FAMILIES[0].template,
             '\n',
-            &["<think>", "Hm, ", "what", "?", "</think>", "So ", "it is."][..],
+            &["<think>", "Hm, ", "what?", "</think>", "So ", "it is."][..],
         ),
-        (FAMILIES[3].template, '\n', &["Hm, ", "what", "?", "</think>", "So ", "it is."][..]),
+        (FAMILIES[3].template, '\n', &["Hm, ", "what?", "</think>", "So ", "it is."][..]),
         (
             FAMILIES[4].template,
             't',

@@ -132,8 +132,7 @@ impl ChatTemplates {
     /// Renders a conversation. May take long: templates are programs.
     ///
     /// Each call analyses the template anew (llama.cpp runs it about twenty times to learn how its
-    /// answers look): its API has no way to keep the analysis. A template of 60 lines costs
-    /// about a millisecond for it.
+    /// answers look): its API has no way to keep the analysis.
     ///
     /// # Errors
     /// [`RenderError`].

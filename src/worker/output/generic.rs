@@ -218,7 +218,7 @@ mod tests {
             r#"{"tool_calls":[{"name":"a","arguments":{"x":"y"}},{"name":"b","arguments":{}}]}"#;
         let mut most = 0;
         for end in 0..=text.len() {
-            let parsed = parse(&text[..end], true).expect("a beginning");
+            let parsed = parse(text.get(..end).expect("ASCII"), true).expect("a beginning");
             assert_eq!(parsed.content, "");
             assert!(parsed.calls.len() >= most, "a call is gone again");
             most = parsed.calls.len();

@@ -43,7 +43,7 @@ impl Preparer {
         let asked = tools::offer(&mut chat, constraint)?;
         let constraint = if asked.must { &Constraint::None } else { constraint };
         let calls = self.calls(&chat, constraint)?;
-        let chat = self.adapt(chat, calls, asked.must);
+        let chat = self.adapt(chat, calls);
         let constrained =
             *constraint != Constraint::None || (calls == Calls::Generic && asked.must);
         let chat = if constrained { tools::without_thinking(chat) } else { chat };
@@ -99,17 +99,13 @@ impl Preparer {
     }
 
     /// The conversation as the template can take it, with the special tokens in it quoted.
-    fn adapt(&self, mut chat: ChatPrompt, calls: Calls, must: bool) -> ChatPrompt {
+    fn adapt(&self, mut chat: ChatPrompt, calls: Calls) -> ChatPrompt {
         let shows_calls = self
             .templates
             .as_ref()
             .is_ok_and(|templates| templates.capabilities().supports_tool_calls);
         if calls == Calls::Generic || !shows_calls {
             chat.messages = generic::as_text(chat.messages);
-        }
-        if must && calls == Calls::Native {
-            // Without tools nothing must be called.
-            debug_assert!(!chat.tools.is_empty());
         }
         self.quotes.quote(chat)
     }

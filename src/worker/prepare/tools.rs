@@ -138,13 +138,21 @@ pub(super) fn blamed(error: Error, tools: &[Tool]) -> Error {
         return error;
     }
     let names: Vec<&str> = tools.iter().map(|tool| tool.name.as_str()).take(8).collect();
+    // An internal error says nothing but in the log.
+    let reason = match error.kind {
+        ErrorKind::InvalidValue => format!(" ({})", error.message),
+        _ => String::new(),
+    };
     let message = format!(
-        "the parameters of the tools ({}) cannot be made into a grammar ({}): simplify their \
+        "the parameters of the tools ({}) cannot be made into a grammar{reason}: simplify their \
          schemas",
-        names.join(", "),
-        error.message
+        names.join(", ")
     );
-    Error::invalid("tools", message)
+    let refused = Error::invalid("tools", message);
+    match error.cause {
+        Some(cause) => refused.with_cause(cause),
+        None => refused,
+    }
 }
 
 #[cfg(test)]
