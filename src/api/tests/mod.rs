@@ -5,5 +5,6 @@ mod catalog;
 mod disconnect;
 mod guards;
 mod logs;
+mod responses;
 mod routes;
 mod support;
