@@ -7,6 +7,7 @@ mod disconnect;
 mod guards;
 mod logs;
 mod openai;
+mod responses;
 mod routes;
 mod support;
 mod vectors;

@@ -64,7 +64,7 @@ impl Answer {
     }
 
     /// The same response before anything of it was said.
-    pub(super) fn from_the_start(&self) -> Self {
+    pub(super) fn anew(&self) -> Self {
         Self {
             head: Arc::clone(&self.head),
             created_at: self.created_at,

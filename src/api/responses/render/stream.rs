@@ -26,7 +26,7 @@ impl FrameStream {
 
     /// For an answer that is told again to whoever has seen the events up to `seen`.
     pub(in crate::api::responses) fn again(answer: &Answer, seen: Option<u64>) -> Self {
-        Self { answer: answer.from_the_start(), next: 0, seen, keep: None }
+        Self { answer: answer.anew(), next: 0, seen, keep: None }
     }
 
     /// The response is kept before its reader learns that it is complete.
