@@ -20,29 +20,35 @@ pub(super) enum Block {
 
 /// More of a block.
 #[derive(Debug, Clone, Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(tag = "type")]
 pub(super) enum Piece {
-    TextDelta { text: String },
-    ThinkingDelta { thinking: String },
-    InputJsonDelta { partial_json: String },
+    #[serde(rename = "text_delta")]
+    Text { text: String },
+    #[serde(rename = "thinking_delta")]
+    Thinking { thinking: String },
+    #[serde(rename = "input_json_delta")]
+    InputJson { partial_json: String },
 }
 
 /// What happens to the blocks of an answer: an event of its stream, as it is written.
 #[derive(Debug, Clone, Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(tag = "type")]
 pub(super) enum Step {
-    ContentBlockStart { index: u32, content_block: Block },
-    ContentBlockDelta { index: u32, delta: Piece },
-    ContentBlockStop { index: u32 },
+    #[serde(rename = "content_block_start")]
+    Start { index: u32, content_block: Block },
+    #[serde(rename = "content_block_delta")]
+    Delta { index: u32, delta: Piece },
+    #[serde(rename = "content_block_stop")]
+    Stop { index: u32 },
 }
 
 impl Step {
     /// The name of the event.
     pub(super) fn name(&self) -> &'static str {
         match self {
-            Self::ContentBlockStart { .. } => "content_block_start",
-            Self::ContentBlockDelta { .. } => "content_block_delta",
-            Self::ContentBlockStop { .. } => "content_block_stop",
+            Self::Start { .. } => "content_block_start",
+            Self::Delta { .. } => "content_block_delta",
+            Self::Stop { .. } => "content_block_stop",
         }
     }
 }
@@ -73,12 +79,12 @@ impl Blocks {
             Delta::Content(text) => {
                 let block = || Block::Text { text: String::new() };
                 self.open(Kind::Text, block, emit);
-                self.more(Piece::TextDelta { text }, emit);
+                self.more(Piece::Text { text }, emit);
             }
             Delta::Reasoning(thinking) => {
                 let block = || Block::Thinking { thinking: String::new(), signature: "" };
                 self.open(Kind::Thinking, block, emit);
-                self.more(Piece::ThinkingDelta { thinking }, emit);
+                self.more(Piece::Thinking { thinking }, emit);
             }
             Delta::ToolCall(call) => self.call(call, emit),
             // Anthropic's API has no place for them.
@@ -89,7 +95,7 @@ impl Blocks {
     /// Ends the last block.
     pub(super) fn close(&mut self, emit: &mut impl FnMut(Step)) {
         if self.open.take().is_some() {
-            emit(Step::ContentBlockStop { index: self.index });
+            emit(Step::Stop { index: self.index });
             self.index = self.index.saturating_add(1);
         }
     }
@@ -110,7 +116,7 @@ impl Blocks {
         self.open(kind, block, emit);
         self.calls = index.saturating_add(1);
         if !arguments.is_empty() {
-            self.more(Piece::InputJsonDelta { partial_json: arguments }, emit);
+            self.more(Piece::InputJson { partial_json: arguments }, emit);
         }
     }
 
@@ -118,12 +124,12 @@ impl Blocks {
         if self.open != Some(kind) {
             self.close(emit);
             self.open = Some(kind);
-            emit(Step::ContentBlockStart { index: self.index, content_block: block() });
+            emit(Step::Start { index: self.index, content_block: block() });
         }
     }
 
     fn more(&self, delta: Piece, emit: &mut impl FnMut(Step)) {
-        emit(Step::ContentBlockDelta { index: self.index, delta });
+        emit(Step::Delta { index: self.index, delta });
     }
 }
 
@@ -138,25 +144,24 @@ pub(super) struct Content {
 impl Content {
     pub(super) fn apply(&mut self, step: Step) {
         match step {
-            Step::ContentBlockStart { index: _, content_block } => {
+            Step::Start { index: _, content_block } => {
                 self.input.clear();
                 self.blocks.push(content_block);
             }
-            Step::ContentBlockDelta { index: _, delta } => match (self.blocks.last_mut(), delta) {
-                (Some(Block::Text { text }), Piece::TextDelta { text: more }) => {
+            Step::Delta { index: _, delta } => match (self.blocks.last_mut(), delta) {
+                (Some(Block::Text { text }), Piece::Text { text: more }) => {
                     text.push_str(&more);
                 }
-                (
-                    Some(Block::Thinking { thinking, .. }),
-                    Piece::ThinkingDelta { thinking: more },
-                ) => thinking.push_str(&more),
-                (Some(Block::ToolUse { .. }), Piece::InputJsonDelta { partial_json }) => {
+                (Some(Block::Thinking { thinking, .. }), Piece::Thinking { thinking: more }) => {
+                    thinking.push_str(&more)
+                }
+                (Some(Block::ToolUse { .. }), Piece::InputJson { partial_json }) => {
                     self.input.push_str(&partial_json);
                 }
                 // The builder sends to an open block what belongs there.
                 _ => {}
             },
-            Step::ContentBlockStop { index: _ } => {
+            Step::Stop { index: _ } => {
                 if let Some(Block::ToolUse { input, .. }) = self.blocks.last_mut() {
                     *input = object(&self.input);
                 }
@@ -248,8 +253,9 @@ mod tests {
     fn every_beginning_of_an_object_becomes_an_object() {
         let whole = r#"{"a":[1,{"é":"\\\"\u00e9"},null],"b":{"c":[[],{}],"d":-1.5e3},"e":"x"}"#;
         for (at, _) in whole.char_indices() {
-            let value: Value = serde_json::from_str(object(&whole[..at]).get()).expect("JSON");
-            assert!(value.is_object(), "{}", &whole[..at]);
+            let (begun, _) = whole.split_at(at);
+            let value: Value = serde_json::from_str(object(begun).get()).expect("JSON");
+            assert!(value.is_object(), "{begun}");
         }
     }
 }

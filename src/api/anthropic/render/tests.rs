@@ -252,10 +252,11 @@ fn some_deltas() -> impl Strategy<Value = Vec<Delta>> {
                 (0..=at).rev().find(|at| arguments.is_char_boundary(*at)).unwrap_or(0)
             };
             let (a, b) = (cut(seed.id.as_deref().unwrap_or("0")), cut(&seed.arguments));
-            let (a, b) = (a.min(b), a.max(b));
-            all.push(call(calls, &format!("call{calls}"), "f", &arguments[..a]));
-            all.push(call(calls, "", "", &arguments[a..b]));
-            all.push(call(calls, "", "", &arguments[b..]));
+            let (begun, last) = arguments.split_at(a.max(b));
+            let (first, middle) = begun.split_at(a.min(b));
+            all.push(call(calls, &format!("call{calls}"), "f", first));
+            all.push(call(calls, "", "", middle));
+            all.push(call(calls, "", "", last));
             calls += 1;
         }
         all
