@@ -12,7 +12,9 @@ const MAX_DEPTH: u32 = 64;
 const MAX_NODES: usize = 5_000;
 const MAX_PROPERTIES: usize = 500;
 const MAX_ENUM: usize = 5_000;
-const MAX_PATTERNS: usize = 200;
+const MAX_PATTERNS: usize = 100;
+/// Copies that the repetitions of all patterns make, written out.
+const MAX_REPEATED: u64 = 5_000_000;
 const TYPES: [&str; 7] = ["null", "boolean", "number", "integer", "string", "array", "object"];
 
 /// A schema in the subset that llguidance enforces exactly: no annotations, references only as
@@ -34,6 +36,7 @@ pub(super) fn clean(schema: &Value) -> Result<Cleaned, SchemaFault> {
         nodes: 0,
         enumerated: 0,
         patterns: 0,
+        repeated: 0,
         targets: Vec::new(),
         numbers: HashMap::new(),
     };
@@ -54,6 +57,7 @@ struct Walk<'a> {
     nodes: usize,
     enumerated: usize,
     patterns: usize,
+    repeated: u64,
     targets: Vec<(String, &'a Value)>,
     numbers: HashMap<String, usize>,
 }
@@ -384,7 +388,14 @@ impl<'a> Walk<'a> {
 
     fn pattern(&mut self, text: &str) -> Result<(), SchemaFault> {
         self.count_pattern()?;
-        pattern::check(text, &self.place)
+        pattern::check(text, &self.place)?;
+        self.repeated = self.repeated.saturating_add(pattern::repeated(text));
+        if self.repeated > MAX_REPEATED {
+            return Err(self.place.fault(format!(
+                "pattern: repetitions within repetitions make over {MAX_REPEATED} copies; use * or +"
+            )));
+        }
+        Ok(())
     }
 
     fn count_pattern(&mut self) -> Result<(), SchemaFault> {
