@@ -14,7 +14,9 @@ const MAX_PROPERTIES: usize = 500;
 const MAX_ENUM: usize = 5_000;
 const MAX_PATTERNS: usize = 100;
 /// Copies that the repetitions of all patterns make, written out.
-const MAX_REPEATED: u64 = 5_000_000;
+const MAX_REPEATED: u64 = 20_000;
+/// Bounds with a fraction: each becomes a long expression.
+const MAX_FRACTIONS: usize = 200;
 const TYPES: [&str; 7] = ["null", "boolean", "number", "integer", "string", "array", "object"];
 
 /// A schema in the subset that llguidance enforces exactly: no annotations, references only as
@@ -37,6 +39,7 @@ pub(super) fn clean(schema: &Value) -> Result<Cleaned, SchemaFault> {
         enumerated: 0,
         patterns: 0,
         repeated: 0,
+        fractions: 0,
         targets: Vec::new(),
         numbers: HashMap::new(),
     };
@@ -58,6 +61,7 @@ struct Walk<'a> {
     enumerated: usize,
     patterns: usize,
     repeated: u64,
+    fractions: usize,
     targets: Vec<(String, &'a Value)>,
     numbers: HashMap<String, usize>,
 }
@@ -162,7 +166,13 @@ impl<'a> Walk<'a> {
                 keep(keyword, value.clone());
             }
             "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum" => {
-                keep(keyword, number::bound(value, keyword, &self.place)?);
+                let bound = number::bound(value, keyword, &self.place)?;
+                self.fractions += usize::from(bound.as_f64().is_some_and(|b| b.fract() != 0.0));
+                if self.fractions > MAX_FRACTIONS {
+                    let text = format!("the schema has over {MAX_FRACTIONS} bounds with fractions");
+                    return Err(self.place.fault(text));
+                }
+                keep(keyword, bound);
             }
             "multipleOf" => keep(keyword, number::divisor(value, &self.place)?),
             "pattern" => {

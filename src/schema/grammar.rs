@@ -17,8 +17,8 @@ const MAX_JSON_DEPTH: usize = 128;
 const MAX_TEXT: usize = 64 << 10;
 /// The longest regular expression, and line of a Lark grammar, in bytes: some take quadratic time.
 const MAX_REGEX: usize = 16 << 10;
-/// Copies that repetitions may make, written out.
-const MAX_REPEATED: u64 = 5_000_000;
+/// Copies that repetitions may make, written out: a microsecond each.
+const MAX_REPEATED: u64 = 20_000;
 /// How deep brackets may be nested in a text.
 const MAX_NESTING: usize = 128;
 /// The most choices.
