@@ -24,7 +24,7 @@ const MAX_WORDS: usize = 300;
 /// # Errors
 /// A [`SchemaFault`] for what is no schema, too large, or uses a keyword that cannot be guaranteed.
 pub fn check(schema: &Value) -> Result<(), SchemaFault> {
-    compiles(json_grammar(schema)?)
+    on_large_stack(|| compile(json_grammar(schema)?))
 }
 
 /// Whether answers can be held to this regular expression (Rust's syntax without look-around and
@@ -64,25 +64,33 @@ pub fn check_gbnf_text(text: &str) -> Result<(), SchemaFault> {
 }
 
 fn check_constraint(constraint: &Constraint) -> Result<(), SchemaFault> {
-    grammar(constraint)?.map_or(Ok(()), compiles)
+    on_large_stack(|| grammar(constraint)?.map_or(Ok(()), compile))
+}
+
+/// Runs it where recursion is safe.
+fn on_large_stack(run: impl FnOnce() -> Result<(), SchemaFault> + Send) -> Result<(), SchemaFault> {
+    thread::scope(|scope| {
+        let thread = thread::Builder::new()
+            .name("schema".to_owned())
+            .stack_size(STACK)
+            .spawn_scoped(scope, run)
+            .map_err(|error| SchemaFault::whole(format!("no thread for it: {error}; try again")))?;
+        // llguidance catches its panics; this is for those outside of it.
+        let failed = || Err(SchemaFault::whole("its compiler failed; simplify it"));
+        thread.join().unwrap_or_else(|_| failed())
+    })
 }
 
 /// Compiles a grammar over a vocabulary of bytes and takes its first step.
-fn compiles(grammar: TopLevelGrammar) -> Result<(), SchemaFault> {
-    let thread = thread::Builder::new()
-        .name("schema".to_owned())
-        .stack_size(STACK)
-        .spawn(move || compile(grammar))
-        .map_err(|error| {
-            SchemaFault::whole(format!("no thread to compile it: {error}; try again"))
-        })?;
-    // llguidance catches its panics; this is for those outside of it.
-    thread.join().unwrap_or_else(|_| Err(SchemaFault::whole("its compiler failed; simplify it")))
-}
-
 fn compile(grammar: TopLevelGrammar) -> Result<(), SchemaFault> {
     let words = |error: &dyn std::fmt::Display| {
         let text = error.to_string();
+        if text.contains("oneOf constraints are not supported") {
+            return SchemaFault::whole(
+                "oneOf cannot be guaranteed where its alternatives may overlap; use anyOf, or give \
+                 each a required property with a const of its own",
+            );
+        }
         let line = text.lines().next().unwrap_or_default();
         let line: String = line.chars().take(MAX_WORDS).collect();
         SchemaFault::whole(format!("it cannot be enforced: {line}"))

@@ -12,7 +12,11 @@ const MAX_DEPTH: u32 = 64;
 const MAX_NODES: usize = 5_000;
 const MAX_PROPERTIES: usize = 500;
 const MAX_ENUM: usize = 5_000;
-const MAX_PATTERNS: usize = 200;
+const MAX_PATTERNS: usize = 100;
+/// Copies that the repetitions of all patterns make, written out.
+const MAX_REPEATED: u64 = 20_000;
+/// Bounds with a fraction: each becomes a long expression.
+const MAX_FRACTIONS: usize = 200;
 const TYPES: [&str; 7] = ["null", "boolean", "number", "integer", "string", "array", "object"];
 
 /// A schema in the subset that llguidance enforces exactly: no annotations, references only as
@@ -34,6 +38,8 @@ pub(super) fn clean(schema: &Value) -> Result<Cleaned, SchemaFault> {
         nodes: 0,
         enumerated: 0,
         patterns: 0,
+        repeated: 0,
+        fractions: 0,
         targets: Vec::new(),
         numbers: HashMap::new(),
     };
@@ -54,6 +60,8 @@ struct Walk<'a> {
     nodes: usize,
     enumerated: usize,
     patterns: usize,
+    repeated: u64,
+    fractions: usize,
     targets: Vec<(String, &'a Value)>,
     numbers: HashMap<String, usize>,
 }
@@ -158,7 +166,13 @@ impl<'a> Walk<'a> {
                 keep(keyword, value.clone());
             }
             "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum" => {
-                keep(keyword, number::bound(value, keyword, &self.place)?);
+                let bound = number::bound(value, keyword, &self.place)?;
+                self.fractions += usize::from(bound.as_f64().is_some_and(|b| b.fract() != 0.0));
+                if self.fractions > MAX_FRACTIONS {
+                    let text = format!("the schema has over {MAX_FRACTIONS} bounds with fractions");
+                    return Err(self.place.fault(text));
+                }
+                keep(keyword, bound);
             }
             "multipleOf" => keep(keyword, number::divisor(value, &self.place)?),
             "pattern" => {
@@ -384,7 +398,14 @@ impl<'a> Walk<'a> {
 
     fn pattern(&mut self, text: &str) -> Result<(), SchemaFault> {
         self.count_pattern()?;
-        pattern::check(text, &self.place)
+        pattern::check(text, &self.place)?;
+        self.repeated = self.repeated.saturating_add(pattern::repeated(text));
+        if self.repeated > MAX_REPEATED {
+            return Err(self.place.fault(format!(
+                "pattern: repetitions within repetitions make over {MAX_REPEATED} copies; use * or +"
+            )));
+        }
+        Ok(())
     }
 
     fn count_pattern(&mut self) -> Result<(), SchemaFault> {

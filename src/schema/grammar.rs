@@ -1,18 +1,24 @@
+use std::collections::HashMap;
+
 use llguidance::JsonCompileOptions;
 use llguidance::api::{ParserLimits, TopLevelGrammar};
 use serde_json::{Map, Value, json};
 
 use super::clean::{Cleaned, clean};
-use super::cost;
 use super::fault::SchemaFault;
+use super::{cost, inline, pattern};
 use crate::domain::Constraint;
 
 /// The longest schema as JSON text, in bytes.
 const MAX_SCHEMA: usize = 256 << 10;
 /// How deep its JSON may be nested, notes included.
 const MAX_JSON_DEPTH: usize = 128;
-/// The longest regular expression and Lark grammar, in bytes.
+/// The longest Lark grammar and list of choices, in bytes.
 const MAX_TEXT: usize = 64 << 10;
+/// The longest regular expression, and line of a Lark grammar, in bytes: some take quadratic time.
+const MAX_REGEX: usize = 16 << 10;
+/// Copies that repetitions may make, written out: a microsecond each.
+const MAX_REPEATED: u64 = 20_000;
 /// How deep brackets may be nested in a text.
 const MAX_NESTING: usize = 128;
 /// The most choices.
@@ -60,11 +66,15 @@ pub fn grammar(constraint: &Constraint) -> Result<Option<TopLevelGrammar>, Schem
         }
         Constraint::Regex(regex) => {
             text_fits("a regular expression", regex)?;
+            if pattern::repeated(regex) > MAX_REPEATED {
+                return Err(too_repetitive());
+            }
             Ok(Some(TopLevelGrammar::from_regex(regex)))
         }
         Constraint::Choice(choices) => choice_grammar(choices).map(Some),
         Constraint::Lark(lark) => {
             text_fits("a grammar", lark)?;
+            lark_repetitions(lark)?;
             lark_schemas(lark)?;
             Ok(Some(TopLevelGrammar::from_lark(lark.clone())))
         }
@@ -74,14 +84,15 @@ pub fn grammar(constraint: &Constraint) -> Result<Option<TopLevelGrammar>, Schem
 /// The grammar of a schema.
 pub(super) fn json_grammar(schema: &Value) -> Result<TopLevelGrammar, SchemaFault> {
     fits(schema)?;
-    let cleaned = clean(schema)?;
+    let mut cleaned = clean(schema)?;
+    if cleaned.root == Value::Bool(false) {
+        return Err(SchemaFault::whole("no answer obeys the schema false"));
+    }
     cost::check(&cleaned)?;
+    inline::one_of(&mut cleaned);
     let Cleaned { root, definitions } = cleaned;
     let mut whole = match root {
         Value::Object(members) => members,
-        Value::Bool(false) => {
-            return Err(SchemaFault::whole("no answer obeys the schema false"));
-        }
         _ => Map::new(),
     };
     if !definitions.is_empty() {
@@ -142,6 +153,64 @@ fn escape(text: &str) -> String {
     out
 }
 
+/// Terminals are built into one another: their repetitions multiply.
+fn lark_repetitions(lark: &str) -> Result<(), SchemaFault> {
+    let mut definitions: Vec<(&str, u64, Vec<&str>)> = Vec::new();
+    for line in lark.lines() {
+        let head = line.split_once(':').map(|(head, _)| head.split(['.', '{', '[']).next());
+        let name = head.flatten().map(str::trim).filter(|name| !name.is_empty() && is_name(name));
+        if let Some(name) = name {
+            definitions.push((name, 1, Vec::new()));
+        }
+        let Some((_, copies, used)) = definitions.last_mut() else { continue };
+        *copies = (*copies).max(pattern::repeated(line));
+        let words = line.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+        used.extend(words.filter(|word| is_terminal(word)));
+    }
+    let numbers: HashMap<&str, usize> =
+        definitions.iter().enumerate().map(|(number, (name, ..))| (*name, number)).collect();
+    // The longest chains first reach their end after as many rounds as they are long.
+    let mut totals: Vec<u64> = definitions.iter().map(|(_, copies, _)| *copies).collect();
+    for _ in 0..definitions.len().min(64) {
+        let mut changed = false;
+        for (number, (name, copies, used)) in definitions.iter().enumerate() {
+            let inner = used.iter().filter(|word| *word != name).filter_map(|word| {
+                numbers.get(word).and_then(|number| totals.get(*number)).copied()
+            });
+            let total = copies.saturating_mul(inner.max().unwrap_or(1));
+            if total > MAX_REPEATED {
+                return Err(too_repetitive());
+            }
+            if let Some(place) = totals.get_mut(number)
+                && is_terminal(name)
+                && *place != total
+            {
+                *place = total;
+                changed = true;
+            }
+        }
+        if !changed {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn is_name(text: &str) -> bool {
+    let name = text.strip_prefix(['?', '!']).unwrap_or(text);
+    name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
+}
+
+fn is_terminal(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_uppercase() || c == '_')
+}
+
+fn too_repetitive() -> SchemaFault {
+    SchemaFault::whole(format!(
+        "repetitions within repetitions make over {MAX_REPEATED} copies; use * or +"
+    ))
+}
+
 /// Schemas within a Lark grammar are bounded like others.
 fn lark_schemas(lark: &str) -> Result<(), SchemaFault> {
     for (at, found) in lark.match_indices("%json") {
@@ -163,6 +232,9 @@ fn too_long(what: &str, bytes: usize, limit: usize) -> SchemaFault {
 fn text_fits(what: &str, text: &str) -> Result<(), SchemaFault> {
     if text.len() > MAX_TEXT {
         return Err(too_long(what, text.len(), MAX_TEXT));
+    }
+    if let Some(line) = text.lines().find(|line| line.len() > MAX_REGEX) {
+        return Err(too_long("a line", line.len(), MAX_REGEX));
     }
     if text.trim().is_empty() {
         return Err(SchemaFault::whole(format!("{what} is empty")));

@@ -8,7 +8,8 @@
 //!
 //! * `keyword`: every keyword of JSON Schema and what becomes of it. `clean`: the walk that bounds a
 //!   schema and rewrites it into the subset that is enforced exactly. `literal`, `number`, `name`,
-//!   `format`, `pattern`: parts of it. `cost`: what combining schemas may cost.
+//!   `format`, `pattern`: parts of it. `cost`: what combining schemas may cost. `inline`: makes the alternatives of
+//!   `oneOf` visible.
 //! * `check`: the questions that dialects ask. `gbnf`: a reader of llama.cpp's grammars that finds
 //!   what would hang or crash their compiler.
 //!
@@ -29,7 +30,7 @@
 //! # Bounds
 //!
 //! 256 KiB of JSON, nesting 64, 5,000 subschemas, 500 properties in one object, 5,000 enum values,
-//! 300 optional properties in one object, 200 patterns. Numbers beyond 2^53 have no exact meaning in most JSON readers: a bound out there
+//! 300 optional properties in one object, 100 patterns. Numbers beyond 2^53 have no exact meaning in most JSON readers: a bound out there
 //! becomes the nearest exact one, a constant is refused.
 
 mod check;
@@ -39,6 +40,7 @@ mod fault;
 mod format;
 mod gbnf;
 mod grammar;
+mod inline;
 mod keyword;
 mod literal;
 mod name;

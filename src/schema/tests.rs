@@ -56,6 +56,18 @@ fn what_sdk_helpers_emit_passes() {
                 "anyOf": [{"$ref": "#/$defs/Cat"}, {"$ref": "#/$defs/Dog"}]}},
             "required": ["pet"]
         }),
+        // Pydantic, with Field(discriminator=...); one of them refers to the union again.
+        json!({
+            "$defs": {
+                "Leaf": {"type": "object", "properties": {"kind": {"const": "leaf", "type": "string"}},
+                    "required": ["kind"]},
+                "Pair": {"type": "object", "properties": {"kind": {"const": "pair", "type": "string"},
+                    "left": {"$ref": "#/$defs/Tree"}}, "required": ["kind"]},
+                "Tree": {"discriminator": {"propertyName": "kind"},
+                    "oneOf": [{"$ref": "#/$defs/Leaf"}, {"$ref": "#/$defs/Pair"}]}
+            },
+            "type": "object", "properties": {"tree": {"$ref": "#/$defs/Tree"}}, "required": ["tree"]
+        }),
         // Zod: draft 7, safe integers, records, never, tuples.
         json!({
             "$schema": "http://json-schema.org/draft-07/schema#",
@@ -154,12 +166,15 @@ fn what_cannot_be_guaranteed_is_refused_at_its_place() {
             "not",
         ),
     ];
+    let mut wrong = Vec::new();
     for (schema, pointer, words) in cases {
         let fault = fault(&schema);
-        assert_eq!(fault.pointer, pointer, "{schema}: {fault}");
-        assert!(fault.message.contains(words), "{schema}: {fault}");
-        assert!(!fault.message.contains("panic"), "{schema}: {fault}");
+        let fine = fault.pointer == pointer && fault.message.contains(words);
+        if !fine || fault.message.contains("panic") {
+            wrong.push(format!("{schema}: at {:?}: {fault}", fault.pointer));
+        }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 /// Schemas that try to take time, memory or stack.
@@ -197,7 +212,7 @@ fn hostile() -> Vec<(&'static str, Value)> {
             .collect();
         json!({"$defs": defs, "$ref": "#/$defs/d0"})
     };
-    let patterns: Map<String, Value> = (0..200)
+    let patterns: Map<String, Value> = (0..100)
         .map(|n| {
             (format!("p{n}"), json!({"type": "string", "pattern": format!("^(\\w+,){{{n}}}x+$")}))
         })
@@ -262,7 +277,7 @@ fn hostile() -> Vec<(&'static str, Value)> {
             "intersections",
             json!({"type": "string", "pattern": "^(.*a.{12}|.*b.{11})$", "minLength": 10, "format": "uri"}),
         ),
-        ("200 patterns", json!({"type": "object", "properties": patterns})),
+        ("100 patterns", json!({"type": "object", "properties": patterns})),
         (
             "pattern properties",
             json!({"type": "object", "patternProperties": {"a.*b.*c": {}, "d.*e.*f": {}}}),
@@ -291,15 +306,15 @@ fn hostile() -> Vec<(&'static str, Value)> {
         ),
         (
             "many numbers",
-            json!({"type": "object", "properties": many(499, &json!({"type": "number", "minimum": -123456.789, "maximum": 987654321.123}))}),
+            json!({"type": "object", "properties": many(100, &json!({"type": "number", "minimum": -123456.789, "maximum": 987654321.123}))}),
         ),
         (
             "many dates",
-            json!({"type": "object", "properties": many(199, &json!({"type": "string", "format": "date-time"}))}),
+            json!({"type": "object", "properties": many(100, &json!({"type": "string", "format": "date-time"}))}),
         ),
         (
             "many addresses",
-            json!({"type": "object", "properties": many(199, &json!({"type": "string", "format": "uri", "maxLength": 50}))}),
+            json!({"type": "object", "properties": many(100, &json!({"type": "string", "format": "uri", "maxLength": 50}))}),
         ),
         (
             "notes nested deep",
@@ -369,6 +384,8 @@ fn texts_are_checked_like_schemas() {
     for lark in ["", "start: missing", "start: (", "start: %json {\"uniqueItems\": true}"] {
         assert!(check_lark(lark).is_err(), "{lark}");
     }
+    let multiplied = "start: C\nA: /a{1000}/\nB: A{1000}\nC: (B \"x\")~1000\n";
+    assert!(check_lark(multiplied).expect_err("a billion").message.contains("copies"));
     let nested = format!("start: {}\"a\"{}", "(".repeat(20_000), ")".repeat(20_000));
     assert!(check_lark(&nested).is_err());
     assert_eq!(check_gbnf_text("root ::= \"a\"+"), Ok(()));
@@ -380,6 +397,7 @@ fn hostile_texts_are_answered_quickly() {
     let texts = [
         "(a+)+".repeat(1000),
         "((a{1000}){1000}){1000}".to_owned(),
+        "((a{27}){27}){27}".to_owned(),
         "(a|b|ab)*c".repeat(200),
         r"\p{L}{1000}\w{1000}".repeat(20),
         ".*a.{200}".to_owned(),

@@ -5,6 +5,9 @@ use crate::worker::compute::{Token, TokenConstraint};
 use crate::worker::llama::{Grammar, Model};
 
 /// A grammar that applies from the beginning.
+///
+/// A mask over SmolLM2's 49,152 tokens takes 35 ms on a busy machine (llama.cpp compares every token
+/// with every state), so ask for one token first.
 #[derive(Debug)]
 pub(super) struct Followed(pub(super) Grammar);
 

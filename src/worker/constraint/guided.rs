@@ -8,7 +8,8 @@ use crate::worker::compute::{Token, TokenConstraint, Vocab};
 
 /// A constraint that llguidance follows.
 ///
-/// For SmolLM2 (49,152 tokens), optimised, on a busy core: PENDING.
+/// For SmolLM2 (49,152 tokens) and a small schema, on a busy machine: 0.5 ms to compile, then for each
+/// token 16 µs for a mask (80 µs at worst), 1.2 µs to ask for one token, 1.7 µs to take it in.
 pub(super) struct Guided<V> {
     matcher: Matcher,
     vocab: Arc<V>,

@@ -11,7 +11,8 @@ const LONGEST: usize = 1024;
 
 /// Everything that llguidance has to know of a model, and keeps for all its constraints.
 ///
-/// For SmolLM2 (49,152 tokens), optimised, on a busy core: PENDING.
+/// Takes 0.5 s for SmolLM2 (49,152 tokens), measured on a machine with three times as much to do as it
+/// has cores.
 ///
 /// # Errors
 /// The model has no end token, so no answer could ever end; or llguidance's own words.
