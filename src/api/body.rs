@@ -232,5 +232,13 @@ pub(super) fn sse_json(out: &mut BytesMut, json: &impl serde::Serialize) {
     out.extend_from_slice(b"\n\n");
 }
 
+/// Appends one server-sent event called `name` with `json` as its data.
+pub(super) fn sse_event(out: &mut BytesMut, name: &str, json: &impl serde::Serialize) {
+    out.extend_from_slice(b"event: ");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\n");
+    sse_json(out, json);
+}
+
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,4 @@
-//! The served HTTP and JSON: routes, the two dialects, and what stands before them.
+//! The served HTTP and JSON: routes, the dialects, and what stands before them.
 //!
 //! A dialect is three things: `convert` (request → [`crate::domain::GenerateRequest`]), `render`
 //! (events → bytes) and an error envelope. Handlers return a [`crate::domain::Error`] and never
@@ -9,26 +9,31 @@
 //! [`PeerInfo`] into the extensions of every request: without them all but the Unix rights are
 //! refused.
 
+mod anthropic;
 mod body;
 mod caller;
+mod checks;
 mod family;
+mod fields;
 mod ids;
 mod json;
-#[cfg_attr(not(test), expect(dead_code, reason = "the dialects learn it next"))]
 mod media;
 mod middleware;
 mod native;
 mod openai;
+mod openai_error;
 mod params;
 mod path;
 mod peer;
 mod refusal;
+mod reply;
+mod responses;
 mod router;
 mod state;
 mod status;
-#[expect(dead_code, reason = "the dialects learn it next")]
 mod tools;
 
+pub use fields::compatibility;
 pub use peer::{ListenerClass, PeerInfo};
 pub use router::{ROUTES, Route, router};
 pub use state::ApiState;

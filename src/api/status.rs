@@ -20,7 +20,9 @@ pub(super) fn status_of(kind: ErrorKind) -> StatusCode {
         ErrorKind::HostRefused | ErrorKind::OriginRefused | ErrorKind::Forbidden => {
             StatusCode::FORBIDDEN
         }
-        ErrorKind::ModelNotFound | ErrorKind::RouteNotFound => StatusCode::NOT_FOUND,
+        ErrorKind::ModelNotFound | ErrorKind::NotFound | ErrorKind::RouteNotFound => {
+            StatusCode::NOT_FOUND
+        }
         ErrorKind::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         ErrorKind::RequestTimeout | ErrorKind::DeadlineExceeded => StatusCode::REQUEST_TIMEOUT,
         ErrorKind::Conflict => StatusCode::CONFLICT,
@@ -69,7 +71,7 @@ pub(super) fn retry_headers(error: &Error, headers: &mut HeaderMap) {
 
 /// Every kind there is, for the tests of this table and of the envelopes.
 #[cfg(test)]
-pub(super) const ALL_KINDS: [ErrorKind; 30] = [
+pub(super) const ALL_KINDS: [ErrorKind; 31] = [
     ErrorKind::InvalidJson,
     ErrorKind::InvalidValue,
     ErrorKind::MissingField,
@@ -78,6 +80,7 @@ pub(super) const ALL_KINDS: [ErrorKind; 30] = [
     ErrorKind::InvalidDigest,
     ErrorKind::ContextLengthExceeded,
     ErrorKind::ModelNotFound,
+    ErrorKind::NotFound,
     ErrorKind::UnsupportedModel,
     ErrorKind::RouteNotFound,
     ErrorKind::MethodNotAllowed,

@@ -26,6 +26,9 @@ pub enum ErrorKind {
     ContextLengthExceeded,
     /// No such model in the store.
     ModelNotFound,
+    /// No such thing as the path or a field names, other than a model (a stored response, an item of
+    /// one); `param` names the field.
+    NotFound,
     /// The model exists but is of the wrong kind for the request (chat on an embedder).
     UnsupportedModel,
     /// No such route.

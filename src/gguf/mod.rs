@@ -21,6 +21,8 @@ pub use error::GgufError;
 pub use facts::{Facts, Shape, Split};
 pub use header::{Header, MAX_HEADER_BYTES, MAX_KEYS, MAX_TENSORS, read_header};
 pub use human::{human_bytes, human_count};
-pub use memory::{Estimate, MIN_CONTEXT, estimate, fit_context};
+pub use memory::{
+    Estimate, MIN_CONTEXT, POOLED_CHUNK, estimate, estimate_pooled, fit_context, pools_in_chunks,
+};
 pub use tensor::TensorInfo;
 pub use value::{Array, Value};

@@ -1,5 +1,5 @@
-use crate::domain::{GenerateRequest, Result};
-use crate::protocol::{Query, QueryAnswer};
+use crate::domain::{EmbedInput, GenerateRequest, Prompt, Result};
+use crate::protocol::{Purpose, Query, QueryAnswer};
 use crate::scheduler::{Generation, Runnable, Submission};
 
 use super::runnable::runnable;
@@ -19,7 +19,8 @@ impl Service {
         request: GenerateRequest,
     ) -> Result<Generation> {
         let Caller { client, deadline } = caller;
-        let model = self.find(model).await?;
+        let purpose = purpose_for(&request.prompt);
+        let model = self.find(model, Some(purpose)).await?;
         self.scheduler.submit(Submission { model, request, client, deadline }).await
     }
 
@@ -28,7 +29,7 @@ impl Service {
     /// # Errors
     /// As [`Service::generate`], and those of the load.
     pub async fn preload(&self, model: &str) -> Result<()> {
-        let model = self.find(model).await?;
+        let model = self.find(model, None).await?;
         self.scheduler.preload(model).await.map(drop)
     }
 
@@ -38,11 +39,24 @@ impl Service {
     /// # Errors
     /// As [`Service::generate`], and those of the load and of the question.
     pub async fn query(&self, model: &str, query: Query) -> Result<QueryAnswer> {
-        let model = self.find(model).await?;
+        let model = self.find(model, None).await?;
         self.scheduler.query(model, query).await
     }
 
-    async fn find(&self, model: &str) -> Result<Runnable> {
-        runnable(model, self.models.resolve(model).await?, &self.settings)
+    async fn find(&self, model: &str, purpose: Option<Purpose>) -> Result<Runnable> {
+        runnable(model, self.models.resolve(model).await?, &self.settings, purpose)
+    }
+}
+
+/// What a model has to be for, to take a prompt.
+fn purpose_for(prompt: &Prompt) -> Purpose {
+    match prompt {
+        Prompt::Embed(inputs) => {
+            let pairs = inputs.iter().any(|input| matches!(input, EmbedInput::Pair { .. }));
+            if pairs { Purpose::Rerank } else { Purpose::Embed }
+        }
+        Prompt::Chat(_) | Prompt::Text(_) | Prompt::Tokens(_) | Prompt::Fill { .. } => {
+            Purpose::Generate
+        }
     }
 }

@@ -7,10 +7,12 @@
 
 mod archive;
 mod catalog;
+mod embed;
 mod generate;
 mod handle;
 mod runnable;
 mod status;
 
+pub use embed::{Embedded, MAX_INPUTS};
 pub use handle::{Caller, Service};
 pub use runnable::ModelSettings;

@@ -1,5 +1,5 @@
 use crate::domain::{Error, ErrorKind, ModelRef, Result};
-use crate::gguf::{self, GgufError, human_bytes};
+use crate::gguf::{self, Facts, GgufError, human_bytes};
 use crate::models::LocalModel;
 use crate::protocol::{LoadSpec, Purpose};
 use crate::scheduler::Runnable;
@@ -42,20 +42,22 @@ fn machine_memory() -> Option<u64> {
     None
 }
 
-/// What the queue needs to know of a model that was asked for as `asked`.
+/// What the queue needs to know of a model that was asked for as `asked`, to do `purpose` with it;
+/// `None`: whatever it is for.
 ///
 /// # Errors
-/// `UnsupportedModel` if it cannot generate text; `ModelTooLarge` if it does not fit even with the
+/// `UnsupportedModel` if it cannot do that; `ModelTooLarge` if it does not fit even with the
 /// smallest context; `InvalidModel` if its need cannot be counted.
 pub(super) fn runnable(
     asked: &str,
     local: LocalModel,
     settings: &ModelSettings,
+    purpose: Option<Purpose>,
 ) -> Result<Runnable> {
     let LocalModel { entry, weights, mmproj, chat_template, readable, facts, lease } = local;
-    if facts.is_embedder || facts.is_reranker {
-        let message = format!("{asked} is an embedding model; it cannot generate text");
-        return Err(Error::new(ErrorKind::UnsupportedModel, message));
+    let own_purpose = purpose_of(&facts);
+    if let Some(purpose) = purpose.filter(|purpose| *purpose != own_purpose) {
+        return Err(wrong_kind(asked, own_purpose, purpose));
     }
     let max_sequences = match facts.shape.state_per_sequence {
         0 => settings.max_sequences,
@@ -64,6 +66,8 @@ pub(super) fn runnable(
     let own = facts.context_length.unwrap_or(UNKNOWN_CONTEXT);
     let packaged = entry.config.context_size.unwrap_or(u32::MAX);
     let wanted = settings.max_context.min(own).min(packaged);
+    // What is not for chats reads no images.
+    let mmproj = mmproj.filter(|_| own_purpose == Purpose::Generate);
     // What the projector computes with comes on top, but nothing tells how much that is.
     let projector = mmproj.as_ref().and_then(|path| std::fs::metadata(path).ok());
     let projector_bytes = projector.map_or(0, |file| file.len());
@@ -73,9 +77,12 @@ pub(super) fn runnable(
         let message = format!("the memory that {asked} takes cannot be estimated: {fault}");
         Error::new(ErrorKind::InvalidModel, message)
     };
-    let needs = |context| gguf::estimate(&facts.shape, context, max_sequences).map_err(uncountable);
-    let context_size =
-        gguf::fit_context(&facts.shape, wanted, max_sequences, for_model).map_err(uncountable)?;
+    let estimate = |context| match own_purpose {
+        Purpose::Generate => gguf::estimate(&facts.shape, context, max_sequences),
+        Purpose::Embed | Purpose::Rerank => gguf::estimate_pooled(&facts, context, max_sequences),
+    };
+    let needs = |context| estimate(context).map_err(uncountable);
+    let context_size = gguf::fit_context(wanted, for_model, estimate).map_err(uncountable)?;
     let Some(context_size) = context_size else {
         let least = needs(gguf::MIN_CONTEXT.min(wanted))?.total().saturating_add(projector_bytes);
         let message = format!(
@@ -93,7 +100,7 @@ pub(super) fn runnable(
     let name = display_name(asked, &entry.tags).unwrap_or_else(|| entry.id.to_string());
     let spec = LoadSpec {
         name: name.clone(),
-        purpose: Purpose::Generate,
+        purpose: own_purpose,
         weights,
         mmproj,
         chat_template,
@@ -103,6 +110,33 @@ pub(super) fn runnable(
         threads: settings.threads,
     };
     Ok(Runnable { id: entry.id, name, spec, memory_bytes, lease })
+}
+
+/// What a model can do. One that says how it pools is for pooling, even where it could generate.
+fn purpose_of(facts: &Facts) -> Purpose {
+    if facts.is_reranker {
+        Purpose::Rerank
+    } else if facts.is_embedder {
+        Purpose::Embed
+    } else {
+        Purpose::Generate
+    }
+}
+
+/// What the model is, and what to use it or another one for.
+fn wrong_kind(asked: &str, own: Purpose, wanted: Purpose) -> Error {
+    let (kind, use_for) = match own {
+        Purpose::Generate => ("a language model", "chat or completions"),
+        Purpose::Embed => ("an embedding model", "embeddings"),
+        Purpose::Rerank => ("a reranker", "reranking or scoring"),
+    };
+    let cannot = match wanted {
+        Purpose::Generate => "cannot generate text",
+        Purpose::Embed => "makes no embeddings",
+        Purpose::Rerank => "cannot rerank",
+    };
+    let message = format!("{asked} is {kind}; it {cannot}: use it for {use_for}");
+    Error::new(ErrorKind::UnsupportedModel, message)
 }
 
 /// The tag by which a model was asked for, else its first one.
@@ -150,7 +184,7 @@ mod tests {
     }
 
     fn context(local: &LocalModel, settings: ModelSettings) -> Result<u32> {
-        runnable("ai/first", local.clone(), &settings).map(|model| model.spec.context_size)
+        runnable("ai/first", local.clone(), &settings, None).map(|model| model.spec.context_size)
     }
 
     #[tokio::test]
@@ -170,7 +204,8 @@ mod tests {
     #[tokio::test]
     async fn a_context_is_cut_to_the_budget_and_refused_below_it() {
         let Home { local, _dir } = home(&Writer::tiny()).await;
-        let whole = runnable("ai/first", local.clone(), &settings()).expect("fits").memory_bytes;
+        let whole =
+            runnable("ai/first", local.clone(), &settings(), None).expect("fits").memory_bytes;
         let within = |bytes| ModelSettings { memory_budget: Some(bytes), ..settings() };
         assert_eq!(context(&local, within(whole)), Ok(512));
         assert_eq!(context(&local, within(whole - 1)), Ok(256));
@@ -181,11 +216,12 @@ mod tests {
     #[tokio::test]
     async fn a_projector_takes_memory_of_its_own() {
         let Home { mut local, _dir } = home(&Writer::tiny()).await;
-        let alone = runnable("ai/first", local.clone(), &settings()).expect("fits").memory_bytes;
+        let alone =
+            runnable("ai/first", local.clone(), &settings(), None).expect("fits").memory_bytes;
         let projector = _dir.path().join("mmproj.gguf");
         std::fs::write(&projector, [0; 1000]).expect("a file");
         local.mmproj = Some(projector.clone());
-        let with = runnable("ai/first", local.clone(), &settings()).expect("fits");
+        let with = runnable("ai/first", local.clone(), &settings(), None).expect("fits");
         assert_eq!(with.memory_bytes, alone + 1000);
         assert_eq!(with.spec.mmproj, Some(projector));
         let budget = ModelSettings { memory_budget: Some(alone), ..settings() };
@@ -200,15 +236,29 @@ mod tests {
             ("AI/First:latest", "docker.io/ai/first:latest"),
             (&local.entry.id.to_string(), "docker.io/ai/first:latest"),
         ] {
-            let model = runnable(asked, local.clone(), &settings()).expect("runnable");
+            let model = runnable(asked, local.clone(), &settings(), None).expect("runnable");
             assert_eq!((model.name.as_str(), model.spec.name.as_str()), (name, name));
         }
     }
 
     #[tokio::test]
-    async fn an_embedder_does_not_generate() {
-        let Home { local, _dir } = home(&Writer::tiny().u32("llama.pooling_type", 1)).await;
-        let refused = runnable("ai/first", local, &settings()).map(|model| model.id);
-        assert_eq!(refused.map_err(|error| error.kind), Err(ErrorKind::UnsupportedModel));
+    async fn a_model_does_what_it_is_for_and_nothing_else() {
+        let kinds = [Purpose::Generate, Purpose::Embed, Purpose::Rerank];
+        for (own, pooling) in [(0, None), (1, Some(1)), (1, Some(3)), (2, Some(4))] {
+            let file = match pooling {
+                None => Writer::tiny(),
+                Some(pooling) => Writer::tiny().u32("llama.pooling_type", pooling),
+            };
+            let local = home(&file).await.local;
+            let own = kinds[own];
+            let loaded = runnable("x", local.clone(), &settings(), None).expect("runnable");
+            assert_eq!(loaded.spec.purpose, own);
+            for wanted in kinds {
+                let model = runnable("x", local.clone(), &settings(), Some(wanted));
+                let kind = model.map(|model| model.spec.purpose).map_err(|error| error.kind);
+                let right = if wanted == own { Ok(own) } else { Err(ErrorKind::UnsupportedModel) };
+                assert_eq!(kind, right, "{own:?} asked for {wanted:?}");
+            }
+        }
     }
 }

@@ -65,7 +65,7 @@ fn what_is_written_is_the_layout_of_docker_model_runner() {
     {
       "models": [
         {
-          "id": "sha256:11f525777feac6975e724a1d58d4799a78c2928e4426197220f47003dbfaf2ac",
+          "id": "sha256:ee48d8ae5f7d9bff9973eb73e5646b466739146c58a0760f0e56c7fdd4774c8e",
           "tags": [
             "docker.io/ai/smollm2:latest"
           ],
@@ -75,7 +75,7 @@ fn what_is_written_is_the_layout_of_docker_model_runner() {
           ]
         },
         {
-          "id": "sha256:af2e53216c1c60fcc586a23192ddd41845ea5612c91886a4ff55ec1336cea79f",
+          "id": "sha256:4c8520703e50785de7fdbe94f209046be0070d085b706132c8a722dd65425731",
           "tags": [],
           "files": [
             "sha256:9a129038d9a00aed0cf6a7ea059ca50a813449061ab87848cf1a13eafdf33b2c",

@@ -1,5 +1,6 @@
 //! The worker's `main`: confine, load, serve.
 
+use std::cell::Cell;
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -12,9 +13,11 @@ use tracing_subscriber::EnvFilter;
 
 use super::cancel::CancelBoard;
 use super::constraint::Compiler;
+use super::embed::EmbedLoop;
 use super::frames_out::FramesOut;
 use super::jobs::Jobs;
-use super::load::{self, Loaded};
+use super::load::{self, AnyContext, Loaded};
+use super::output::{Formats, OutputSink};
 use super::prepare::{Encoder, Encodings, Pending, Preparer, Senses};
 use super::progress::{Fraction, Reporter};
 use super::quote::Quotes;
@@ -142,7 +145,9 @@ fn start_threads(
         words_out.send(last_words);
         llama::exit_now(exit::TEMPLATE_TIMEOUT);
     })?);
-    let worker = Worker { spec, board, jobs, step, watchdog, out };
+    let formats = Arc::new(Formats::default());
+    let out = OutputSink::start(out, Arc::clone(&formats), STACK)?;
+    let worker = Worker { spec, board, jobs, step, watchdog, formats, out };
     // llama.cpp's thread pool belongs to the thread that computes, so that one loads, too.
     thread::Builder::new()
         .name("step".to_owned())
@@ -167,6 +172,7 @@ struct Worker {
     jobs: Arc<Jobs>,
     step: Sender<StepCommand>,
     watchdog: Arc<Watchdog>,
+    formats: Arc<Formats>,
     out: Arc<dyn FrameSink>,
 }
 
@@ -193,6 +199,7 @@ impl Worker {
             known: Encodings::default(),
             jobs: Arc::clone(&self.jobs),
             step: self.step.clone(),
+            formats: Arc::clone(&self.formats),
             out: Arc::clone(&self.out),
         });
         let encoder = match encoder.map(start_encoder).transpose() {
@@ -207,15 +214,18 @@ impl Worker {
         };
         let preparer = Preparer {
             name: self.spec.name,
+            purpose: self.spec.purpose,
             model: Arc::clone(&model),
             templates,
             context_size: info.context_size,
+            asked: Cell::new(false),
             constraints: Compiler::new(Arc::clone(&model)),
             senses,
             quotes: Quotes::new(model.control_texts()),
             watchdog: self.watchdog,
             jobs: self.jobs,
             step: self.step,
+            formats: self.formats,
             out: Arc::clone(&self.out),
         };
         let started = thread::Builder::new()
@@ -226,8 +236,15 @@ impl Worker {
             return system_error(&error);
         }
         self.out.send(ToDaemon::Ready(info));
-        let step = StepLoop::new(context, model, settings, self.board, self.out);
-        match step.run(commands) {
+        let outcome = match context {
+            AnyContext::Generate(context) => {
+                StepLoop::new(context, model, settings, self.board, self.out).run(commands)
+            }
+            AnyContext::Pooled(context) => {
+                EmbedLoop::new(context, settings, self.board, self.out).run(commands)
+            }
+        };
+        match outcome {
             Ok(()) => exit::DAEMON_GONE,
             Err(error) => {
                 tracing::error!(error, "llama.cpp failed");

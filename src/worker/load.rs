@@ -9,11 +9,14 @@ use std::time::Duration;
 
 use super::compute::Compute;
 use super::cpu;
-use super::llama::{ChatTemplates, Context, ContextError, ContextSettings, Model, Projector};
+use super::embed::Pool;
+use super::llama::{
+    ChatTemplates, Context, ContextError, ContextSettings, Model, PooledContext, Projector,
+};
 use super::progress::Fraction;
 use super::watchdog::Watchdog;
 use crate::domain::{Error, ErrorKind};
-use crate::protocol::{LoadSpec, ModelInfo, ToDaemon};
+use crate::protocol::{LoadSpec, ModelInfo, Purpose, ToDaemon};
 
 /// Sequence ids beyond the running ones, for finished prompts that the next one may go on from.
 const IDLE_PREFIXES: u32 = 16;
@@ -31,7 +34,7 @@ pub struct Loaded {
     /// Weights and vocabulary.
     pub model: Arc<Model>,
     /// KV cells and compute buffers.
-    pub context: Context,
+    pub context: AnyContext,
     /// The chat templates, or why there are none. A model whose template is broken still completes
     /// plain text.
     pub templates: Result<ChatTemplates, String>,
@@ -39,6 +42,14 @@ pub struct Loaded {
     pub projector: Option<Result<Projector, String>>,
     /// For the daemon.
     pub info: ModelInfo,
+}
+
+/// What computes, by what the model was loaded for.
+pub enum AnyContext {
+    /// Text.
+    Generate(Context),
+    /// Vectors or scores.
+    Pooled(PooledContext),
 }
 
 /// Loads. Runs on the thread that will compute.
@@ -58,19 +69,20 @@ pub fn load(
         true
     })
     .map_err(|lines| llama_error(spec, &lines))?;
+    let threads = if spec.threads == 0 { cpu::physical_cores() } else { spec.threads };
+    if spec.purpose != Purpose::Generate {
+        return load_pooled(spec, model, threads, abort);
+    }
     if !model.generates() {
         return Err(generates_nothing(spec));
     }
     let templates = templates(spec, &model, watchdog)?;
-    let threads = if spec.threads == 0 { cpu::physical_cores() } else { spec.threads };
     // Idle prefixes need sequence ids of their own, or each new request would evict one.
     let spare = if model.is_recurrent() { RECURRENT_IDLE_PREFIXES } else { IDLE_PREFIXES };
     let sequences = spec.max_sequences.saturating_add(spare);
     let settings = ContextSettings { cells: spec.context_size, sequences, threads };
-    let context = Context::new(Arc::clone(&model), settings, abort).map_err(|e| match e {
-        ContextError::NoMemoryOfTokens => generates_nothing(spec),
-        ContextError::Llama(lines) => llama_error(spec, &lines),
-    })?;
+    let context = Context::new(Arc::clone(&model), settings, abort)
+        .map_err(|error| context_error(spec, error))?;
     let projector = match &spec.mmproj {
         Some(path) => Some(projector(spec, path, &model, threads)?),
         None => None,
@@ -89,7 +101,35 @@ pub fn load(
         vision: seeing.is_some_and(Projector::vision),
         audio: seeing.is_some_and(|projector| projector.sample_rate().is_some()),
     };
-    Ok(Loaded { model, context, templates, projector, info })
+    Ok(Loaded { model, context: AnyContext::Generate(context), templates, projector, info })
+}
+
+/// A model that makes vectors or scores.
+fn load_pooled(
+    spec: &LoadSpec,
+    model: Arc<Model>,
+    threads: u32,
+    abort: Arc<AtomicBool>,
+) -> Result<Loaded, Error> {
+    let sequences = spec.max_sequences;
+    let settings = ContextSettings { cells: spec.context_size, sequences, threads };
+    let context = PooledContext::new(Arc::clone(&model), settings, spec.purpose, abort)
+        .map_err(|error| context_error(spec, error))?;
+    let limits = context.limits();
+    let info = ModelInfo {
+        context_size: limits.longest,
+        train_context: model.train_context(),
+        max_sequences: limits.max_sequences,
+        vocab_size: u32::try_from(limits.vocab_size).unwrap_or(u32::MAX),
+        has_chat_template: false,
+        architecture: model.metadata("general.architecture").unwrap_or_default(),
+        purpose: spec.purpose,
+        embedding_size: u32::try_from(limits.width).unwrap_or(u32::MAX),
+        vision: false,
+        audio: false,
+    };
+    let templates = Err("the model makes vectors and does not chat".to_owned());
+    Ok(Loaded { model, context: AnyContext::Pooled(context), templates, projector: None, info })
 }
 
 /// Loads the projector. A broken one fails the load; one that only needs what modeld cannot do leaves
@@ -117,6 +157,25 @@ fn projector(
         return Ok(Err(reason.to_owned()));
     }
     Ok(Ok(projector))
+}
+
+fn context_error(spec: &LoadSpec, error: ContextError) -> Error {
+    let message = match error {
+        ContextError::Llama(lines) => return llama_error(spec, &lines),
+        ContextError::NoMemoryOfTokens => return generates_nothing(spec),
+        ContextError::NoPooling => format!(
+            "{}'s file does not say how to pool the states of its tokens into one vector \
+             (`pooling_type`), so it cannot embed: use a model whose file does",
+            spec.name
+        ),
+        ContextError::OtherPooling if spec.purpose == Purpose::Rerank => {
+            format!("{} makes vectors, not scores: use a reranker", spec.name)
+        }
+        ContextError::OtherPooling => {
+            format!("{} makes scores, not vectors: use an embedding model", spec.name)
+        }
+    };
+    Error::new(ErrorKind::UnsupportedModel, message)
 }
 
 fn generates_nothing(spec: &LoadSpec) -> Error {

@@ -15,6 +15,8 @@
 //! * `reader`, `jobs`, `frames_out`: frames in and out. `prepare`, `quote`, `watchdog`: prompts to
 //!   tokens.
 //! * `step`, `sampling`, `text`, `cancel`: tokens to answers, on the seam `compute`.
+//! * `output`: from the text of answers to content, thoughts and calls.
+//! * `embed`: inputs to vectors and scores.
 //! * `media`: images and sounds to pixels and samples.
 //! * `constraint`: what answers may look like, token by token.
 //! * `llama`: llama.cpp; the only `unsafe`.
@@ -27,6 +29,7 @@ pub mod text;
 
 mod constraint;
 mod cpu;
+mod embed;
 mod entry;
 mod exit;
 mod frames_out;
@@ -34,6 +37,7 @@ mod jobs;
 mod llama;
 mod load;
 mod media;
+mod output;
 mod prepare;
 mod process;
 mod progress;

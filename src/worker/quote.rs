@@ -10,6 +10,7 @@
 //! one for each, which nobody else can get into the prompt.
 
 use aho_corasick::{AhoCorasick, MatchKind};
+use serde_json::Value;
 
 use crate::domain::{ChatPrompt, MAX_MEDIA, Message, Role};
 
@@ -75,7 +76,56 @@ impl Quotes {
                 }
             }
         }
+        for tool in &mut chat.tools {
+            if tool.description.contains(is_mark) {
+                tool.description = tool.description.replace(is_mark, REPLACEMENT);
+            }
+            if let Some(marked) = self.marked(&tool.description) {
+                tool.description = marked;
+            }
+            if let Ok(mut schema) = serde_json::from_str(&tool.parameters)
+                && self.mark_descriptions(&mut schema)
+            {
+                tool.parameters = schema.to_string();
+            }
+        }
         chat
+    }
+
+    /// Marks the descriptions in a schema, which are for the reader. All else in it is also for the
+    /// grammar and stays as it is: whoever writes tools writes the system message, too. True if any
+    /// was marked.
+    fn mark_descriptions(&self, schema: &mut Value) -> bool {
+        match schema {
+            Value::Object(fields) => {
+                let mut any = false;
+                for (key, value) in fields {
+                    any |= match (key.as_str(), &mut *value) {
+                        ("description" | "title", Value::String(text)) => match self.marked(text) {
+                            Some(marked) => {
+                                *text = marked;
+                                true
+                            }
+                            None => false,
+                        },
+                        ("const" | "enum" | "default" | "examples", _) => false,
+                        (_, value) => self.mark_descriptions(value),
+                    };
+                }
+                any
+            }
+            Value::Array(items) => {
+                items.iter_mut().fold(false, |any, item| self.mark_descriptions(item) | any)
+            }
+            _ => false,
+        }
+    }
+
+    /// A text with the special tokens in it marked.
+    pub fn quote_text(&self, text: &str) -> String {
+        // Marks that came from outside could undo ours.
+        let text = text.replace(is_mark, REPLACEMENT);
+        self.marked(&text).unwrap_or(text)
     }
 
     /// `text` with every special token between marks; `None` if there is none in it.
@@ -139,7 +189,7 @@ fn others(message: &mut Message) -> Vec<&mut String> {
 }
 
 /// Whether any text in a JSON value holds a mark.
-pub fn has_marks(value: &serde_json::Value) -> bool {
+pub fn has_marks(value: &Value) -> bool {
     value.to_string().contains(is_mark)
 }
 
@@ -202,7 +252,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::{Media, MediaAt, MediaKind};
+    use crate::domain::{Media, MediaAt, MediaKind, Tool};
 
     fn quotes() -> Quotes {
         Quotes::new(vec!["<s>".into(), "<|end|>".into(), "<|end|>of".into()])
@@ -289,6 +339,25 @@ mod tests {
             }
         }
         assert!(has_marks(&serde_json::json!(["\u{fdd0}"])));
+    }
+
+    #[test]
+    fn what_tools_are_said_to_do_is_quoted_and_what_grammars_are_made_of_is_not() {
+        let tool = Tool {
+            name: "a".into(),
+            description: "does <s>\u{10ffff}".into(),
+            parameters: r#"{"description":"<s>","enum":["<s>"],"properties":{"description":{"const":"<s>"}}}"#
+                .into(),
+            strict: false,
+        };
+        let chat = ChatPrompt { tools: vec![tool], ..ChatPrompt::default() };
+        let tools = quotes().quote(chat).tools;
+        assert_eq!(tools[0].description, "does \u{10fffe}<s>\u{10ffff}\u{fffd}");
+        assert_eq!(
+            tools[0].parameters,
+            "{\"description\":\"\u{10fffe}<s>\u{10ffff}\",\"enum\":[\"<s>\"],\
+             \"properties\":{\"description\":{\"const\":\"<s>\"}}}"
+        );
     }
 
     #[test]

@@ -1,25 +1,49 @@
-//! OpenAI's own client libraries against the daemon. `contrib/test` installs them and says where.
+//! The client libraries of OpenAI and Anthropic against the daemon. `contrib/test` installs them and
+//! says where.
 
 use std::path::Path;
 use std::process::Command;
 
 use crate::support::{Daemon, from_env, models};
 
+/// What the libraries take for the address of their API: they add `/chat/completions` to one and
+/// `/v1/messages` to the other.
+const OPENAI: &str = "/engines/v1";
+const ANTHROPIC: &str = "/anthropic";
+
 #[test]
 fn the_python_library_works() {
-    let Some(python) = from_env("the_python_library_works", "MODELD_TEST_PYTHON") else { return };
-    run(Command::new(python).arg(client("openai_chat.py")));
+    python("the_python_library_works", "openai_chat.py", OPENAI);
 }
 
 #[test]
 fn the_node_library_works() {
-    let Some(modules) = from_env("the_node_library_works", "MODELD_TEST_NODE_MODULES") else {
-        return;
-    };
+    node("the_node_library_works", "openai_chat.mjs", OPENAI);
+}
+
+#[test]
+fn anthropics_python_library_works() {
+    python("anthropics_python_library_works", "anthropic_messages.py", ANTHROPIC);
+}
+
+#[test]
+fn anthropics_node_library_works_at_the_root() {
+    node("anthropics_node_library_works_at_the_root", "anthropic_messages.mjs", "");
+}
+
+#[track_caller]
+fn python(test: &str, script: &str, path: &str) {
+    let Some(python) = from_env(test, "MODELD_TEST_PYTHON") else { return };
+    run(Command::new(python).arg(client(script)), path);
+}
+
+#[track_caller]
+fn node(test: &str, script: &str, path: &str) {
+    let Some(modules) = from_env(test, "MODELD_TEST_NODE_MODULES") else { return };
     // An ES module looks for packages from its own place upwards, so it has to lie beside them.
-    let script = Path::new(&modules).join("../openai_chat.mjs");
-    std::fs::copy(client("openai_chat.mjs"), &script).expect("a writable directory");
-    run(Command::new("node").arg(script));
+    let beside = Path::new(&modules).join("..").join(script);
+    std::fs::copy(client(script), &beside).expect("a writable directory");
+    run(Command::new("node").arg(beside), path);
 }
 
 fn client(name: &str) -> std::path::PathBuf {
@@ -27,13 +51,13 @@ fn client(name: &str) -> std::path::PathBuf {
 }
 
 #[track_caller]
-fn run(command: &mut Command) {
+fn run(command: &mut Command, path: &str) {
     let daemon = Daemon::builder()
         .tcp()
         .model("ai/hello", &models::hello())
         .model("ai/tiny", &models::tiny())
         .start();
-    let url = format!("http://{}/engines/v1", daemon.port());
+    let url = format!("http://{}{path}", daemon.port());
     let output = command.env("BASE_URL", url).output().expect("the interpreter runs");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let errors = String::from_utf8_lossy(&output.stderr);

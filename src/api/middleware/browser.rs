@@ -43,7 +43,9 @@ pub(in crate::api) async fn guard_browser(request: Request, next: Next) -> Respo
     headers.append(header::VARY, HeaderValue::from_static("Origin"));
     headers.insert(
         header::ACCESS_CONTROL_EXPOSE_HEADERS,
-        HeaderValue::from_static("x-request-id, x-queue-position, x-queue-wait-ms, retry-after"),
+        HeaderValue::from_static(
+            "x-request-id, request-id, x-queue-position, x-queue-wait-ms, retry-after",
+        ),
     );
     response
 }

@@ -11,20 +11,22 @@ use crate::domain::{Error, ErrorKind};
 
 use super::super::family::Family;
 use super::super::refusal::{Failure, Refusal, log};
-use super::super::{native, openai, path, status};
+use super::super::{anthropic, native, openai, path, status};
+use super::trace::RequestId;
 
 /// Routes by the normalised path, and writes the body of every error in its reader's dialect.
 pub(in crate::api) async fn front(mut request: Request, next: Next) -> Response {
     let begun = Instant::now();
     let wants_json = accepts_exactly_json(request.headers());
+    let id = request.extensions().get::<RequestId>().map(|RequestId(id)| id.clone());
     let (family, mut response) = match normalised(request.uri()) {
         Some(uri) => {
-            let family = Family::of(uri.path());
+            let family = Family::of(uri.path(), request.headers());
             *request.uri_mut() = uri;
             (family, next.run(request).await)
         }
         None => {
-            let family = Family::of(request.uri().path());
+            let family = Family::of(request.uri().path(), request.headers());
             let error =
                 Error::new(ErrorKind::RouteNotFound, "paths with `.` or `..` are not served");
             (family, Refusal(error).into_response())
@@ -32,18 +34,35 @@ pub(in crate::api) async fn front(mut request: Request, next: Next) -> Response 
     };
     if let Some(Failure(error)) = response.extensions_mut().remove::<Failure>() {
         log(&error);
-        write_error(&mut response, &error, family, wants_json);
+        write_error(&mut response, &error, family, wants_json, id.as_ref());
     }
-    if family == Family::OpenAi {
-        let ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let name = HeaderName::from_static("openai-processing-ms");
-        response.headers_mut().insert(name, HeaderValue::from(ms));
+    match (family, id) {
+        (Family::OpenAi, _) => {
+            let ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+            let name = HeaderName::from_static("openai-processing-ms");
+            response.headers_mut().insert(name, HeaderValue::from(ms));
+        }
+        // Anthropic's clients look for the id under its other name.
+        (Family::Anthropic, Some(id)) => {
+            response.headers_mut().insert(HeaderName::from_static("request-id"), id);
+        }
+        (Family::Anthropic, None) | (Family::Native, _) => {}
     }
     response
 }
 
-fn write_error(response: &mut Response, error: &Error, family: Family, wants_json: bool) {
+fn write_error(
+    response: &mut Response,
+    error: &Error,
+    family: Family,
+    wants_json: bool,
+    id: Option<&HeaderValue>,
+) {
     let (kind, body) = match family {
+        Family::Anthropic => {
+            let id = id.and_then(|id| id.to_str().ok());
+            ("application/json", anthropic::error_body(error, id))
+        }
         Family::OpenAi => ("application/json", openai::error_body(error)),
         Family::Native if wants_json => ("application/json", native::error_json(error)),
         Family::Native => ("text/plain; charset=utf-8", native::error_text(error)),

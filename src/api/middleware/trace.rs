@@ -12,13 +12,17 @@ use http_body::{Frame, SizeHint};
 
 use super::super::{ListenerClass, ids, status};
 
+/// The request's id, among its extensions from here on.
+#[derive(Debug, Clone)]
+pub(in crate::api) struct RequestId(pub(in crate::api) HeaderValue);
+
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The longest request id that is taken over from a client.
 const MAX_ID: usize = 128;
 
 /// Gives the request an id, which the response carries, and logs one line when the answer is over
 /// or its reader gone. The line has the route's template and no query, header or body.
-pub(in crate::api) async fn trace(request: Request, next: Next) -> Response {
+pub(in crate::api) async fn trace(mut request: Request, next: Next) -> Response {
     let id = match request.headers().get(&REQUEST_ID) {
         Some(given) if is_sane(given) => given.clone(),
         _ => {
@@ -37,6 +41,7 @@ pub(in crate::api) async fn trace(request: Request, next: Next) -> Response {
         queue_ms: None,
         complete: false,
     };
+    request.extensions_mut().insert(RequestId(id.clone()));
     let mut response = next.run(request).await;
     line.status = response.status();
     line.head = Some(line.begun.elapsed());

@@ -1,15 +1,16 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use serde::de::value::SeqAccessDeserializer;
-use serde::de::{self, SeqAccess, Visitor};
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{self, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 use crate::api::json::Object;
 
 /// The body of `POST /v1/chat/completions`: every field that clients are known to send. Fields
-/// that are only looked at to refuse or ignore them are kept as [`Value`].
+/// that are only looked at to refuse or ignore them are kept as [`Value`]. What becomes of each is
+/// in [`CHAT`](super::fields::CHAT).
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct ChatRequest {
@@ -37,15 +38,22 @@ pub(super) struct ChatRequest {
     pub(super) logprobs: Option<bool>,
     pub(super) top_logprobs: Option<i64>,
     pub(super) response_format: Option<Object<ResponseFormat>>,
-    pub(super) grammar: Option<Value>,
+    pub(super) grammar: Option<String>,
     pub(super) json_schema: Option<Value>,
-    pub(super) tools: Option<Vec<Value>>,
+    pub(super) guided_json: Option<Value>,
+    pub(super) guided_regex: Option<String>,
+    pub(super) guided_choice: Option<Vec<String>>,
+    pub(super) guided_grammar: Option<String>,
+    pub(super) structured_outputs: Option<Object<StructuredOutputs>>,
+    pub(super) tools: Option<Vec<Object<WireTool>>>,
     pub(super) tool_choice: Option<Value>,
-    pub(super) parallel_tool_calls: Option<Value>,
-    pub(super) functions: Option<Vec<Value>>,
+    pub(super) parallel_tool_calls: Option<bool>,
+    pub(super) functions: Option<Vec<Object<FunctionDefinition>>>,
     pub(super) function_call: Option<Value>,
-    pub(super) reasoning_effort: Option<Value>,
-    pub(super) reasoning: Option<Value>,
+    pub(super) reasoning_effort: Option<String>,
+    pub(super) reasoning: Option<Object<Reasoning>>,
+    pub(super) thinking_budget: Option<i64>,
+    pub(super) reasoning_budget: Option<i64>,
     pub(super) chat_template_kwargs: Option<Map<String, Value>>,
     pub(super) modalities: Option<Vec<String>>,
     pub(super) audio: Option<Value>,
@@ -63,7 +71,7 @@ pub(super) struct ChatRequest {
     pub(super) moderation: Option<Value>,
 }
 
-/// The body of `POST /v1/completions`.
+/// The body of `POST /v1/completions`; [`TEXT`](super::fields::TEXT) says what becomes of it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct TextRequest {
@@ -91,8 +99,14 @@ pub(super) struct TextRequest {
     pub(super) mirostat: Option<i64>,
     pub(super) logit_bias: Option<Value>,
     pub(super) logprobs: Option<i64>,
-    pub(super) grammar: Option<Value>,
+    pub(super) response_format: Option<Object<ResponseFormat>>,
+    pub(super) grammar: Option<String>,
     pub(super) json_schema: Option<Value>,
+    pub(super) guided_json: Option<Value>,
+    pub(super) guided_regex: Option<String>,
+    pub(super) guided_choice: Option<Vec<String>>,
+    pub(super) guided_grammar: Option<String>,
+    pub(super) structured_outputs: Option<Object<StructuredOutputs>>,
     pub(super) user: Option<Value>,
 }
 
@@ -101,13 +115,70 @@ pub(super) struct TextRequest {
 #[serde(default)]
 pub(super) struct StreamOptions {
     pub(super) include_usage: Option<bool>,
+    /// Padding against eavesdroppers on the wire; there is no wire.
+    pub(super) include_obfuscation: Option<Value>,
 }
 
-/// `response_format`; only its type is looked at so far.
+/// `response_format`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct ResponseFormat {
     pub(super) r#type: Option<String>,
+    pub(super) json_schema: Option<Object<NamedSchema>>,
+    /// With `json_object`: llama-server's way to give a schema.
+    pub(super) schema: Option<Value>,
+}
+
+/// `response_format.json_schema`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct NamedSchema {
+    pub(super) name: Option<String>,
+    pub(super) description: Option<String>,
+    pub(super) schema: Option<Value>,
+    pub(super) strict: Option<bool>,
+}
+
+/// `structured_outputs`, as vLLM spells it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct StructuredOutputs {
+    pub(super) json: Option<Value>,
+    pub(super) regex: Option<String>,
+    pub(super) choice: Option<Vec<String>>,
+    pub(super) grammar: Option<String>,
+    pub(super) json_object: Option<bool>,
+    pub(super) structural_tag: Option<Value>,
+}
+
+/// `reasoning`, as OpenRouter spells it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Reasoning {
+    pub(super) effort: Option<String>,
+    pub(super) max_tokens: Option<i64>,
+    pub(super) enabled: Option<bool>,
+    pub(super) exclude: Option<bool>,
+    /// How the Responses API wants thoughts told; here they are told whole.
+    pub(super) summary: Option<Value>,
+}
+
+/// One entry of `tools`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct WireTool {
+    pub(super) r#type: Option<String>,
+    pub(super) function: Option<Object<FunctionDefinition>>,
+}
+
+/// What a function is called and takes; also an entry of `functions`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct FunctionDefinition {
+    pub(super) name: Option<String>,
+    pub(super) description: Option<String>,
+    pub(super) parameters: Option<Value>,
+    pub(super) strict: Option<bool>,
 }
 
 /// One entry of `messages`.
@@ -150,6 +221,71 @@ pub(super) struct Part {
     pub(super) r#type: Option<String>,
     pub(super) text: Option<String>,
     pub(super) refusal: Option<String>,
+    pub(super) image_url: Option<ImageUrl>,
+    pub(super) input_audio: Option<Object<InputAudio>>,
+    pub(super) file: Option<Object<InputFile>>,
+}
+
+/// An image by its URL.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct ImageObject {
+    pub(super) url: Option<String>,
+    /// How closely to look; the projector looks as closely as it can.
+    pub(super) detail: Option<Value>,
+}
+
+/// A sound as base64.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct InputAudio {
+    pub(super) data: Option<String>,
+    /// What it is said to be; the bytes themselves tell.
+    pub(super) format: Option<String>,
+}
+
+/// A file; its content or the name of an uploaded one.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct InputFile {
+    pub(super) file_data: Option<String>,
+    pub(super) file_id: Option<String>,
+    pub(super) filename: Option<String>,
+}
+
+/// `image_url`: an object, or the bare URL that some clients send.
+#[derive(Debug)]
+pub(super) enum ImageUrl {
+    Bare(String),
+    Object(ImageObject),
+}
+
+impl<'de> Deserialize<'de> for ImageUrl {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+
+        impl<'de> Visitor<'de> for Either {
+            type Value = ImageUrl;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object with a url, or a URL")
+            }
+
+            fn visit_str<E: de::Error>(self, url: &str) -> Result<ImageUrl, E> {
+                Ok(ImageUrl::Bare(url.to_owned()))
+            }
+
+            fn visit_string<E: de::Error>(self, url: String) -> Result<ImageUrl, E> {
+                Ok(ImageUrl::Bare(url))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<ImageUrl, A::Error> {
+                ImageObject::deserialize(MapAccessDeserializer::new(map)).map(ImageUrl::Object)
+            }
+        }
+
+        deserializer.deserialize_any(Either)
+    }
 }
 
 /// A message's content: a string, or parts.

@@ -1,9 +1,13 @@
 //! The real router over a real store, with engines that play scripts.
 
 mod answers;
+mod anthropic;
 mod catalog;
 mod disconnect;
 mod guards;
 mod logs;
+mod openai;
+mod responses;
 mod routes;
 mod support;
+mod vectors;

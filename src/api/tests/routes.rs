@@ -18,13 +18,15 @@ fn allowed(answer: &super::support::Answer) -> Vec<String> {
 async fn the_table_of_routes_is_what_is_served() {
     let bench = bench().await;
     for route in ROUTES {
-        let path = route.path.replace("{*model}", "ai/some");
-        let mut prefixes = vec!["", "/exp/vDD4.40"];
+        let path = route.path.replace("{*model}", "ai/some").replace("{response_id}", "resp_x");
+        let mut paths = vec![path.clone(), format!("/exp/vDD4.40{path}")];
         if path.starts_with("/v1") {
-            prefixes.extend(["/engines", "/engines/llama.cpp"]);
+            paths.extend([format!("/engines{path}"), format!("/engines/llama.cpp{path}")]);
         }
-        for prefix in prefixes {
-            let path = format!("{prefix}{path}");
+        if let Some(bare) = path.strip_prefix("/v1").filter(|path| path.starts_with("/responses")) {
+            paths.extend([bare.to_owned(), format!("/engines{bare}")]);
+        }
+        for path in paths {
             let options = bench.call("OPTIONS", &path).await.expect(204);
             let mut listed: Vec<String> = ROUTES
                 .iter()

@@ -176,3 +176,9 @@ fn replace_until(text: &str, start: &str, end: char, placeholder: &str) -> Strin
     }
     out
 }
+
+/// Text with the ids and times of what has no other moving parts replaced.
+pub(super) fn replace_ids(text: &str) -> String {
+    let text = replace_until(text, "\"id\":\"", '"', "ID");
+    replace_until(&text, "\"created\":", ',', "TIME")
+}

@@ -6,8 +6,11 @@ use std::time::{Duration, Instant as StdInstant, SystemTime};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::domain::{ClientKey, Digest, Error, ErrorKind, Event, GenerateRequest, JobId, Result};
+use crate::domain::{
+    ClientKey, Digest, Error, ErrorKind, Event, GenerateRequest, JobId, Prompt, Result,
+};
 use crate::engine::{Attempt, AttemptEnd, EventSender, Start, outbox};
+use crate::protocol::Purpose;
 use crate::scheduler::queue::{Entry, Refusal};
 use crate::scheduler::rates::Rates;
 use crate::scheduler::ticket::Times;
@@ -67,7 +70,11 @@ impl Job {
 
     fn entry(&self, job: JobId) -> Entry {
         let tokens = (self.request.prompt.text_bytes() as u64).div_ceil(BYTES_PER_TOKEN);
-        let output = self.request.limits.max_tokens.unwrap_or(MAX_RESERVED_OUTPUT);
+        let output = match self.request.prompt {
+            // Vectors are no tokens.
+            Prompt::Embed(_) => 0,
+            _ => self.request.limits.max_tokens.unwrap_or(MAX_RESERVED_OUTPUT),
+        };
         Entry {
             job,
             client: self.client.clone(),
@@ -241,10 +248,16 @@ impl Driver {
         let Some(model) = self.models.get_mut(&model_id) else { return };
         let Some(engine) = model.engine.clone() else { return };
         let (epoch, context) = (model.epoch, u64::from(engine.info().context_size));
+        let purpose = engine.info().purpose;
         // A dead engine's report is on its way; starting on it would waste a replay.
         while engine.exited().borrow().is_none() && model.free_sequences() > 0 {
             let Some(next) = model.waiting.peek() else { break };
-            let cells = next.prompt_tokens.saturating_add(next.output_tokens).min(context);
+            let cells = match purpose {
+                Purpose::Generate => next.prompt_tokens.saturating_add(next.output_tokens),
+                // Its inputs share batches with those of others and keep no cells.
+                Purpose::Embed | Purpose::Rerank => 0,
+            };
+            let cells = cells.min(context);
             let taken = model.running.values().fold(cells, |sum, cells| sum.saturating_add(*cells));
             if taken > context && !model.running.is_empty() {
                 break;

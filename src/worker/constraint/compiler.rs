@@ -1,47 +1,58 @@
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use crate::domain::{Constraint, Error};
-use crate::worker::compute::{Token, TokenConstraint};
-use crate::worker::llama::Model;
+use llguidance::{Matcher, ParserFactory};
+
+use super::derived::{Followed, Lazy};
+use super::guided::{Guided, words};
+use super::trigger::{Trigger, Triggers};
+use super::vocabulary;
+use crate::domain::{Constraint, Error, ErrorKind};
+use crate::schema::{self, SchemaFault};
+use crate::worker::compute::TokenConstraint;
+use crate::worker::llama::{Grammar, Model};
 
 /// Compiles constraints for one model's vocabulary.
+///
+/// On the prepare thread, whose stack is large: compilers recurse.
 pub struct Compiler {
-    _model: Arc<Model>,
-}
-
-/// What makes a lazy grammar apply: from here on the output has to obey it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(dead_code, reason = "tool calls will trigger grammars")]
-pub enum Trigger {
-    /// This token.
-    Token(Token),
-    /// This text, wherever it comes.
-    Word(String),
-    /// A match of this regular expression in the output so far; the grammar applies from the start
-    /// of the first group.
-    Pattern(String),
-    /// The same, for an expression that has to match all of the output so far.
-    PatternFull(String),
+    model: Arc<Model>,
+    /// Built when first needed.
+    factory: OnceLock<Result<ParserFactory, String>>,
 }
 
 impl Compiler {
     /// For the vocabulary of `model`.
     pub fn new(model: Arc<Model>) -> Self {
-        Self { _model: model }
+        Self { model, factory: OnceLock::new() }
     }
 
     /// The constraint of a request; `None`: anything goes.
     ///
     /// # Errors
-    /// `InvalidValue` or `Unsupported` with what is wrong and where.
+    /// `InvalidValue` or `UnsupportedModel` with what is wrong and where. What `schema` has accepted
+    /// in the daemon is not refused here, but for a GBNF grammar that llama.cpp does not read.
     pub fn compile(
         &self,
         constraint: &Constraint,
     ) -> Result<Option<Box<dyn TokenConstraint>>, Error> {
-        match constraint {
-            Constraint::None => Ok(None),
-            _ => Err(Error::unsupported("response_format", "constraints are not done yet")),
+        if let Constraint::Gbnf(text) = constraint {
+            schema::check_gbnf_text(text).map_err(|fault| invalid(constraint, &fault))?;
+            let grammar = Grammar::new(Arc::clone(&self.model), text)
+                .map_err(|reason| Error::invalid(param(constraint), reason))?;
+            return Ok(Some(Box::new(Followed(grammar))));
         }
+        let grammar = schema::grammar(constraint).map_err(|fault| invalid(constraint, &fault))?;
+        let Some(grammar) = grammar else { return Ok(None) };
+        let factory = self.factory.get_or_init(|| vocabulary::factory(&self.model));
+        let factory = factory
+            .as_ref()
+            .map_err(|reason| Error::new(ErrorKind::UnsupportedModel, reason.clone()))?;
+        let parser = factory.create_parser(grammar).map_err(|error| {
+            let text = format!("it cannot be enforced: {}", words(error));
+            Error::invalid(param(constraint), text)
+        })?;
+        let guided = Guided::new(Matcher::new(Ok(parser)), Arc::clone(&self.model));
+        Ok(Some(Box::new(guided)))
     }
 
     /// A grammar that llama.cpp derived for a model's tool calls; with `triggers` it applies only
@@ -49,12 +60,33 @@ impl Compiler {
     ///
     /// # Errors
     /// `Internal` if llama.cpp does not take it.
-    #[expect(dead_code, reason = "tool calls will need it")]
     pub fn grammar(
         &self,
-        _gbnf: &str,
-        _triggers: Option<&[Trigger]>,
+        gbnf: &str,
+        triggers: Option<&[Trigger]>,
     ) -> Result<Box<dyn TokenConstraint>, Error> {
-        Err(Error::internal("grammars are not done yet"))
+        schema::check_gbnf(gbnf, schema::MAX_DERIVED_GBNF).map_err(Error::internal)?;
+        let grammar = Grammar::new(Arc::clone(&self.model), gbnf).map_err(Error::internal)?;
+        Ok(match triggers {
+            None => Box::new(Followed(grammar)),
+            Some(triggers) => {
+                let triggers = Triggers::new(triggers).map_err(Error::internal)?;
+                Box::new(Lazy::new(grammar, Arc::clone(&self.model), triggers))
+            }
+        })
     }
+}
+
+/// The request field that a constraint comes from, as far as that is known here.
+fn param(constraint: &Constraint) -> &'static str {
+    match constraint {
+        Constraint::None | Constraint::JsonObject | Constraint::JsonSchema(_) => "response_format",
+        _ => "grammar",
+    }
+}
+
+fn invalid(constraint: &Constraint, fault: &SchemaFault) -> Error {
+    let place = if fault.pointer.is_empty() { "" } else { " at " };
+    let text = format!("{}{place}{}", fault.message, fault.pointer);
+    Error::invalid(param(constraint), text)
 }

@@ -2,9 +2,21 @@
 //!
 //! Owns the vocabulary's trie for llguidance and llama.cpp's grammars. Knows no request and no
 //! sequence.
+//!
+//! * `compiler`: from a request's constraint to one for tokens. `vocabulary`: the trie.
+//! * `guided`: JSON schemas, regular expressions, choices and Lark, by llguidance.
+//! * `derived`: GBNF, by llama.cpp; `trigger`: when a grammar that waits begins to apply.
 
 mod compiler;
+mod derived;
+mod guided;
+mod trigger;
+mod vocabulary;
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod tests_model;
 
 pub use compiler::Compiler;
-#[expect(unused_imports, reason = "tool calls will trigger grammars")]
-pub use compiler::Trigger;
+pub use trigger::Trigger;

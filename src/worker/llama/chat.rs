@@ -1,3 +1,4 @@
+use std::cell::OnceCell;
 use std::ffi::c_char;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::model::Model;
 use super::shim::{self, Bytes, RawTemplates, Status};
-use crate::domain::{ChatPrompt, Message, Role};
+use crate::domain::{ChatPrompt, Message, Role, Tool, ToolChoice};
 
 /// The longest error text that is passed on, in characters.
 const MAX_REASON: usize = 300;
@@ -21,6 +22,7 @@ const MAX_REASON: usize = 300;
 /// written just that.
 pub struct ChatTemplates {
     raw: NonNull<RawTemplates>,
+    calls_tools: OnceCell<bool>,
     // The templates were made from it.
     _model: Arc<Model>,
 }
@@ -42,12 +44,47 @@ pub struct Rendered {
     pub format: String,
     /// llama.cpp's parser for the output, serialised.
     pub parser: String,
-    /// A GBNF grammar for the output; empty: none.
+    /// Whether answers are content as they stand: no parser is needed.
+    pub plain: bool,
+    /// A GBNF grammar for the output, which begins with `generation_prompt` unless it is lazy;
+    /// empty: none.
     pub grammar: String,
+    /// Where a call is a must: the same without text before the calls.
+    pub calls_only: Option<String>,
     /// Whether the grammar applies only after a trigger.
     pub grammar_lazy: bool,
+    /// What triggers it.
+    pub grammar_triggers: Vec<GrammarTrigger>,
     /// Whether the model can think before it answers.
     pub supports_thinking: bool,
+    /// The text that begins a thought; empty: none is known.
+    pub thinking_start_tag: String,
+    /// The texts that end one.
+    pub thinking_end_tags: Vec<String>,
+    /// Texts of control tokens that the format is made of: they have to be in the answer's text.
+    pub preserved_tokens: Vec<String>,
+}
+
+/// What triggers a lazy grammar, in llama.cpp's terms.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+pub struct GrammarTrigger {
+    /// 0: a token, 1: a text, 2: a regular expression, 3: one for all of the text.
+    #[serde(rename = "type")]
+    pub kind: u32,
+    /// The text or the expression.
+    pub value: String,
+    /// The token.
+    pub token: i32,
+}
+
+/// What a template can do.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Capabilities {
+    /// It lists the tools.
+    pub supports_tools: bool,
+    /// It shows earlier calls.
+    pub supports_tool_calls: bool,
 }
 
 /// Why a conversation was not rendered.
@@ -85,12 +122,17 @@ impl ChatTemplates {
             )
         };
         match (Status::from(status), NonNull::new(out)) {
-            (Status::Ok, Some(raw)) => Ok(Self { raw, _model: model }),
+            (Status::Ok, Some(raw)) => {
+                Ok(Self { raw, calls_tools: OnceCell::new(), _model: model })
+            }
             _ => Err(RenderError::Template(reason(&error))),
         }
     }
 
     /// Renders a conversation. May take long: templates are programs.
+    ///
+    /// Each call analyses the template anew (llama.cpp runs it about twenty times to learn how its
+    /// answers look): its API has no way to keep the analysis.
     ///
     /// # Errors
     /// [`RenderError`].
@@ -113,6 +155,41 @@ impl ChatTemplates {
             Status::Template | Status::Exception => Err(RenderError::Template(reason(&out))),
             Status::Input => Err(RenderError::Request(reason(&out))),
         }
+    }
+
+    /// What the template can do, as llama.cpp found out when it parsed it.
+    pub fn capabilities(&self) -> Capabilities {
+        let mut out = Bytes::empty();
+        // SAFETY: the templates live, `out` is writable.
+        let status = unsafe { shim::modeld_templates_caps(self.raw.as_ptr(), &mut out) };
+        match Status::from(status) {
+            Status::Ok => serde_json::from_slice(out.as_slice()).unwrap_or_default(),
+            _ => Capabilities::default(),
+        }
+    }
+}
+
+impl ChatTemplates {
+    /// Whether tools can be called as the template has it: it lists them, shows earlier calls, and
+    /// llama.cpp has found out how they are written. Found out once.
+    pub fn calls_tools(&self) -> bool {
+        *self.calls_tools.get_or_init(|| {
+            let able = self.capabilities();
+            if !able.supports_tools || !able.supports_tool_calls {
+                return false;
+            }
+            let tool = Tool {
+                name: "probe".to_owned(),
+                parameters: "{\"type\":\"object\",\"properties\":{}}".to_owned(),
+                ..Tool::default()
+            };
+            let chat = ChatPrompt {
+                tools: vec![tool],
+                tool_choice: ToolChoice::Required,
+                ..ChatPrompt::new(vec![Message::text(Role::User, "hi")])
+            };
+            self.render(&chat).is_ok_and(|rendered| !rendered.grammar.is_empty())
+        })
     }
 }
 
@@ -143,10 +220,58 @@ fn request(chat: &ChatPrompt) -> Value {
             messages = before;
         }
     }
-    json!({
+    let kwargs = template_kwargs(chat);
+    let mut out = json!({
         "messages": messages.iter().map(message).collect::<Vec<_>>(),
         "add_generation_prompt": !prefill,
         "continue_final_message": prefill,
+        "reasoning_format": "deepseek",
+        "enable_thinking": kwargs.get("enable_thinking").and_then(Value::as_bool).unwrap_or(true),
+        "chat_template_kwargs": kwargs,
+    });
+    if let (false, Some(out)) = (chat.tools.is_empty(), out.as_object_mut()) {
+        let choice = match chat.tool_choice {
+            ToolChoice::Auto => "auto",
+            ToolChoice::None => "none",
+            ToolChoice::Required | ToolChoice::Named(_) => "required",
+        };
+        out.insert("tools".to_owned(), chat.tools.iter().map(tool).collect());
+        out.insert("tool_choice".to_owned(), choice.into());
+        out.insert("parallel_tool_calls".to_owned(), chat.parallel_tool_calls.into());
+    }
+    out
+}
+
+/// The variables of the template: what the client wrote there wins over the fields that mean the
+/// same.
+fn template_kwargs(chat: &ChatPrompt) -> serde_json::Map<String, Value> {
+    let mut kwargs = serde_json::Map::new();
+    if let Some(enabled) = chat.thinking.enabled {
+        // Templates have two names for it.
+        kwargs.insert("enable_thinking".to_owned(), enabled.into());
+        kwargs.insert("thinking".to_owned(), enabled.into());
+    }
+    if let Some(effort) = &chat.thinking.effort {
+        kwargs.insert("reasoning_effort".to_owned(), effort.as_str().into());
+    }
+    for (name, value) in &chat.template_kwargs {
+        // Checked before: see `validate`.
+        if let Ok(value) = serde_json::from_str(value) {
+            kwargs.insert(name.clone(), value);
+        }
+    }
+    kwargs
+}
+
+fn tool(tool: &Tool) -> Value {
+    let parameters: Value = serde_json::from_str(&tool.parameters).unwrap_or_else(|_| json!({}));
+    json!({
+        "type": "function",
+        "function": {
+            "name": tool.name,
+            "description": tool.description,
+            "parameters": parameters,
+        },
     })
 }
 

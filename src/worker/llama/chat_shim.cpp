@@ -5,19 +5,33 @@
 // llama.cpp answers some violations with abort(), which nothing here could catch.
 
 #include "chat.h"
+#include "chat-peg-parser.h"
 #include "common.h"
+#include "json-schema-to-grammar.h"
 #include "llama.h"
 #include "log.h"
 #include "shim.h"
 
 #include <algorithm>
 #include <climits>
+#include <cmath>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <memory>
+#include <regex>
 #include <string>
+#include <vector>
+
+extern "C" {
+
+// What is needed to read one format's answers.
+struct modeld_parser {
+    common_chat_parser_params params;
+};
+
+} // extern "C"
 
 namespace {
 
@@ -77,8 +91,55 @@ common_json triggers_json(const std::vector<common_grammar_trigger> & triggers) 
     return list;
 }
 
-std::string rendered_json(const common_chat_params & params) {
+// Whether every answer is content as it stands, so that nobody has to parse it.
+bool is_plain(const common_peg_arena & arena, common_peg_parser_id id, int depth = 0) {
+    if (depth > 16) {
+        return false;
+    }
+    const auto & node = arena.get(id);
+    if (const auto * sequence = std::get_if<common_peg_sequence_parser>(&node)) {
+        return std::all_of(sequence->children.begin(), sequence->children.end(),
+                           [&](auto child) { return is_plain(arena, child, depth + 1); });
+    }
+    if (const auto * tag = std::get_if<common_peg_tag_parser>(&node)) {
+        return tag->tag == common_chat_peg_builder::CONTENT &&
+               is_plain(arena, tag->child, depth + 1);
+    }
+    if (const auto * until = std::get_if<common_peg_until_parser>(&node)) {
+        return until->delimiters.empty();
+    }
+    return std::holds_alternative<common_peg_epsilon_parser>(node) ||
+           std::holds_alternative<common_peg_literal_parser>(node) ||
+           std::holds_alternative<common_peg_space_parser>(node) ||
+           std::holds_alternative<common_peg_start_parser>(node) ||
+           std::holds_alternative<common_peg_end_parser>(node);
+}
+
+// The grammar of an answer that consists of calls: llama.cpp's own lets any text come before the
+// first call, which a weak model never gets past. Thoughts may still come before.
+std::string calls_only(const common_peg_arena & parser) {
+    common_peg_arena arena = parser;
+    for (common_peg_parser_id id = 0; id < arena.size(); ++id) {
+        auto & node = arena.get(id);
+        auto * tag  = std::get_if<common_peg_tag_parser>(&node);
+        if (tag != nullptr && tag->tag == common_chat_peg_builder::CONTENT) {
+            node = common_peg_epsilon_parser{};
+        }
+    }
+    return build_grammar(
+        [&](const common_grammar_builder & builder) { arena.build_grammar(builder, false); });
+}
+
+std::string rendered_json(const common_chat_params & params, bool must_call) {
+    common_peg_arena arena;
+    if (!params.parser.empty()) {
+        arena.load(params.parser);
+    }
     auto out                  = common_json::object();
+    out["plain"]              = arena.empty() || is_plain(arena, arena.root());
+    if (must_call && !params.grammar.empty() && !params.grammar_lazy) {
+        out["calls_only"]     = calls_only(arena);
+    }
     out["prompt"]             = params.prompt;
     out["format"]             = std::string(common_chat_format_name(params.format));
     out["grammar"]            = params.grammar;
@@ -142,6 +203,24 @@ const float * modeld_logits(llama_context * context, int32_t index) {
     return row;
 }
 
+// The pooled vector of a sequence of the last batch; null when there is none.
+const float * modeld_pooled(llama_context * context, int32_t seq) {
+    const float * row = nullptr;
+    guarded(nullptr, [&] {
+        row = llama_get_embeddings_seq(context, seq);
+        return MODELD_OK;
+    });
+    return row;
+}
+
+// Forgets every sequence. Not for a context without memory.
+int modeld_memory_clear(llama_context * context) {
+    return guarded(nullptr, [&] {
+        llama_memory_clear(llama_get_memory(context), false);
+        return MODELD_OK;
+    });
+}
+
 int modeld_sequence_remove(llama_context * context, int32_t seq, int32_t from, bool * removed) {
     return guarded(nullptr, [&] {
         *removed = llama_memory_seq_rm(llama_get_memory(context), seq, from, -1);
@@ -167,6 +246,15 @@ int modeld_tokenize(const llama_vocab * vocab, const char * text, int32_t len, i
     });
 }
 
+// `result` is llama_detokenize's own answer: a length, or minus the length that was needed.
+int modeld_detokenize(const llama_vocab * vocab, const int32_t * tokens, int32_t count, char * text,
+                      int32_t capacity, int32_t * result, modeld_bytes * error) {
+    return guarded(error, [&] {
+        *result = llama_detokenize(vocab, tokens, count, text, capacity, false, true);
+        return MODELD_OK;
+    });
+}
+
 // The text of a control token; null for every other one.
 int modeld_control_text(const llama_vocab * vocab, int32_t token, const char ** text) {
     return guarded(nullptr, [&] {
@@ -176,11 +264,123 @@ int modeld_control_text(const llama_vocab * vocab, int32_t token, const char ** 
     });
 }
 
-// `result` is llama_token_to_piece's own answer; control tokens give nothing.
+// `result` is llama_token_to_piece's own answer; control tokens give nothing unless `special`.
 int modeld_token_piece(const llama_vocab * vocab, int32_t token, char * buffer, int32_t capacity,
-                       int32_t * result) {
+                       bool special, int32_t * result) {
     return guarded(nullptr, [&] {
-        *result = llama_token_to_piece(vocab, token, buffer, capacity, 0, /* special */ false);
+        *result = llama_token_to_piece(vocab, token, buffer, capacity, 0, special);
+        return MODELD_OK;
+    });
+}
+
+// As modeld_token_piece, with the texts of control tokens: what llama.cpp's grammars see.
+int modeld_token_text(const llama_vocab * vocab, int32_t token, char * buffer, int32_t capacity,
+                      int32_t * result) {
+    return guarded(nullptr, [&] {
+        *result = llama_token_to_piece(vocab, token, buffer, capacity, 0, /* special */ true);
+        return MODELD_OK;
+    });
+}
+
+// A grammar whose root is the rule "root". With `skip` it expects the first token's text only from
+// that byte on. Null where llama.cpp does not take it.
+llama_sampler * modeld_grammar_new(const llama_vocab * vocab, const char * text, size_t skip,
+                                   modeld_bytes * error) {
+    llama_sampler * sampler = nullptr;
+    guarded(error, [&] {
+        if (skip == 0) {
+            sampler = llama_sampler_init_grammar(vocab, text, "root");
+        } else {
+            // Triggered by whatever comes; the group says from where on it counts.
+            const std::string pattern = "^[\\s\\S]{" + std::to_string(skip) + "}([\\s\\S]+)$";
+            const char *      list[]  = { pattern.c_str() };
+            sampler                   = llama_sampler_init_grammar_lazy_patterns(
+                vocab, text, "root", list, 1, nullptr, 0);
+        }
+        return MODELD_OK;
+    });
+    return sampler;
+}
+
+// Sets the logits of the tokens that may not come next to minus infinity. `logits` is indexed by
+// token from `first` on.
+int modeld_grammar_apply(llama_sampler * sampler, int32_t first, float * logits, size_t count,
+                         modeld_bytes * error) {
+    return guarded(error, [&] {
+        std::vector<llama_token_data> tokens;
+        tokens.reserve(count);
+        for (size_t i = 0; i < count; ++i) {
+            if (logits[i] > -INFINITY) {
+                tokens.push_back({ first + static_cast<int32_t>(i), 1.0f, 0.0f });
+            }
+        }
+        llama_token_data_array array = { tokens.data(), tokens.size(), -1, false };
+        llama_sampler_apply(sampler, &array);
+        for (size_t i = 0; i < array.size; ++i) {
+            if (array.data[i].logit == -INFINITY) {
+                logits[array.data[i].id - first] = -INFINITY;
+            }
+        }
+        return MODELD_OK;
+    });
+}
+
+int modeld_grammar_accept(llama_sampler * sampler, int32_t token, modeld_bytes * error) {
+    return guarded(error, [&] {
+        llama_sampler_accept(sampler, token);
+        return MODELD_OK;
+    });
+}
+
+llama_sampler * modeld_grammar_clone(const llama_sampler * sampler, modeld_bytes * error) {
+    llama_sampler * copy = nullptr;
+    guarded(error, [&] {
+        copy = llama_sampler_clone(sampler);
+        return MODELD_OK;
+    });
+    return copy;
+}
+
+void modeld_grammar_free(llama_sampler * sampler) {
+    guarded(nullptr, [&] {
+        llama_sampler_free(sampler);
+        return MODELD_OK;
+    });
+}
+
+// A regular expression in the syntax of llama.cpp's triggers.
+std::regex * modeld_regex_new(const char * pattern, size_t len, modeld_bytes * error) {
+    std::regex * regex = nullptr;
+    guarded(error, [&] {
+        regex = new std::regex(pattern, len);
+        return MODELD_OK;
+    });
+    return regex;
+}
+
+void modeld_regex_free(std::regex * regex) {
+    delete regex;
+}
+
+// Looks for the expression in the text, or compares it with all of it. `start` becomes where the
+// first group that is not empty begins, else where the match begins; SIZE_MAX: no match.
+int modeld_regex_find(const std::regex * regex, const char * text, size_t len, bool whole,
+                      size_t * start, modeld_bytes * error) {
+    return guarded(error, [&] {
+        *start = SIZE_MAX;
+        std::cmatch match;
+        const bool  found = whole ? std::regex_match(text, text + len, match, *regex)
+                                  : std::regex_search(text, text + len, match, *regex);
+        if (!found) {
+            return MODELD_OK;
+        }
+        *start = static_cast<size_t>(match.position(0));
+        for (size_t group = 1; group < match.size(); ++group) {
+            if (match.length(group) > 0) {
+                *start = static_cast<size_t>(match.position(group));
+                break;
+            }
+        }
         return MODELD_OK;
     });
 }
@@ -246,7 +446,8 @@ int modeld_templates_apply(const common_chat_templates * templates, const char *
         }
         std::string failure;
         try {
-            give(out, rendered_json(common_chat_templates_apply(templates, inputs)));
+            give(out, rendered_json(common_chat_templates_apply(templates, inputs),
+                                    inputs.tool_choice == COMMON_CHAT_TOOL_CHOICE_REQUIRED));
             return MODELD_OK;
         } catch (const std::exception & e) {
             failure = e.what();
@@ -260,13 +461,85 @@ int modeld_templates_apply(const common_chat_templates * templates, const char *
         if (plain) {
             inputs.force_pure_content = true;
             try {
-                give(out, rendered_json(common_chat_templates_apply(templates, inputs)));
+                give(out, rendered_json(common_chat_templates_apply(templates, inputs),
+                                    inputs.tool_choice == COMMON_CHAT_TOOL_CHOICE_REQUIRED));
                 return MODELD_OK;
             } catch (const std::exception & e) {
                 failure = e.what();
             }
         }
         return template_failure(out, failure);
+    });
+}
+
+// What the template can do: the JSON object of llama.cpp's capability names.
+int modeld_templates_caps(const common_chat_templates * templates, modeld_bytes * out) {
+    return guarded(out, [&] {
+        auto caps = common_json::object();
+        for (const auto & [name, able] : common_chat_templates_get_caps(templates)) {
+            caps[name] = able;
+        }
+        give(out, caps.dump_safe());
+        return MODELD_OK;
+    });
+}
+
+// Makes a parser from what rendering gave: `format` is the JSON {format, parser,
+// generation_prompt}.
+int modeld_parser_new(const char * format, size_t len, modeld_parser ** out,
+                      modeld_bytes * error) {
+    return guarded(error, [&]() -> int {
+        const auto json   = common_json::parse(std::string(format, len));
+        auto       parser = std::make_unique<modeld_parser>();
+        auto &     params = parser->params;
+        const auto name   = json.at("format").get<std::string>();
+        bool       known  = false;
+        for (int i = 0; i < COMMON_CHAT_FORMAT_COUNT; ++i) {
+            const auto one = static_cast<common_chat_format>(i);
+            if (name == common_chat_format_name(one)) {
+                params.format = one;
+                known         = true;
+            }
+        }
+        if (!known) {
+            give(error, "an unknown format: " + name);
+            return MODELD_INPUT;
+        }
+        params.reasoning_format  = COMMON_REASONING_FORMAT_DEEPSEEK;
+        params.generation_prompt = json.value("generation_prompt", std::string());
+        const auto saved         = json.value("parser", std::string());
+        if (!saved.empty()) {
+            params.parser.load(saved);
+        }
+        *out = parser.release();
+        return MODELD_OK;
+    });
+}
+
+void modeld_parser_free(modeld_parser * parser) {
+    delete parser;
+}
+
+// Reads an answer, or (`partial`) as much of it as there is. `out` becomes the JSON {content,
+// reasoning, calls: [{id, name, arguments}]}, or the text of the error.
+int modeld_parser_parse(const modeld_parser * parser, const char * text, size_t len, bool partial,
+                        modeld_bytes * out) {
+    return guarded(out, [&] {
+        const auto message = common_chat_parse(std::string(text, len), partial, parser->params);
+        auto       json    = common_json::object();
+        json["content"]    = message.content;
+        json["reasoning"]  = message.reasoning_content;
+        auto calls         = common_json::array();
+        for (const auto & call : message.tool_calls) {
+            auto one         = common_json::object();
+            one["id"]        = call.id;
+            one["name"]      = call.name;
+            one["arguments"] = call.arguments;
+            calls.push_back(one);
+        }
+        json["calls"] = calls;
+        give(out, json.dump_safe());
+        return MODELD_OK;
     });
 }
 

@@ -20,9 +20,9 @@ pub const MAX_WHOLE_ROWS: usize = MICRO_BATCH as usize;
 /// llama.cpp rounds the number of cells up to a multiple of this.
 const CELL_STEP: u32 = 256;
 /// The most cells of a context: beyond it their bookkeeping alone exhausts memory.
-const MAX_CELLS: u32 = 1 << 22;
+pub(super) const MAX_CELLS: u32 = 1 << 22;
 /// Sequence ids that llama.cpp can tell apart are 256; the rest is kept back.
-const MAX_SEQUENCES: u32 = 200;
+pub(super) const MAX_SEQUENCES: u32 = 200;
 /// Logits rows per sequence in one batch: one to sample from, the others to verify drafts.
 const OUTPUTS_PER_SEQUENCE: u32 = 8;
 
@@ -43,6 +43,12 @@ pub enum ContextError {
     /// The model remembers no earlier tokens (an embedder): it generates nothing.
     #[error("the model keeps no state between tokens")]
     NoMemoryOfTokens,
+    /// The file does not say how the states of the tokens become one vector.
+    #[error("the model has no pooling")]
+    NoPooling,
+    /// The model pools to scores where vectors were asked for, or the other way round.
+    #[error("the model pools to something else")]
+    OtherPooling,
     /// llama.cpp's own error lines, mostly about memory.
     #[error("{0}")]
     Llama(String),
@@ -50,7 +56,7 @@ pub enum ContextError {
 
 /// The KV cells and compute buffers over one model. Belongs to the thread that made it.
 pub struct Context {
-    raw: NonNull<sys::llama_context>,
+    pub(super) raw: NonNull<sys::llama_context>,
     limits: ComputeLimits,
     batch: BatchArrays,
     /// Floats in a row that stands in the place of a token.
@@ -76,17 +82,28 @@ impl Context {
         let cells = settings.cells.clamp(CELL_STEP, MAX_CELLS).next_multiple_of(CELL_STEP);
         let batch = BATCH.min(cells);
         let outputs = sequences.saturating_mul(OUTPUTS_PER_SEQUENCE).min(batch);
-        let threads = i32::try_from(settings.threads.clamp(1, 512)).unwrap_or(1);
 
-        // SAFETY: returns a plain struct.
-        let mut params = unsafe { sys::llama_context_default_params() };
+        let mut params = default_params(settings.threads);
         params.n_ctx = cells;
         params.n_batch = batch;
         params.n_ubatch = MICRO_BATCH.min(batch);
         params.n_seq_max = sequences;
         params.n_outputs_max = outputs;
-        params.n_threads = threads;
-        params.n_threads_batch = threads;
+        let mut context = Self::with_params(model, params, abort)?;
+        if !context.has_memory() {
+            return Err(ContextError::NoMemoryOfTokens);
+        }
+        context.limits.max_outputs = outputs as usize;
+        Ok(context)
+    }
+
+    /// Makes a context as `params` say, whose every token may be an output.
+    pub(super) fn with_params(
+        model: Arc<Model>,
+        mut params: sys::llama_context_params,
+        abort: Arc<AtomicBool>,
+    ) -> Result<Self, ContextError> {
+        let (batch, sequences) = (params.n_batch, params.n_seq_max);
         params.flash_attn_type = sys::LLAMA_FLASH_ATTN_TYPE_AUTO;
         params.kv_unified = true;
         // Sliding-window layers keep all positions, so that their sequences can be cut back too.
@@ -107,12 +124,6 @@ impl Context {
             ContextError::Llama(logs::take_errors_or(thrown))
         })?;
         // SAFETY: `raw` is the context just made.
-        if unsafe { sys::llama_get_memory(raw.as_ptr()) }.is_null() {
-            // SAFETY: as above; it is not used any more.
-            unsafe { sys::llama_free(raw.as_ptr()) };
-            return Err(ContextError::NoMemoryOfTokens);
-        }
-        // SAFETY: `raw` is the context just made.
         let (cells, max_batch) =
             unsafe { (sys::llama_n_ctx(raw.as_ptr()), sys::llama_n_batch(raw.as_ptr())) };
         // SAFETY: the model lives.
@@ -122,7 +133,7 @@ impl Context {
             cells,
             max_batch: max_batch.min(batch) as usize,
             max_sequences: sequences,
-            max_outputs: outputs as usize,
+            max_outputs: max_batch.min(batch) as usize,
             vocab_size: usize::try_from(model.vocab_size()).unwrap_or(0),
             can_rewind: !model.is_recurrent(),
         };
@@ -135,6 +146,12 @@ impl Context {
             _model: model,
             _abort: abort,
         })
+    }
+
+    /// Whether it keeps a state between batches; encoders do not.
+    pub(super) fn has_memory(&self) -> bool {
+        // SAFETY: the context lives.
+        !unsafe { sys::llama_get_memory(self.raw.as_ptr()) }.is_null()
     }
 
     /// What is wrong with a batch. llama.cpp would answer some of it with an abort.
@@ -329,6 +346,16 @@ impl Drop for Context {
         // SAFETY: made by `new`, freed once, before the model and the flag that it points to.
         unsafe { sys::llama_free(self.raw.as_ptr()) }
     }
+}
+
+/// llama.cpp's own parameters, with so many threads.
+pub(super) fn default_params(threads: u32) -> sys::llama_context_params {
+    let threads = i32::try_from(threads.clamp(1, 512)).unwrap_or(1);
+    // SAFETY: returns a plain struct.
+    let mut params = unsafe { sys::llama_context_default_params() };
+    params.n_threads = threads;
+    params.n_threads_batch = threads;
+    params
 }
 
 /// ggml asks this between the nodes of its graph.

@@ -9,6 +9,8 @@
 //!
 //! * `backend`: once per process: initialisation, log lines, last words. `model`: weights and
 //!   metadata. `vocab`: text to tokens and back. `context`: batches and sequences. `chat`: templates.
+//!   `grammar`: llama.cpp's grammars, one call at a time and none after the first error.
+//!   `parser`: answers. `pooled`: vectors and scores.
 //! * `mtmd`: projectors: images and sounds to rows that stand in the place of tokens.
 //! * `shim`: the declarations of `chat_shim.cpp` and `mtmd_shim.cpp`.
 //!
@@ -19,9 +21,12 @@
 mod backend;
 mod chat;
 mod context;
+mod grammar;
 mod logs;
 mod model;
 mod mtmd;
+mod parser;
+mod pooled;
 mod shim;
 mod vocab;
 
@@ -30,11 +35,14 @@ mod tests;
 #[cfg(test)]
 mod tests_vocab;
 #[cfg(test)]
-mod tiny;
+pub(in crate::worker) mod tiny;
 
 pub use backend::exit_now;
-pub use chat::{ChatTemplates, RenderError};
+pub use chat::{ChatTemplates, GrammarTrigger, RenderError, Rendered};
 pub use context::{Context, ContextError, ContextSettings, MAX_WHOLE_ROWS};
+pub use grammar::{Grammar, TriggerRegex};
 pub use model::Model;
 pub use mtmd::{Piece, Projector};
+pub use parser::{ChatParser, Parsed, ParsedCall};
+pub use pooled::PooledContext;
 pub use vocab::{MAX_TEXT, TokenizeError};

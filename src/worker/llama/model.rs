@@ -1,5 +1,5 @@
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::LlamaModelParams;
@@ -7,6 +7,7 @@ use llama_cpp_sys_2 as sys;
 
 use super::{backend, logs, shim};
 use crate::domain::Sampling;
+use crate::worker::compute::Token;
 
 /// Weights, metadata and vocabulary of one GGUF file. Immutable once loaded.
 pub struct Model {
@@ -14,6 +15,8 @@ pub struct Model {
     vocab: VocabPtr,
     vocab_size: i32,
     longest_token: usize,
+    /// Control tokens that are spelled out in answers. Few.
+    spelled: RwLock<Vec<Token>>,
 }
 
 /// Belongs to the model and lives as long.
@@ -64,7 +67,8 @@ impl Model {
         if shim::Status::from(status) != shim::Status::Ok {
             return Err("the model's vocabulary cannot be read".to_owned());
         }
-        Ok(Arc::new(Self { inner, vocab: VocabPtr(vocab), vocab_size, longest_token }))
+        let (vocab, spelled) = (VocabPtr(vocab), RwLock::default());
+        Ok(Arc::new(Self { inner, vocab, vocab_size, longest_token, spelled }))
     }
 
     /// A metadata value as text; arrays are not kept by llama.cpp.
@@ -110,6 +114,18 @@ impl Model {
         }
     }
 
+    /// Values of a vector that it pools to.
+    pub(super) fn embedding_width(&self) -> usize {
+        // SAFETY: the model lives as long as `self`.
+        usize::try_from(unsafe { sys::llama_model_n_embd_out(self.as_ptr()) }).unwrap_or(0)
+    }
+
+    /// Values of a score; the first one is it.
+    pub(super) fn score_width(&self) -> usize {
+        // SAFETY: the model lives as long as `self`.
+        unsafe { sys::llama_model_n_cls_out(self.as_ptr()) as usize }
+    }
+
     /// Tokens in the vocabulary.
     pub fn vocab_size(&self) -> i32 {
         self.vocab_size
@@ -118,6 +134,10 @@ impl Model {
     /// The most bytes of text that one token stands for.
     pub fn longest_token(&self) -> usize {
         self.longest_token
+    }
+
+    pub(super) fn spelled(&self) -> &RwLock<Vec<Token>> {
+        &self.spelled
     }
 
     pub(super) fn as_ptr(&self) -> *const sys::llama_model {

@@ -2,8 +2,8 @@ use std::ffi::{c_char, c_int};
 use std::ptr;
 
 use llama_cpp_sys_2::{
-    llama_batch, llama_context, llama_context_params, llama_model, llama_vocab, mtmd_context,
-    mtmd_input_chunks,
+    llama_batch, llama_context, llama_context_params, llama_model, llama_sampler, llama_vocab,
+    mtmd_context, mtmd_input_chunks,
 };
 
 /// `common_chat_templates`, known by pointer only.
@@ -35,6 +35,18 @@ impl RawChunk {
     pub(super) fn empty() -> Self {
         Self { tokens: ptr::null(), count: 0, positions: 0, whole: false }
     }
+}
+
+/// `std::regex`, known by pointer only.
+#[repr(C)]
+pub(super) struct RawRegex {
+    _opaque: [u8; 0],
+}
+
+/// `modeld_parser`, known by pointer only.
+#[repr(C)]
+pub(super) struct RawParser {
+    _opaque: [u8; 0],
 }
 
 /// Text that C++ allocated.
@@ -113,6 +125,8 @@ unsafe extern "C" {
         error: *mut Bytes,
     ) -> c_int;
     pub(super) fn modeld_logits(context: *mut llama_context, index: i32) -> *const f32;
+    pub(super) fn modeld_pooled(context: *mut llama_context, seq: i32) -> *const f32;
+    pub(super) fn modeld_memory_clear(context: *mut llama_context) -> c_int;
     pub(super) fn modeld_sequence_remove(
         context: *mut llama_context,
         seq: i32,
@@ -137,6 +151,15 @@ unsafe extern "C" {
         result: *mut i32,
         error: *mut Bytes,
     ) -> c_int;
+    pub(super) fn modeld_detokenize(
+        vocab: *const llama_vocab,
+        tokens: *const i32,
+        count: i32,
+        text: *mut c_char,
+        capacity: i32,
+        result: *mut i32,
+        error: *mut Bytes,
+    ) -> c_int;
     pub(super) fn modeld_control_text(
         vocab: *const llama_vocab,
         token: i32,
@@ -147,7 +170,52 @@ unsafe extern "C" {
         token: i32,
         buffer: *mut c_char,
         capacity: i32,
+        special: bool,
         result: *mut i32,
+    ) -> c_int;
+    pub(super) fn modeld_token_text(
+        vocab: *const llama_vocab,
+        token: i32,
+        buffer: *mut c_char,
+        capacity: i32,
+        result: *mut i32,
+    ) -> c_int;
+    pub(super) fn modeld_grammar_new(
+        vocab: *const llama_vocab,
+        text: *const c_char,
+        skip: usize,
+        error: *mut Bytes,
+    ) -> *mut llama_sampler;
+    pub(super) fn modeld_grammar_apply(
+        sampler: *mut llama_sampler,
+        first: i32,
+        logits: *mut f32,
+        count: usize,
+        error: *mut Bytes,
+    ) -> c_int;
+    pub(super) fn modeld_grammar_accept(
+        sampler: *mut llama_sampler,
+        token: i32,
+        error: *mut Bytes,
+    ) -> c_int;
+    pub(super) fn modeld_grammar_clone(
+        sampler: *const llama_sampler,
+        error: *mut Bytes,
+    ) -> *mut llama_sampler;
+    pub(super) fn modeld_grammar_free(sampler: *mut llama_sampler);
+    pub(super) fn modeld_regex_new(
+        pattern: *const c_char,
+        len: usize,
+        error: *mut Bytes,
+    ) -> *mut RawRegex;
+    pub(super) fn modeld_regex_free(regex: *mut RawRegex);
+    pub(super) fn modeld_regex_find(
+        regex: *const RawRegex,
+        text: *const c_char,
+        len: usize,
+        whole: bool,
+        start: *mut usize,
+        error: *mut Bytes,
     ) -> c_int;
     pub(super) fn modeld_longest_token(vocab: *const llama_vocab, longest: *mut usize) -> c_int;
 
@@ -163,6 +231,22 @@ unsafe extern "C" {
         templates: *const RawTemplates,
         request: *const c_char,
         len: usize,
+        out: *mut Bytes,
+    ) -> c_int;
+    pub(super) fn modeld_templates_caps(templates: *const RawTemplates, out: *mut Bytes) -> c_int;
+
+    pub(super) fn modeld_parser_new(
+        format: *const c_char,
+        len: usize,
+        out: *mut *mut RawParser,
+        error: *mut Bytes,
+    ) -> c_int;
+    pub(super) fn modeld_parser_free(parser: *mut RawParser);
+    pub(super) fn modeld_parser_parse(
+        parser: *const RawParser,
+        text: *const c_char,
+        len: usize,
+        partial: bool,
         out: *mut Bytes,
     ) -> c_int;
 

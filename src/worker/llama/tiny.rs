@@ -7,12 +7,12 @@ use std::sync::Arc;
 use super::Model;
 
 /// Ids of the special tokens.
-pub(super) const BOS: i32 = 1;
-pub(super) const EOS: i32 = 2;
+pub(in crate::worker) const BOS: i32 = 1;
+pub(in crate::worker) const EOS: i32 = 2;
 /// Its text is `<|im_end|>`.
-pub(super) const TURN_END: i32 = 3;
+pub(in crate::worker) const TURN_END: i32 = 3;
 /// How many tokens there are.
-pub(super) const SIZE: i32 = 4 + 256 + 1;
+pub(in crate::worker) const SIZE: i32 = 4 + 256 + 1;
 
 const STRING: u32 = 8;
 const INT32: u32 = 5;
@@ -22,7 +22,7 @@ const BOOL: u32 = 7;
 const ARRAY: u32 = 9;
 
 /// Loads it; with a chat template where one is given.
-pub(super) fn model(template: Option<&str>) -> Arc<Model> {
+pub(in crate::worker) fn model(template: Option<&str>) -> Arc<Model> {
     load(template, false)
 }
 

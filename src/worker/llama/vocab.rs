@@ -1,4 +1,5 @@
 use std::ffi::{CStr, c_char};
+use std::sync::PoisonError;
 
 use llama_cpp_sys_2 as sys;
 
@@ -45,6 +46,17 @@ pub struct FillMarks {
     pub suffix: Token,
     /// The gap follows.
     pub middle: Token,
+}
+
+/// What stands around and between a query and a document, as tokens.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PairMarks {
+    /// Before the query.
+    pub begin: Vec<Token>,
+    /// Between the two.
+    pub between: Vec<Token>,
+    /// Behind the document.
+    pub end: Vec<Token>,
 }
 
 impl Model {
@@ -145,18 +157,130 @@ impl Model {
 
     /// The texts of all control tokens, which decide the structure of a prompt.
     pub fn control_texts(&self) -> Vec<String> {
-        let text = |token: Token| {
-            let mut text = std::ptr::null();
-            // SAFETY: the token is in the vocabulary, which lives as long as `self`.
-            let status = unsafe { shim::modeld_control_text(self.vocab_ptr(), token, &mut text) };
-            if Status::from(status) != Status::Ok || text.is_null() {
-                return None;
+        let text = |token| self.control_text(token)?.to_str().ok().map(str::to_owned);
+        (0..self.vocab_size()).filter_map(text).filter(|text| !text.is_empty()).collect()
+    }
+
+    /// A token's bytes; of a control token, how it is written.
+    pub fn token_bytes(&self, token: Token) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.piece(token, &mut bytes);
+        if bytes.is_empty() && self.contains(token) {
+            let text = self.control_text(token).map(CStr::to_bytes).unwrap_or_default();
+            bytes.extend_from_slice(text);
+        }
+        bytes
+    }
+
+    /// The text of tokens, control tokens as they are written.
+    ///
+    /// # Errors
+    /// What llama.cpp said; also for a token that is not in the vocabulary.
+    pub fn detokenize(&self, tokens: &[Token]) -> Result<Vec<u8>, String> {
+        if let Some(token) = tokens.iter().find(|token| !self.contains(**token)) {
+            return Err(format!("token {token} is not in the vocabulary"));
+        }
+        let longest = self.longest_token().clamp(USUAL_PIECE, LONGEST_PIECE);
+        let mut room = tokens.len().saturating_mul(8).saturating_add(longest);
+        // The second time with the room that llama.cpp asked for.
+        for _ in 0..2 {
+            let (Ok(count), Ok(size)) = (i32::try_from(tokens.len()), i32::try_from(room)) else {
+                break;
+            };
+            let mut text = vec![0u8; room];
+            let mut written = 0i32;
+            let mut error = Bytes::empty();
+            // SAFETY: `tokens` is readable for `count` ids of the vocabulary, `text` writable for
+            // `size` bytes, the vocabulary lives as long as `self`.
+            let status = unsafe {
+                shim::modeld_detokenize(
+                    self.vocab_ptr(),
+                    tokens.as_ptr(),
+                    count,
+                    text.as_mut_ptr().cast::<c_char>(),
+                    size,
+                    &mut written,
+                    &mut error,
+                )
+            };
+            if Status::from(status) != Status::Ok || written == i32::MIN {
+                return Err(error.text());
             }
-            // SAFETY: the text is a C string of the vocabulary, copied before it could change.
-            let text = unsafe { CStr::from_ptr(text) }.to_str().ok()?;
-            (!text.is_empty()).then(|| text.to_owned())
+            if let Ok(written) = usize::try_from(written) {
+                text.truncate(written);
+                return Ok(text);
+            }
+            room = written.unsigned_abs() as usize;
+        }
+        Err("the text has no length".to_owned())
+    }
+
+    /// What stands around and between a query and a document.
+    pub fn pair_marks(&self) -> PairMarks {
+        let vocab = self.vocab_ptr();
+        // SAFETY: the vocabulary lives as long as `self`.
+        let (bos, eos, sep, kind) = unsafe {
+            (
+                sys::llama_vocab_bos(vocab),
+                sys::llama_vocab_eos(vocab),
+                sys::llama_vocab_sep(vocab),
+                sys::llama_vocab_type(vocab),
+            )
         };
-        (0..self.vocab_size()).filter_map(text).collect()
+        // SAFETY: as above.
+        let (add_bos, add_eos, add_sep) = unsafe {
+            (
+                sys::llama_vocab_get_add_bos(vocab),
+                sys::llama_vocab_get_add_eos(vocab),
+                sys::llama_vocab_get_add_sep(vocab),
+            )
+        };
+        let known = |wanted: bool, token: Token| {
+            (wanted && self.contains(token)).then_some(token).into_iter().collect::<Vec<_>>()
+        };
+        if kind == sys::LLAMA_VOCAB_TYPE_WPM {
+            // BERT's tokenizer has one way, whatever the flags of the file are.
+            let (between, end) = (known(true, sep), known(true, sep));
+            return PairMarks { begin: known(true, bos), between, end };
+        }
+        let eos = if self.contains(eos) { eos } else { sep };
+        let between = [known(add_eos, eos), known(add_sep, sep)].concat();
+        PairMarks { begin: known(add_bos, bos), between, end: known(add_eos, eos) }
+    }
+
+    /// The text of a control token; `None` for every other one.
+    fn control_text(&self, token: Token) -> Option<&CStr> {
+        let mut text = std::ptr::null();
+        // SAFETY: callers have checked the token; the vocabulary lives as long as `self`.
+        let status = unsafe { shim::modeld_control_text(self.vocab_ptr(), token, &mut text) };
+        if Status::from(status) != Status::Ok || text.is_null() {
+            return None;
+        }
+        // SAFETY: the text is a C string of the vocabulary, which does not change.
+        Some(unsafe { CStr::from_ptr(text) })
+    }
+
+    /// From now on the control tokens with these texts are part of an answer's text: the chat
+    /// format is made of them. Other texts are ignored.
+    pub fn spell(&self, texts: &[String]) {
+        let unknown = |text: &&String| {
+            // Only a text that is one token as a whole is the text of a control token.
+            matches!(self.tokenize_part(text, 2, false, true).as_deref(), Ok([token])
+                if !self.is_spelled(*token))
+        };
+        let new: Vec<Token> = texts
+            .iter()
+            .filter(unknown)
+            .filter_map(|text| self.tokenize_part(text, 2, false, true).ok()?.first().copied())
+            .filter(|token| !self.is_end(*token))
+            .collect();
+        if !new.is_empty() {
+            self.spelled().write().unwrap_or_else(PoisonError::into_inner).extend(new);
+        }
+    }
+
+    fn is_spelled(&self, token: Token) -> bool {
+        self.spelled().read().unwrap_or_else(PoisonError::into_inner).contains(&token)
     }
 
     /// A lower bound: every byte of the text belongs to some token. Only for the tokenizers of
@@ -187,6 +311,7 @@ impl Model {
                 token,
                 buffer.as_mut_ptr().cast::<c_char>(),
                 room,
+                self.is_spelled(token),
                 &mut written,
             )
         };

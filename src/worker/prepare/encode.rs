@@ -10,6 +10,7 @@ use crate::worker::compute::{MediaSegment, PreparedPrompt};
 use crate::worker::jobs::Jobs;
 use crate::worker::llama::{MAX_WHOLE_ROWS, Piece, Projector};
 use crate::worker::media::{Decoded, decode};
+use crate::worker::output::Formats;
 use crate::worker::step::{FrameSink, StepCommand};
 
 /// A prompt whose images and sounds are still files.
@@ -31,6 +32,8 @@ pub struct Encoder {
     pub known: Encodings,
     /// Shared with the reader.
     pub jobs: Arc<Jobs>,
+    /// How answers are read.
+    pub formats: Arc<Formats>,
     /// To the step loop.
     pub step: Sender<StepCommand>,
     /// To the daemon.
@@ -43,7 +46,7 @@ impl Encoder {
         while let Ok(Pending { job, mut ready }) = prompts.recv() {
             let media = std::mem::take(&mut ready.media);
             let outcome = self.put_in(job, &mut ready.prompt, &media).map(|()| ready);
-            hand_over(&self.jobs, &self.step, &*self.out, job, outcome);
+            hand_over(&self.jobs, &self.step, &self.formats, &*self.out, job, outcome);
         }
     }
 

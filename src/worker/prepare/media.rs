@@ -100,7 +100,7 @@ impl Preparer {
         self.watch_tokenizer(job, bytes, || {
             for (index, part) in parts.iter().enumerate() {
                 let before = u32::try_from(tokens.len()).unwrap_or(u32::MAX);
-                let room = self.context_size.saturating_sub(1).saturating_sub(before);
+                let room = self.longest().saturating_sub(1).saturating_sub(before);
                 let first = start && index == 0;
                 let more = self
                     .model

@@ -6,11 +6,13 @@ mod cache;
 mod chat;
 mod embed;
 mod encode;
+mod generic;
 mod media;
 mod plain;
 mod query;
 mod run;
 mod tokenize;
+mod tools;
 mod validate;
 
 pub use cache::Encodings;

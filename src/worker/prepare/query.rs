@@ -1,10 +1,101 @@
-use super::run::Preparer;
-use crate::domain::{Error, JobId};
-use crate::protocol::{Query, QueryAnswer};
+use super::run::{Preparer, Ready};
+use super::validate::validate;
+use crate::domain::{Constraint, Error, ErrorKind, JobId, Prompt};
+use crate::protocol::{Query, QueryAnswer, ToDaemon};
+use crate::worker::compute::Token;
+use crate::worker::llama::TokenizeError;
+
+/// The most tokens that a question is answered with: more than any model's context, and few enough
+/// for one frame.
+pub(super) const MAX_ANSWER: u32 = 1 << 20;
 
 impl Preparer {
     /// Answers a question that needs no computing.
-    pub(super) fn answer(&self, _job: JobId, _query: &Query) -> Result<QueryAnswer, Error> {
-        Err(Error::internal("questions are not answered yet"))
+    pub(super) fn answer(&self, job: JobId, query: &Query) -> Result<QueryAnswer, Error> {
+        match query {
+            Query::Tokenize(prompt) => {
+                validate(prompt)?;
+                self.asked.set(true);
+                let ready = self.ready(job, prompt, &Constraint::None);
+                self.asked.set(false);
+                let prompt = ready?.prompt;
+                let tokens = prompt.tokens.into_iter().chain(prompt.inputs.into_iter().flatten());
+                self.pieces(tokens.collect())
+            }
+            Query::TokenizeText { text, add_special, parse_special } => {
+                let limit = self.tokenize_limit(text.len());
+                let last_words = ToDaemon::Failed { job, error: self.too_slow(limit) };
+                let tokens = self.watchdog.watch(limit, last_words, || {
+                    self.model.tokenize_part(text, MAX_ANSWER, *add_special, *parse_special)
+                });
+                self.pieces(tokens.map_err(|error| self.unanswerable(error))?)
+            }
+            Query::Detokenize(tokens) => {
+                let size = self.model.vocab_size();
+                if let Some(at) = tokens.iter().position(|token| !(0..size).contains(token)) {
+                    let token = tokens.get(at).copied().unwrap_or_default();
+                    let message = format!(
+                        "token {token} is not in the vocabulary of {}, which has {size} tokens \
+                         from 0 on",
+                        self.name
+                    );
+                    return Err(Error::invalid(format!("tokens[{at}]"), message));
+                }
+                let text = self.model.detokenize(tokens).map_err(|reason| {
+                    let message = format!("the tokenizer of {} failed on these", self.name);
+                    Error::new(ErrorKind::InvalidModel, message).with_cause(reason)
+                })?;
+                Ok(QueryAnswer::Text(String::from_utf8_lossy(&text).into_owned()))
+            }
+        }
     }
+
+    /// A prompt's tokens by its kind.
+    pub(super) fn ready(
+        &self,
+        job: JobId,
+        prompt: &Prompt,
+        constraint: &Constraint,
+    ) -> Result<Ready, Error> {
+        match prompt {
+            Prompt::Chat(chat) => self.chat(job, chat, constraint),
+            Prompt::Text(text) => self.text(job, text),
+            Prompt::Tokens(tokens) => self.tokens(tokens),
+            Prompt::Fill { prefix, suffix } => self.fill(job, prefix, suffix),
+            Prompt::Embed(inputs) => self.embed(job, inputs),
+        }
+    }
+
+    /// The most tokens of an input; of one that is only asked about, the most that are answered.
+    pub(super) fn longest(&self) -> u32 {
+        if self.asked.get() { MAX_ANSWER } else { self.context_size }
+    }
+
+    fn pieces(&self, tokens: Vec<Token>) -> Result<QueryAnswer, Error> {
+        let most = MAX_ANSWER as usize;
+        if tokens.len() > most {
+            return Err(too_many(tokens.len() as u64));
+        }
+        let piece = |token| (token, self.model.token_bytes(token));
+        Ok(QueryAnswer::Tokens(tokens.into_iter().map(piece).collect()))
+    }
+
+    fn unanswerable(&self, error: TokenizeError) -> Error {
+        match error {
+            TokenizeError::TooMany { tokens, .. } => too_many(tokens),
+            TokenizeError::TooLong { bytes } => super::tokenize::too_large(bytes),
+            TokenizeError::Failed(reason) => Error::new(
+                ErrorKind::InvalidModel,
+                format!("the tokenizer of {} failed on this text", self.name),
+            )
+            .with_cause(reason),
+        }
+    }
+}
+
+fn too_many(tokens: u64) -> Error {
+    let message = format!(
+        "the text has at least {tokens} tokens and an answer holds {MAX_ANSWER}: split it up"
+    );
+    Error::new(ErrorKind::ContextLengthExceeded, message)
 }

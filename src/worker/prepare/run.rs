@@ -1,3 +1,4 @@
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 
@@ -5,11 +6,12 @@ use super::encode::Pending;
 use super::media::{Placed, Senses};
 use super::validate::validate;
 use crate::domain::{Constraint, Error, JobId, Prompt};
-use crate::protocol::ToDaemon;
+use crate::protocol::{Purpose, ToDaemon};
 use crate::worker::compute::PreparedPrompt;
 use crate::worker::constraint::Compiler;
 use crate::worker::jobs::Jobs;
 use crate::worker::llama::{ChatTemplates, Model};
+use crate::worker::output::{Format, Formats};
 use crate::worker::quote::Quotes;
 use crate::worker::reader::Errand;
 use crate::worker::step::{FrameSink, StepCommand};
@@ -19,12 +21,16 @@ use crate::worker::watchdog::Watchdog;
 pub struct Preparer {
     /// The model's name, for messages.
     pub name: String,
+    /// What it was loaded for.
+    pub purpose: Purpose,
     /// Its vocabulary.
     pub model: Arc<Model>,
     /// Its templates, or why there are none.
     pub templates: Result<ChatTemplates, String>,
     /// The longest sequence, in tokens.
     pub context_size: u32,
+    /// Set while a prompt is only asked about: then none is too long.
+    pub asked: Cell<bool>,
     /// Keeps special tokens in what users say from being more than text.
     pub quotes: Quotes,
     /// What it takes besides text.
@@ -35,6 +41,8 @@ pub struct Preparer {
     pub watchdog: Arc<Watchdog>,
     /// Shared with the reader.
     pub jobs: Arc<Jobs>,
+    /// How answers are read.
+    pub formats: Arc<Formats>,
     /// To the step loop.
     pub step: Sender<StepCommand>,
     /// To the daemon.
@@ -48,6 +56,8 @@ pub(super) struct Ready {
     pub(super) prompt: PreparedPrompt,
     /// Texts that end an answer in its format.
     pub(super) stops: Vec<String>,
+    /// How its answers are read; `None`: as they stand.
+    pub(super) format: Option<Format>,
     /// Images and sounds that are to be put in, in the order of their places.
     pub(super) media: Vec<Placed>,
 }
@@ -90,7 +100,7 @@ impl Preparer {
             }
             (outcome, _) => outcome,
         };
-        hand_over(&self.jobs, &self.step, &*self.out, job, outcome);
+        hand_over(&self.jobs, &self.step, &self.formats, &*self.out, job, outcome);
     }
 
     fn prepare(
@@ -100,19 +110,19 @@ impl Preparer {
         constraint: &Constraint,
     ) -> Result<Ready, Error> {
         validate(prompt)?;
-        let mut ready = match prompt {
-            Prompt::Chat(chat) => self.chat(job, chat)?,
-            Prompt::Text(text) => self.text(job, text)?,
-            Prompt::Tokens(tokens) => self.tokens(tokens)?,
-            Prompt::Fill { prefix, suffix } => self.fill(job, prefix, suffix)?,
-            Prompt::Embed(inputs) => self.embed(job, inputs)?,
-        };
+        self.check_purpose(prompt)?;
+        let mut ready = self.ready(job, prompt, constraint)?;
         if ready.tokens() == 0 && ready.media.is_empty() {
-            let param = if matches!(prompt, Prompt::Chat(_)) { "messages" } else { "prompt" };
+            let param = match prompt {
+                Prompt::Chat(_) => "messages",
+                Prompt::Embed(_) => "input",
+                _ => "prompt",
+            };
             return Err(Error::invalid(param, "the prompt has no tokens: give it some text"));
         }
-        if let Some(constraint) = self.constraints.compile(constraint)? {
-            ready.prompt.constraint = Some(constraint);
+        // That of a chat depends on its tools and is done.
+        if !matches!(prompt, Prompt::Chat(_)) {
+            ready.prompt.constraint = self.constraints.compile(constraint)?;
         }
         Ok(ready)
     }
@@ -123,6 +133,7 @@ impl Preparer {
 pub(super) fn hand_over(
     jobs: &Jobs,
     step: &Sender<StepCommand>,
+    formats: &Formats,
     out: &dyn FrameSink,
     job: JobId,
     outcome: Result<Ready, Error>,
@@ -132,8 +143,11 @@ pub(super) fn hand_over(
         Err(error) => (Vec::new(), Err(error)),
     };
     let settled = jobs.settle(job, stops, || match outcome {
-        Ok(ready) => {
+        Ok(mut ready) => {
             let prompt_tokens = ready.tokens();
+            if let Some(format) = ready.format.take() {
+                formats.register(job, format);
+            }
             // The loop must know the job before the daemon can start it.
             let prompt = Box::new(ready.prompt);
             let _ = step.send(StepCommand::Prepared { job, prompt });

@@ -24,7 +24,7 @@ impl Preparer {
 
     /// The tokens of a text inside a prompt: nothing is added, special tokens in it are text.
     pub(super) fn tokenize_inner(&self, job: JobId, text: &str) -> Result<Vec<Token>, Error> {
-        let most = self.context_size.saturating_sub(1);
+        let most = self.longest().saturating_sub(1);
         self.watch_tokenizer(job, text.len(), || {
             self.model
                 .tokenize_part(text, most, false, false)
@@ -38,18 +38,28 @@ impl Preparer {
         bytes: usize,
         work: impl FnOnce() -> T,
     ) -> T {
-        let limit = render_limit(bytes) * TOKENIZE_PATIENCE;
+        let limit = self.tokenize_limit(bytes);
+        let error = self.too_slow(limit);
+        self.watchdog.watch(limit, ToDaemon::Failed { job, error }, work)
+    }
+
+    /// How long tokenising so many bytes may take.
+    pub(super) fn tokenize_limit(&self, bytes: usize) -> Duration {
+        render_limit(bytes) * TOKENIZE_PATIENCE
+    }
+
+    /// The last words of a tokenizer that took longer.
+    pub(super) fn too_slow(&self, limit: Duration) -> Error {
         let message = format!(
             "the tokenizer of {} took longer than {} s: the model is damaged, get it anew",
             self.name,
             limit.as_secs()
         );
-        let error = Error::new(ErrorKind::InvalidModel, message);
-        self.watchdog.watch(limit, ToDaemon::Failed { job, error }, work)
+        Error::new(ErrorKind::InvalidModel, message)
     }
 
     fn tokenize_parts(&self, parts: &[Part<'_>]) -> Result<Vec<Token>, Error> {
-        let most = self.context_size.saturating_sub(1);
+        let most = self.longest().saturating_sub(1);
         let mut tokens: Vec<Token> = Vec::new();
         for (index, part) in parts.iter().enumerate() {
             let before = u32::try_from(tokens.len()).unwrap_or(u32::MAX);

@@ -10,22 +10,22 @@ use super::FrameSink;
 
 /// What `Alive` says; written by the loop, read by the heartbeat.
 #[derive(Debug, Default)]
-pub(super) struct Vitals {
-    pub(super) steps: AtomicU64,
-    pub(super) used_cells: AtomicU32,
-    pub(super) running: AtomicU32,
+pub(in crate::worker) struct Vitals {
+    pub(in crate::worker) steps: AtomicU64,
+    pub(in crate::worker) used_cells: AtomicU32,
+    pub(in crate::worker) running: AtomicU32,
 }
 
 /// Sends `Alive` from a thread of its own, so that a long step does not look like a dead worker; the
 /// count of steps shows which it is. Ends when dropped.
 #[derive(Debug)]
-pub(super) struct Heartbeat {
+pub(in crate::worker) struct Heartbeat {
     stop: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Heartbeat {
-    pub(super) fn start(
+    pub(in crate::worker) fn start(
         vitals: Arc<Vitals>,
         out: Arc<dyn FrameSink>,
         interval: Duration,

@@ -49,3 +49,4 @@ mod simulation;
 
 pub use command::{FrameSink, StepCommand, StepSettings};
 pub use engine::StepLoop;
+pub(in crate::worker) use heartbeat::{Heartbeat, Vitals};

@@ -4,6 +4,7 @@ pub mod daemon;
 pub mod gguf;
 pub mod hostile;
 pub mod http;
+pub mod minilm;
 pub mod models;
 pub mod projector;
 pub mod worker;

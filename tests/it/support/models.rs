@@ -54,6 +54,11 @@ pub fn tiny() -> Gguf {
 /// embeddings are one-hot, its attention is zero and its output matrix is a table that says which
 /// token follows which. 8,192 tokens of context.
 pub fn scripted(script: &[Piece], then: Then) -> Gguf {
+    scripted_after('\n', script, then)
+}
+
+/// The same for prompts that end with another character, printable ASCII or a newline.
+pub fn scripted_after(last: char, script: &[Piece], then: Then) -> Gguf {
     let texts: Vec<&str> = script
         .iter()
         .filter_map(|piece| match piece {
@@ -72,9 +77,12 @@ pub fn scripted(script: &[Piece], then: Then) -> Gguf {
             Piece::Byte(byte) => FIRST_BYTE + usize::from(*byte),
         })
         .collect();
-    let newline = FIRST_BYTE + usize::from(b'\n');
+    let start = match last {
+        '\n' => FIRST_BYTE + usize::from(b'\n'),
+        _ => position(&last.to_string()),
+    };
     let first = chain[0];
-    chain.insert(0, newline);
+    chain.insert(0, start);
     chain.push(if then == Then::Repeat { first } else { end });
 
     let width = vocab.next_multiple_of(64);

@@ -1,4 +1,4 @@
-//! The fields that chat and text completions share: ranges, limits, and what is refused.
+//! The fields that chat and text completions share: ranges and limits.
 
 use serde_json::Value;
 
@@ -10,6 +10,8 @@ use super::super::types::Stop;
 const MAX_STOPS: usize = 16;
 /// The most choices that OpenAI's API knows.
 const MAX_CHOICES: i64 = 128;
+/// The most tokens with a bias of their own; OpenAI takes 300.
+const MAX_BIASES: usize = 4_096;
 
 /// The sampling fields as they came.
 pub(super) struct Knobs {
@@ -43,26 +45,13 @@ impl Knobs {
             mirostat,
             logit_bias,
         } = self;
-        // Samplers that modeld does not have; their neutral values ask for nothing.
-        if typical_p.is_some_and(|p| p != 1.0) {
-            return Err(Error::unsupported(
-                "typical_p",
-                "`typical_p` is not done; use top_p or min_p",
-            ));
-        }
-        if mirostat.is_some_and(|version| version != 0) {
-            return Err(Error::unsupported("mirostat", "`mirostat` is not done; use temperature"));
-        }
-        match logit_bias {
-            None => {}
-            Some(Value::Object(bias)) if bias.is_empty() => {}
-            Some(Value::Object(_)) => {
-                return Err(Error::unsupported(
-                    "logit_bias",
-                    "`logit_bias` is not done yet; leave it out",
-                ));
-            }
-            Some(_) => return Err(Error::invalid("logit_bias", "`logit_bias` must be an object")),
+        // A sampler that modeld does not have; its neutral value asks for nothing.
+        if let Some(version) = mirostat.filter(|version| *version != 0) {
+            let message = format!(
+                "`mirostat` is {version}, but modeld does not sample so; leave it out and set \
+                 `temperature`, `top_p` or `min_p`"
+            );
+            return Err(Error::unsupported("mirostat", message));
         }
         let repeat = number("repeat_penalty", repeat_penalty, 0.0, 100.0)?;
         if repeat == Some(0.0) {
@@ -88,8 +77,9 @@ impl Knobs {
             // -1 means the whole context.
             repeat_last_n: integer("repeat_last_n", repeat_last_n, -1, whole)?
                 .map(|n| u32::try_from(n).unwrap_or(u32::MAX)),
-            logit_bias: Vec::new(),
-            typical_p: None,
+            logit_bias: biases(logit_bias)?,
+            // 1 is off.
+            typical_p: number("typical_p", typical_p, 0.0, 1.0)?.filter(|p| *p < 1.0),
         })
     }
 }
@@ -126,32 +116,46 @@ pub(super) fn limits(
     Ok(Limits { max_tokens, stop, ignore_eos: ignore_eos.unwrap_or(false) })
 }
 
-/// Only one choice is made per request so far.
-pub(super) fn one_choice(name: &'static str, n: Option<i64>) -> Result<()> {
-    match integer(name, n, 1, MAX_CHOICES)? {
-        None | Some(1) => Ok(()),
-        Some(n) => Err(Error::unsupported(
-            name,
-            format!("`{name}` is {n}; only 1 is done, send the request {n} times instead"),
-        )),
-    }
+/// `n` and `best_of`: how many answers.
+pub(super) fn choices(name: &'static str, n: Option<i64>) -> Result<Option<u32>> {
+    Ok(integer(name, n, 1, MAX_CHOICES)?.and_then(|n| u32::try_from(n).ok()))
 }
 
-/// Constrained output, under any of its names.
-pub(super) fn no_grammar(grammar: Option<&Value>, json_schema: Option<&Value>) -> Result<()> {
-    for (name, value) in [("grammar", grammar), ("json_schema", json_schema)] {
-        if value.is_some_and(|value| value.as_str() != Some("")) {
-            return Err(Error::unsupported(
-                name,
-                format!("`{name}` is not done yet; leave it out"),
-            ));
+/// `logit_bias`: token ids, as JSON has only texts for keys, with what to add to their logits.
+fn biases(bias: Option<Value>) -> Result<Vec<(i32, f32)>> {
+    let invalid = |message: String| Err(Error::invalid("logit_bias", message));
+    let entries = match bias {
+        None => return Ok(Vec::new()),
+        Some(Value::Object(entries)) => entries,
+        Some(_) => {
+            return invalid("`logit_bias` must be an object of token ids and numbers".into());
+        }
+    };
+    if entries.len() > MAX_BIASES {
+        let message =
+            format!("`logit_bias` has {} entries; at most {MAX_BIASES} are taken", entries.len());
+        return invalid(message);
+    }
+    let mut biases = Vec::with_capacity(entries.len());
+    for (token, bias) in entries {
+        let Some(id) = token.parse::<i32>().ok().filter(|id| *id >= 0) else {
+            let token: String = token.chars().take(40).collect();
+            return invalid(format!("`logit_bias` names {token:?}, which is no token id"));
+        };
+        match bias.as_f64() {
+            Some(bias) if (-100.0..=100.0).contains(&bias) => biases.push((id, bias as f32)),
+            _ => {
+                let message =
+                    format!("`logit_bias` of token {id} must be a number between -100 and 100");
+                return invalid(message);
+            }
         }
     }
-    Ok(())
+    Ok(biases)
 }
 
 /// The model's name, which must be there.
-pub(super) fn model_name(model: Option<String>) -> Result<String> {
+pub(in crate::api::openai) fn model_name(model: Option<String>) -> Result<String> {
     match model {
         Some(name) if !name.trim().is_empty() => Ok(name),
         _ => Err(missing("model", "name a model that `GET /v1/models` lists")),

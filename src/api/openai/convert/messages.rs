@@ -1,7 +1,11 @@
 use crate::api::json::Object;
-use crate::domain::{Error, ErrorKind, Message, Result, Role, ToolCall};
+use crate::api::media;
+use crate::domain::{Error, Media, MediaAt, Message, Result, Role, ToolCall};
 
-use super::super::types::{Content, Part, WireCall, WireFunction, WireMessage};
+use super::super::types::{
+    Content, ImageObject, ImageUrl, InputAudio, InputFile, Part, WireCall, WireFunction,
+    WireMessage,
+};
 use super::knobs::{missing, no_nul};
 
 /// The most turns of a conversation.
@@ -60,10 +64,10 @@ fn one(i: usize, message: WireMessage) -> Result<Message> {
         let message = "only an assistant message can have tool calls";
         return Err(Error::invalid(field("tool_calls"), message));
     }
-    let content = match (content, refusal) {
-        (Some(content), _) => text_of(content, &field("content"))?,
-        (None, Some(refusal)) if role == Role::Assistant => refusal,
-        (None, _) if !calls.is_empty() => String::new(),
+    let (content, media) = match (content, refusal) {
+        (Some(content), _) => parts_of(content, &field("content"))?,
+        (None, Some(refusal)) if role == Role::Assistant => (refusal, Vec::new()),
+        (None, _) if !calls.is_empty() => (String::new(), Vec::new()),
         (None, _) => {
             return Err(missing(
                 field("content"),
@@ -86,7 +90,6 @@ fn one(i: usize, message: WireMessage) -> Result<Message> {
             no_nul(text, || field(param))?;
         }
     }
-    let media = Vec::new();
     Ok(Message { role, content, media, reasoning, tool_calls: calls, tool_call_id, name })
 }
 
@@ -117,32 +120,78 @@ fn function_of(function: WireFunction, path: &str) -> Result<(String, String)> {
     Ok((name, arguments))
 }
 
-/// The text of a content; its parts are joined in order.
-fn text_of(content: Content, path: &str) -> Result<String> {
+/// A content's text, its parts joined in order, and what stands between them.
+fn parts_of(content: Content, path: &str) -> Result<(String, Vec<MediaAt>)> {
     let parts = match content {
-        Content::Text(text) => return Ok(text),
+        Content::Text(text) => return Ok((text, Vec::new())),
         Content::Parts(parts) => parts,
     };
-    let mut whole = String::new();
+    let (mut whole, mut media) = (String::new(), Vec::new());
     for (j, Object(part)) in parts.into_iter().enumerate() {
-        let Part { r#type, text, refusal } = part;
-        let here = format!("{path}[{j}]");
-        let text = match r#type.as_deref() {
-            Some("text") => text.ok_or_else(|| missing(format!("{here}.text"), "send the text"))?,
-            Some("refusal") => {
-                refusal.ok_or_else(|| missing(format!("{here}.refusal"), "send the text"))?
-            }
-            Some(kind @ ("image_url" | "input_audio" | "file")) => {
-                let message = format!("`{kind}` parts are not done yet; send text parts only");
-                return Err(Error::new(ErrorKind::Unsupported, message).with_param(here));
-            }
-            Some(_) => {
-                let message = "the type of a content part is text or refusal";
-                return Err(Error::invalid(format!("{here}.type"), message));
-            }
-            None => return Err(missing(format!("{here}.type"), "send \"text\"")),
-        };
-        whole.push_str(&text);
+        match piece(part, &format!("{path}[{j}]"))? {
+            Piece::Text(text) => whole.push_str(&text),
+            Piece::Media(piece) => media.push(MediaAt { offset: whole.len(), media: piece }),
+        }
     }
-    Ok(whole)
+    Ok((whole, media))
+}
+
+enum Piece {
+    Text(String),
+    Media(Media),
+}
+
+fn piece(part: Part, here: &str) -> Result<Piece> {
+    let Part { r#type, text, refusal, image_url, input_audio, file } = part;
+    let field = |name: &str| format!("{here}.{name}");
+    let kind = r#type.ok_or_else(|| missing(field("type"), "send \"text\""))?;
+    match kind.as_str() {
+        "text" => text.map(Piece::Text).ok_or_else(|| missing(field("text"), "send the text")),
+        "refusal" => {
+            refusal.map(Piece::Text).ok_or_else(|| missing(field("refusal"), "send the text"))
+        }
+        "image_url" => {
+            let (url, path) = match image_url {
+                Some(ImageUrl::Bare(url)) => (Some(url), field("image_url")),
+                Some(ImageUrl::Object(ImageObject { url, detail: _ })) => {
+                    (url, field("image_url.url"))
+                }
+                None => (None, field("image_url")),
+            };
+            let url = url.ok_or_else(|| missing(path.clone(), "send a data: URL"))?;
+            media::from_url(&url, &path).map(Piece::Media)
+        }
+        "input_audio" => {
+            let path = field("input_audio.data");
+            // What the format is said to be does not matter: the bytes tell.
+            let InputAudio { data, format: _ } = input_audio.map(|Object(a)| a).unwrap_or_default();
+            let data = data.ok_or_else(|| missing(path.clone(), "send the sound as base64"))?;
+            encoded(&data, &path).map(Piece::Media)
+        }
+        "file" => {
+            let InputFile { file_data, file_id, filename: _ } =
+                file.map(|Object(file)| file).unwrap_or_default();
+            if file_data.is_none() && file_id.is_some() {
+                let message = "there are no uploaded files; send the file's data";
+                return Err(Error::unsupported(field("file.file_id"), message));
+            }
+            let path = field("file.file_data");
+            let data = file_data.ok_or_else(|| missing(path.clone(), "send a data: URL"))?;
+            encoded(&data, &path).map(Piece::Media)
+        }
+        _ => {
+            let message =
+                "the type of a content part is text, image_url, input_audio, file or refusal";
+            Err(Error::invalid(field("type"), message))
+        }
+    }
+}
+
+/// Base64, bare or in a data URL.
+fn encoded(data: &str, path: &str) -> Result<Media> {
+    if data.starts_with("data:") {
+        media::from_url(data, path)
+    } else {
+        media::from_base64(data, path)
+    }
 }

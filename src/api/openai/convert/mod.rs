@@ -2,11 +2,18 @@
 //! compile until it is mapped, refused by name, or ignored with a word why.
 
 mod chat;
+mod constraint;
+mod converted;
 mod knobs;
 mod messages;
+mod prompts;
 mod text;
+mod thinking;
+mod tools;
 
-pub(super) use chat::{Converted, convert as chat, model_of as chat_model};
+pub(super) use chat::{convert as chat, model_of as chat_model};
+pub(super) use converted::Converted;
+pub(super) use knobs::model_name;
 pub(super) use text::{convert as text, model_of as text_model};
 
 #[cfg(test)]

@@ -4,6 +4,11 @@ use super::*;
 use crate::api::json;
 use crate::domain::{Error, ErrorKind, GenerateRequest, Prompt, Result, Role};
 
+mod constraints;
+mod texts;
+mod thinking;
+mod tools;
+
 fn convert(body: &Value) -> Result<Converted> {
     chat(json::decode(body.to_string().as_bytes())?)
 }
@@ -35,7 +40,18 @@ fn refused(result: Result<Converted>, what: &Value) -> Error {
 
 #[track_caller]
 fn accepted(body: &Value) -> GenerateRequest {
-    convert(body).unwrap_or_else(|error| panic!("{error} for {body}")).request
+    let converted = convert(body).unwrap_or_else(|error| panic!("{error} for {body}"));
+    let [request] = <[_; 1]>::try_from(converted.requests).expect("one prompt");
+    request
+}
+
+/// Each of these is refused with this kind and parameter.
+#[track_caller]
+fn all_refused(cases: Vec<(ErrorKind, &str, Value)>) {
+    for (kind, param, changes) in cases {
+        let error = refused(convert(&with(changes.clone())), &changes);
+        assert_eq!((error.kind, error.param.as_deref()), (kind, Some(param)), "{changes}: {error}");
+    }
 }
 
 #[test]
@@ -44,64 +60,20 @@ fn every_sampling_field_arrives() {
         "temperature": 0.5, "top_p": 0.25, "top_k": 7, "min_p": 0.125, "seed": 42,
         "presence_penalty": -1.5, "frequency_penalty": 1.5, "repeat_penalty": 1.25,
         "repeat_last_n": 32, "max_tokens": 9, "stop": ["a", "b"], "ignore_eos": true,
+        "typical_p": 0.75, "logit_bias": { "7": -100, "0": 2.5 }, "n": 3, "logprobs": true,
+        "top_logprobs": 20,
     })));
-    insta::assert_debug_snapshot!((request.sampling, request.limits));
+    insta::assert_debug_snapshot!((request.sampling, request.limits, request.output));
 }
 
 #[test]
 fn nulls_and_unknown_fields_change_nothing() {
     let plain = accepted(&with(json!({})));
-    let fields = [
-        "stream",
-        "stream_options",
-        "max_tokens",
-        "max_completion_tokens",
-        "n",
-        "stop",
-        "ignore_eos",
-        "seed",
-        "temperature",
-        "top_p",
-        "top_k",
-        "min_p",
-        "presence_penalty",
-        "frequency_penalty",
-        "repeat_penalty",
-        "repeat_last_n",
-        "typical_p",
-        "mirostat",
-        "logit_bias",
-        "logprobs",
-        "top_logprobs",
-        "response_format",
-        "grammar",
-        "json_schema",
-        "tools",
-        "tool_choice",
-        "parallel_tool_calls",
-        "functions",
-        "function_call",
-        "reasoning_effort",
-        "reasoning",
-        "chat_template_kwargs",
-        "modalities",
-        "audio",
-        "prediction",
-        "verbosity",
-        "web_search_options",
-        "service_tier",
-        "store",
-        "metadata",
-        "user",
-        "safety_identifier",
-        "prompt_cache_key",
-        "prompt_cache_options",
-        "prompt_cache_retention",
-        "moderation",
-        "no_such_field",
-    ];
-    let nulls: serde_json::Map<_, _> =
-        fields.iter().map(|field| ((*field).to_owned(), Value::Null)).collect();
+    let fields = crate::api::openai::CHAT[0].fields.iter().map(|field| field.name);
+    let nulls: serde_json::Map<_, _> = fields
+        .filter(|field| !["model", "messages"].contains(field))
+        .map(|field| (field.to_owned(), Value::Null))
+        .collect();
     assert_eq!(accepted(&with(Value::Object(nulls))), plain);
     assert_eq!(accepted(&with(json!({ "no_such_field": { "a": [1] } }))), plain);
 }
@@ -116,8 +88,12 @@ fn what_asks_for_nothing_is_accepted() {
         json!({ "functions": [], "function_call": "none" }),
         json!({ "response_format": { "type": "text" } }),
         json!({ "n": 1, "logprobs": false, "top_logprobs": 0, "logit_bias": {} }),
-        json!({ "modalities": ["text"], "reasoning_effort": "low", "user": "me", "store": true }),
+        json!({ "tool_choice": "none" }),
+        json!({ "modalities": ["text"], "user": "me", "store": true, "verbosity": "low" }),
         json!({ "typical_p": 1.0, "mirostat": 0, "chat_template_kwargs": {}, "grammar": "" }),
+        json!({ "json_schema": "", "guided_json": "", "guided_regex": "", "reasoning": {} }),
+        json!({ "structured_outputs": { "json_object": false } }),
+        json!({ "reasoning": { "exclude": false }, "thinking_budget": -1 }),
         json!({ "stop": [] }),
         json!({ "stop": "" }),
         json!({ "max_tokens": -1 }),
@@ -158,7 +134,24 @@ fn what_is_out_of_range_is_invalid_by_name() {
         ("seed", vec![json!(1.5), json!("x"), json!(1e30)]),
         ("top_logprobs", vec![json!(-1), json!(21), json!(5)]),
         ("stop", vec![json!(5), json!(vec!["x"; 17]), json!({})]),
-        ("logit_bias", vec![json!([]), json!(1)]),
+        ("typical_p", vec![json!(-0.1), json!(1.1), json!("x")]),
+        (
+            "logit_bias",
+            vec![
+                json!([]),
+                json!(1),
+                json!({ "abc": 1 }),
+                json!({ "-5": 1 }),
+                json!({ "1.5": 1 }),
+                json!({ "2147483648": 1 }),
+                json!({ "5": 101 }),
+                json!({ "5": -101 }),
+                json!({ "5": "1" }),
+                json!({ "5": null }),
+                Value::Object((0..4_097).map(|id| (id.to_string(), json!(1))).collect()),
+            ],
+        ),
+        ("parallel_tool_calls", vec![json!("yes"), json!(1)]),
         ("stream", vec![json!("yes"), json!(1)]),
         ("stream_options", vec![json!([]), json!("x")]),
         ("messages", vec![json!([]), json!("Hi"), json!({}), json!(7)]),
@@ -176,30 +169,21 @@ fn what_is_out_of_range_is_invalid_by_name() {
 
 #[test]
 fn what_is_not_done_is_unsupported_by_name() {
-    for (field, changes) in [
-        ("tools", json!({ "tools": [{ "type": "function" }] })),
-        ("tools", json!({ "tools": [{ "type": "function" }], "tool_choice": "none" })),
-        ("tool_choice", json!({ "tool_choice": "required" })),
-        ("tool_choice", json!({ "tool_choice": { "type": "function" } })),
-        ("functions", json!({ "functions": [{ "name": "f" }] })),
-        ("function_call", json!({ "function_call": { "name": "f" } })),
-        ("response_format", json!({ "response_format": { "type": "json_object" } })),
-        ("response_format", json!({ "response_format": { "type": "json_schema" } })),
-        ("n", json!({ "n": 2 })),
-        ("logprobs", json!({ "logprobs": true, "top_logprobs": 3 })),
-        ("logit_bias", json!({ "logit_bias": { "5": 1 } })),
-        ("modalities", json!({ "modalities": ["text", "audio"] })),
-        ("audio", json!({ "audio": { "voice": "v" } })),
-        ("grammar", json!({ "grammar": "root ::= x" })),
-        ("json_schema", json!({ "json_schema": {} })),
-        ("typical_p", json!({ "typical_p": 0.5 })),
-        ("mirostat", json!({ "mirostat": 2 })),
-        ("chat_template_kwargs", json!({ "chat_template_kwargs": { "a": 1 } })),
-    ] {
-        let error = refused(convert(&with(changes.clone())), &changes);
-        let at = (error.kind, error.param.as_deref());
-        assert_eq!(at, (ErrorKind::Unsupported, Some(field)), "{changes}: {error}");
-    }
+    all_refused(
+        [
+            ("modalities", json!({ "modalities": ["text", "audio"] })),
+            ("audio", json!({ "audio": { "voice": "v" } })),
+            ("mirostat", json!({ "mirostat": 2 })),
+            ("reasoning.exclude", json!({ "reasoning": { "exclude": true } })),
+            (
+                "structured_outputs.structural_tag",
+                json!({ "structured_outputs": { "structural_tag": {} } }),
+            ),
+            ("tools[0].type", json!({ "tools": [{ "type": "custom" }] })),
+        ]
+        .map(|(param, changes)| (ErrorKind::Unsupported, param, changes))
+        .to_vec(),
+    );
 }
 
 #[test]
@@ -215,6 +199,24 @@ fn what_is_missing_is_named() {
         (
             "messages[0].content[0].type",
             with_messages(json!([{ "role": "user", "content": [{}] }])),
+        ),
+        (
+            "messages[0].content[0].image_url",
+            with_messages(json!([{ "role": "user", "content": [{ "type": "image_url" }] }])),
+        ),
+        (
+            "messages[0].content[1].image_url.url",
+            with_messages(json!([{ "role": "user", "content": [
+                { "type": "text", "text": "See" }, { "type": "image_url", "image_url": {} },
+            ] }])),
+        ),
+        (
+            "messages[0].content[0].input_audio.data",
+            with_messages(json!([{ "role": "user", "content": [{ "type": "input_audio" }] }])),
+        ),
+        (
+            "messages[0].content[0].file.file_data",
+            with_messages(json!([{ "role": "user", "content": [{ "type": "file" }] }])),
         ),
         (
             "messages[0].tool_calls[0].id",
@@ -263,15 +265,19 @@ fn messages_that_cannot_be_rendered_are_refused() {
         ),
         (
             ErrorKind::Unsupported,
-            "messages[0].content[0]",
-            user(json!([{ "type": "image_url", "image_url": "x" }])),
+            "messages[0].content[0].file.file_id",
+            user(json!([{ "type": "file", "file": { "file_id": "file-1" } }])),
         ),
         (
-            ErrorKind::Unsupported,
-            "messages[0].content[0]",
-            user(json!([{ "type": "input_audio" }])),
+            ErrorKind::InvalidValue,
+            "messages[0].content[0].image_url",
+            user(json!([{ "type": "image_url", "image_url": 5 }])),
         ),
-        (ErrorKind::Unsupported, "messages[0].content[0]", user(json!([{ "type": "file" }]))),
+        (
+            ErrorKind::InvalidValue,
+            "messages[0].content[0].input_audio",
+            user(json!([{ "type": "input_audio", "input_audio": "x" }])),
+        ),
         (
             ErrorKind::InvalidValue,
             "messages[0].tool_calls",
@@ -288,51 +294,27 @@ fn messages_that_cannot_be_rendered_are_refused() {
     }
 }
 
+/// What is wrong with media is said of the field that holds them, however it is spelled.
 #[test]
-fn a_text_request_defaults_to_sixteen_tokens() {
-    let of = |changes: Value| convert_text(&changes).map(|converted| converted.request);
-    let plain = of(json!({ "model": "m", "prompt": "Once" })).expect("accepted");
-    assert_eq!(plain.prompt, Prompt::Text("Once".into()));
-    assert_eq!(plain.limits.max_tokens, Some(16));
-    let unlimited = of(json!({ "model": "m", "prompt": ["Once"], "max_tokens": -1 }));
-    assert_eq!(unlimited.expect("accepted").limits.max_tokens, None);
+fn remote_media_are_refused_where_they_stand() {
+    for (param, part) in [
+        ("image_url.url", json!({ "type": "image_url", "image_url": { "url": "http://x/" } })),
+        ("image_url", json!({ "type": "image_url", "image_url": "http://x/" })),
+    ] {
+        let parts = json!([{ "type": "text", "text": "See" }, part]);
+        let body = with_messages(json!([{ "role": "user", "content": parts }]));
+        let error = refused(convert(&body), &body);
+        let param = format!("messages[0].content[1].{param}");
+        assert_eq!((error.kind, error.param), (ErrorKind::Unsupported, Some(param)));
+    }
 }
 
 #[test]
-fn text_requests_that_are_not_done_or_wrong() {
-    let text = |field: &str, value: Value| {
-        let mut body = json!({ "model": "m", "prompt": "Once" });
-        if let Some(body) = body.as_object_mut() {
-            body.insert(field.to_owned(), value);
-        }
-        let error = refused(convert_text(&body), &body);
-        assert_eq!(error.param.as_deref(), Some(field), "{body}: {error}");
-        error.kind
-    };
-    for (field, value) in [
-        ("prompt", json!([1, 2, 3])),
-        ("prompt", json!([[1, 2]])),
-        ("prompt", json!([7])),
-        ("prompt", json!(["a", "b"])),
-        ("suffix", json!("x")),
-        ("echo", json!(true)),
-        ("best_of", json!(2)),
-        ("n", json!(2)),
-        ("logprobs", json!(0)),
-    ] {
-        assert_eq!(text(field, value.clone()), ErrorKind::Unsupported, "{field} {value}");
-    }
-    for (field, value) in [
-        ("prompt", json!(5)),
-        ("prompt", json!([])),
-        ("prompt", json!([{}])),
-        ("prompt", json!("a\u{0}")),
-        ("logprobs", json!(6)),
-        ("max_tokens", json!(0)),
-    ] {
-        assert_eq!(text(field, value.clone()), ErrorKind::InvalidValue, "{field} {value}");
-    }
-    assert_eq!(text("prompt", Value::Null), ErrorKind::MissingField);
+fn logprobs_are_off_or_have_alternatives() {
+    let of = |changes: Value| accepted(&with(changes)).output.logprobs;
+    assert_eq!(of(json!({})), None);
+    assert_eq!(of(json!({ "logprobs": true })), Some(0));
+    assert_eq!(of(json!({ "logprobs": true, "top_logprobs": 5 })), Some(5));
 }
 
 #[test]

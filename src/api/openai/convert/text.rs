@@ -1,13 +1,17 @@
-use serde_json::Value;
+use crate::domain::{Error, GenerateRequest, OutputOptions, Prompt, Result};
 
-use crate::domain::{Error, GenerateRequest, Prompt, Result};
-
+use super::super::render::Layout;
 use super::super::types::TextRequest;
-use super::chat::{Converted, wants_usage};
-use super::knobs::{Knobs, integer, limits, missing, model_name, no_grammar, no_nul, one_choice};
+use super::chat::wants_usage;
+use super::knobs::{self, Knobs, integer, limits, model_name, no_nul};
+use super::{Converted, constraint, prompts};
 
 /// What OpenAI's text completions generate where the request does not say.
 const DEFAULT_MAX_TOKENS: i64 = 16;
+/// The most alternatives to a token.
+const MAX_LOGPROBS: i64 = 5;
+/// The most answers in one request, to all of its prompts.
+const MAX_ANSWERS: usize = 1_024;
 
 /// Maps, refuses or ignores every field of a text completion.
 pub(in crate::api::openai) fn convert(request: TextRequest) -> Result<Converted> {
@@ -36,27 +40,29 @@ pub(in crate::api::openai) fn convert(request: TextRequest) -> Result<Converted>
         mirostat,
         logit_bias,
         logprobs,
+        response_format,
         grammar,
         json_schema,
+        guided_json,
+        guided_regex,
+        guided_choice,
+        guided_grammar,
+        structured_outputs,
         // Names an account on OpenAI's side.
         user: _,
     } = request;
     let model = model_name(model)?;
-    if suffix.is_some_and(|suffix| !suffix.is_empty()) {
-        return Err(Error::unsupported("suffix", "`suffix` is not done yet; leave it out"));
-    }
-    if echo == Some(true) {
-        return Err(Error::unsupported("echo", "`echo` is not done yet; leave it out"));
-    }
+    let (stream, echo) = (stream.unwrap_or(false), echo.unwrap_or(false));
     // Zero is on here: the log-probability of the chosen token alone.
-    if integer("logprobs", logprobs, 0, 5)?.is_some() {
-        return Err(Error::unsupported("logprobs", "`logprobs` is not done yet; leave it out"));
+    let logprobs = integer("logprobs", logprobs, 0, MAX_LOGPROBS)?;
+    let logprobs = logprobs.and_then(|top| u32::try_from(top).ok());
+    let (n, best_of) = answers(n, best_of, stream)?;
+    let only_echo = echo && max_tokens == Some(0);
+    let max_tokens = max_tokens.filter(|_| !only_echo).unwrap_or(DEFAULT_MAX_TOKENS);
+    let mut limits = limits(("max_tokens", Some(max_tokens)), stop, ignore_eos)?;
+    if only_echo {
+        limits.max_tokens = Some(0);
     }
-    one_choice("best_of", best_of)?;
-    one_choice("n", n)?;
-    no_grammar(grammar.as_ref(), json_schema.as_ref())?;
-    let max_tokens = ("max_tokens", max_tokens.or(Some(DEFAULT_MAX_TOKENS)));
-    let limits = limits(max_tokens, stop, ignore_eos)?;
     let sampling = Knobs {
         seed,
         temperature,
@@ -72,12 +78,55 @@ pub(in crate::api::openai) fn convert(request: TextRequest) -> Result<Converted>
         logit_bias,
     }
     .sampling()?;
-    let prompt = Prompt::Text(prompt_text(prompt)?);
+    let constraint = constraint::Asked {
+        response_format,
+        grammar,
+        json_schema,
+        guided_json,
+        guided_regex,
+        guided_choice,
+        guided_grammar,
+        structured_outputs,
+    }
+    .constraint()?;
+    let suffix = suffix.filter(|suffix| !suffix.is_empty());
+    if suffix.is_some() && echo {
+        let message = "`echo` and `suffix` exclude each other: the answer stands between two texts";
+        return Err(Error::invalid("echo", message));
+    }
+    let prompts = filled(prompts::convert(prompt)?, suffix)?;
+    let generated = usize::try_from(best_of).unwrap_or(usize::MAX);
+    if prompts.len().saturating_mul(generated) > MAX_ANSWERS {
+        let message = format!(
+            "{} prompts with {best_of} answers each are over the limit of {MAX_ANSWERS} answers; \
+             send several requests",
+            prompts.len()
+        );
+        return Err(Error::invalid("prompt", message));
+    }
+    let layout = Layout {
+        // Where the answer begins, seen from the beginning of the prompt.
+        offsets: prompts.iter().map(|prompt| if echo { 0 } else { characters(prompt) }).collect(),
+        generated: best_of,
+        echo,
+        ..Layout::text(n, logprobs.is_some())
+    };
+    // The best are the likeliest, so somebody has to count.
+    let logprobs = if best_of > n { logprobs.or(Some(0)) } else { logprobs };
+    let output = OutputOptions { choices: best_of, logprobs, echo };
+    let request = |prompt: Prompt| GenerateRequest {
+        prompt,
+        constraint: constraint.clone(),
+        sampling: sampling.clone(),
+        limits: limits.clone(),
+        output: output.clone(),
+    };
     Ok(Converted {
         model,
-        stream: stream.unwrap_or(false),
+        stream,
         include_usage: wants_usage(stream_options),
-        request: GenerateRequest { sampling, limits, ..GenerateRequest::new(prompt) },
+        layout,
+        requests: prompts.into_iter().map(request).collect(),
     })
 }
 
@@ -86,34 +135,40 @@ pub(in crate::api::openai) fn model_of(request: TextRequest) -> Result<String> {
     model_name(request.model)
 }
 
-fn prompt_text(prompt: Option<Value>) -> Result<String> {
-    let several = |count: usize| {
-        let message = format!("`prompt` has {count} prompts; send one request for each");
-        Err(Error::unsupported("prompt", message))
-    };
-    let text = match prompt {
-        None => return Err(missing("prompt", "send the text to continue")),
-        Some(Value::String(text)) => text,
-        Some(Value::Array(items)) => match <[Value; 1]>::try_from(items) {
-            Ok([Value::String(text)]) => text,
-            Ok([Value::Number(_) | Value::Array(_)]) => return Err(token_ids()),
-            Ok(_) => return Err(wrong_prompt()),
-            Err(items) if items.is_empty() => {
-                return Err(Error::invalid("prompt", "`prompt` is an empty array"));
-            }
-            Err(items) if items.iter().all(Value::is_number) => return Err(token_ids()),
-            Err(items) => return several(items.len()),
-        },
-        Some(_) => return Err(wrong_prompt()),
-    };
-    no_nul(&text, || "prompt".into())?;
-    Ok(text)
+/// `n` and `best_of`, of which the answers are the best `n`.
+fn answers(n: Option<i64>, best_of: Option<i64>, stream: bool) -> Result<(u32, u32)> {
+    let n = knobs::choices("n", n)?.unwrap_or(1);
+    let best_of = knobs::choices("best_of", best_of)?.unwrap_or(n);
+    if best_of < n {
+        let message = format!("`best_of` is {best_of}; it must be at least `n`, which is {n}");
+        return Err(Error::invalid("best_of", message));
+    }
+    if best_of > n && stream {
+        let message = "`best_of` over `n` cannot be streamed: which are the best is known at the \
+                       end; leave out `stream` or `best_of`";
+        return Err(Error::invalid("best_of", message));
+    }
+    Ok((n, best_of))
 }
 
-fn token_ids() -> Error {
-    Error::unsupported("prompt", "token ids are not taken yet; send `prompt` as text")
+/// Prompts with what follows the gap, where there is one.
+fn filled(prompts: Vec<Prompt>, suffix: Option<String>) -> Result<Vec<Prompt>> {
+    let Some(suffix) = suffix else { return Ok(prompts) };
+    no_nul(&suffix, || "suffix".into())?;
+    let fill = |prompt| match prompt {
+        Prompt::Text(prefix) => Ok(Prompt::Fill { prefix, suffix: suffix.clone() }),
+        _ => {
+            let message = "`suffix` needs a `prompt` of text; token ids cannot have one";
+            Err(Error::invalid("suffix", message))
+        }
+    };
+    prompts.into_iter().map(fill).collect()
 }
 
-fn wrong_prompt() -> Error {
-    Error::invalid("prompt", "`prompt` must be a string or an array of one string")
+/// How many characters the prompt has; those of token ids nobody knows here.
+fn characters(prompt: &Prompt) -> usize {
+    match prompt {
+        Prompt::Text(text) | Prompt::Fill { prefix: text, .. } => text.chars().count(),
+        Prompt::Tokens(_) | Prompt::Chat(_) | Prompt::Embed(_) => 0,
+    }
 }

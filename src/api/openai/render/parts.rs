@@ -6,14 +6,7 @@ use crate::api::ids;
 use crate::domain::{FinishReason, Outcome, Usage};
 use crate::protocol::BUILD_ID;
 
-/// Which of the two kinds of answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::api::openai) enum Shape {
-    /// `/chat/completions`.
-    Chat,
-    /// `/completions`.
-    Text,
-}
+use super::layout::{Layout, Shape};
 
 /// What all chunks of an answer have in common.
 #[derive(Debug, Clone)]
@@ -121,10 +114,21 @@ fn round(ms: f64) -> f64 {
     if ms.is_finite() { (ms * 1000.0).round() / 1000.0 } else { 0.0 }
 }
 
-pub(super) fn finish_reason(finish: &FinishReason) -> &'static str {
+/// Why an answer ended. One that calls ended for that, however the model said so.
+pub(super) fn finish_reason(finish: &FinishReason, called: bool, layout: &Layout) -> &'static str {
     match finish {
-        FinishReason::Stop | FinishReason::StopString(_) => "stop",
         FinishReason::Length => "length",
-        FinishReason::ToolCalls => "tool_calls",
+        FinishReason::Stop | FinishReason::StopString(_) if !called => "stop",
+        FinishReason::Stop | FinishReason::StopString(_) | FinishReason::ToolCalls => {
+            if layout.legacy_functions { "function_call" } else { "tool_calls" }
+        }
     }
 }
+
+/// A call's id in OpenAI's form.
+pub(super) fn call_id(id: &str) -> String {
+    format!("call_{id}")
+}
+
+/// The arguments of a call that has none.
+pub(super) const NO_ARGUMENTS: &str = "{}";

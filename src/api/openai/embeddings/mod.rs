@@ -1,0 +1,7 @@
+//! `POST …/v1/embeddings`: texts or tokens to vectors of length 1.
+
+mod convert;
+mod handler;
+mod types;
+
+pub(in crate::api) use handler::embeddings;

@@ -1,0 +1,7 @@
+//! `…/tokenize` and `…/detokenize`, in llama-server's shape and in vLLM's.
+
+mod convert;
+mod handler;
+mod types;
+
+pub(in crate::api) use handler::{detokenize, tokenize};

@@ -1,0 +1,9 @@
+//! One function for each route.
+
+mod count;
+mod create;
+mod stored;
+
+pub(in crate::api) use count::count;
+pub(in crate::api) use create::create;
+pub(in crate::api) use stored::{cancel, delete, input_items, retrieve};
