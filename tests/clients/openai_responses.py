@@ -33,10 +33,10 @@ check("dense sequence numbers", [event.sequence_number for event in events] == l
 check("created first", events[0].type == "response.created")
 check("the last event is an end", events[-1].type in ("response.completed", "response.incomplete"))
 check("a stream says the same", events[-1].response.output_text == first.output_text)
-with client.responses.stream(input="Hi. Who are you?", **ASK) as stream:
-    for event in stream:
-        pass
-    check("the helper agrees", stream.get_final_response().output_text == first.output_text)
+with client.responses.stream(input="How do you feel?", text_format=Mood, **{**ASK, "max_output_tokens": 64}) as stream:
+    deltas = "".join(event.delta for event in stream if event.type == "response.output_text.delta")
+    final = stream.get_final_response()
+check("the helper agrees", final.output_text == deltas and isinstance(final.output_parsed, Mood))
 
 cut = client.responses.create(input="Count to one hundred.", **{**ASK, "max_output_tokens": 16})
 if cut.status == "incomplete":

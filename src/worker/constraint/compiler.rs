@@ -2,6 +2,7 @@ use std::sync::{Arc, OnceLock};
 
 use llguidance::{Matcher, ParserFactory};
 
+use super::begun::Begun;
 use super::derived::{Followed, Lazy};
 use super::guided::{Guided, words};
 use super::trigger::{Trigger, Triggers};
@@ -53,6 +54,20 @@ impl Compiler {
         })?;
         let guided = Guided::new(Matcher::new(Ok(parser)), Arc::clone(&self.model));
         Ok(Some(Box::new(guided)))
+    }
+
+    /// A constraint that applies to answers that begin with `beginning` (white space aside).
+    ///
+    /// # Errors
+    /// As [`Compiler::compile`]; `Internal` for a constraint of nothing.
+    pub fn begun(
+        &self,
+        constraint: &Constraint,
+        beginning: &'static str,
+    ) -> Result<Box<dyn TokenConstraint>, Error> {
+        let inner = self.compile(constraint)?;
+        let inner = inner.ok_or_else(|| Error::internal("a constraint of nothing"))?;
+        Ok(Box::new(Begun::new(inner, Arc::clone(&self.model), beginning)))
     }
 
     /// A grammar that llama.cpp derived for a model's tool calls; with `triggers` it applies only

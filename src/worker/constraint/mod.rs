@@ -7,6 +7,7 @@
 //! * `guided`: JSON schemas, regular expressions, choices and Lark, by llguidance.
 //! * `derived`: GBNF, by llama.cpp; `trigger`: when a grammar that waits begins to apply.
 
+mod begun;
 mod compiler;
 mod derived;
 mod guided;

@@ -5,18 +5,18 @@
 //! * **Tools, native.** A template that knows tools lists them in its own way; llama.cpp gives the
 //!   grammar of its calls and the parser for them. `auto`: the grammar applies from a call's
 //!   beginning. `required` and a named tool: it applies from the first token, and its text before
-//!   the calls is taken out, so that no model can talk its way around the call (it may still
-//!   think). A named tool is the only one the model is shown. `none`: the model is shown no tools.
+//!   the calls is taken out, so that no model can talk its way around the call, and the
+//!   model is asked not to think, unless the client asked for thoughts. A named tool is the only one the model is shown. `none`: the model is shown no tools.
 //! * **Tools, generic.** A template that knows none gets modeld's own format (see `generic`).
 //! * **A constraint** (`response_format`): the answer begins with its first token, so the model
 //!   does not think: thinking is switched off, and what the prompt has opened is closed. Together
 //!   with tools: an answer that must be a call needs no other constraint; with `auto` it is a call
 //!   or obeys the schema, in the generic format whatever the template knows.
 
-use super::generic;
+use super::generic::{self, Wanted};
 use super::run::{Preparer, Ready};
 use super::tools::{self, Calls};
-use crate::domain::{ChatPrompt, Constraint, Error, ErrorKind, JobId, Prompt};
+use crate::domain::{ChatPrompt, Constraint, Error, ErrorKind, JobId, Prompt, Thinking};
 use crate::worker::compute::{PreparedPrompt, ThinkingMarks, Token, TokenConstraint};
 use crate::worker::constraint::Trigger;
 use crate::worker::llama::{ChatParser, GrammarTrigger, Rendered};
@@ -46,7 +46,9 @@ impl Preparer {
         let chat = self.adapt(chat, calls);
         let constrained =
             *constraint != Constraint::None || (calls == Calls::Generic && asked.must);
-        let chat = if constrained { tools::without_thinking(chat) } else { chat };
+        // Whoever has to call comes to it at once, unless the client asked for thoughts.
+        let aimed = asked.must && chat.thinking == Thinking::default();
+        let chat = if constrained || aimed { tools::without_thinking(chat) } else { chat };
         let (chat, listed) = match calls {
             Calls::Generic => generic::instruct(chat, asked.must),
             Calls::Native | Calls::None => (chat, Vec::new()),
@@ -67,12 +69,18 @@ impl Preparer {
             Calls::Native => self.grammar(&rendered, &chat, asked.must)?,
             Calls::Generic => {
                 // A thought comes first, of which no grammar is known here.
-                let wanted = if may_think {
-                    Constraint::None
+                let parallel = chat.parallel_tool_calls;
+                let compiled = if may_think {
+                    Ok(None)
                 } else {
-                    generic::constraint(&listed, asked.must, chat.parallel_tool_calls, constraint)?
+                    match generic::constraint(&listed, asked.must, parallel, constraint)? {
+                        Wanted::Always(wanted) => self.constraints.compile(&wanted),
+                        Wanted::OnceBegun(wanted) => {
+                            self.constraints.begun(&wanted, generic::BEGINNING).map(Some)
+                        }
+                    }
                 };
-                self.constraints.compile(&wanted).map_err(|error| tools::blamed(error, &listed))?
+                compiled.map_err(|error| tools::blamed(error, &listed))?
             }
         };
         let reader = match (calls, parser) {

@@ -128,6 +128,21 @@ fn instruction(tools: &[Tool], must: bool, parallel: bool) -> String {
     text
 }
 
+/// Calls in one answer; without a bound a weak model would never come to an end.
+const MAX_CALLS: u32 = 16;
+
+/// How every call begins; see [`Wanted::OnceBegun`].
+pub(super) const BEGINNING: &str = "{\"tool_calls\"";
+
+/// What answers have to look like.
+#[derive(Debug)]
+pub(super) enum Wanted {
+    /// All of them.
+    Always(Constraint),
+    /// Those that begin with [`BEGINNING`]; the others are free.
+    OnceBegun(Constraint),
+}
+
 /// What answers have to look like; `otherwise` constrains those that are no calls.
 ///
 /// # Errors
@@ -137,26 +152,85 @@ pub(super) fn constraint(
     must: bool,
     parallel: bool,
     otherwise: &Constraint,
-) -> Result<Constraint, Error> {
+) -> Result<Wanted, Error> {
     let schema = calls_schema(tools, parallel);
     if must {
-        return Ok(Constraint::JsonSchema(schema.to_string()));
+        return Ok(Wanted::Always(Constraint::JsonSchema(schema.to_string())));
     }
-    let other = match otherwise {
-        Constraint::None => "TEXT".to_owned(),
-        Constraint::JsonObject => "%json {\"type\":\"object\"}".to_owned(),
-        Constraint::JsonSchema(schema) => format!("%json {schema}"),
+    let mut other: Value = match otherwise {
+        Constraint::None => {
+            return Ok(Wanted::OnceBegun(Constraint::JsonSchema(schema.to_string())));
+        }
+        Constraint::JsonObject => json!({ "type": "object" }),
+        Constraint::JsonSchema(schema) => serde_json::from_str(schema).map_err(Error::internal)?,
         _ => {
             let message = "with tools, an answer can be held to a JSON schema and to nothing else";
             return Err(Error::unsupported("response_format", message));
         }
     };
-    let mut lark = format!("start: calls | other\ncalls: %json {schema}\nother: {other}\n");
-    if *otherwise == Constraint::None {
-        // Any text that does not begin like calls, which would be neither one nor the other.
-        lark.push_str("TEXT: /(?s:.*)/ & ~/[ \\t\\r\\n]*\\{[ \\t\\r\\n]*\"tool_calls\"(?s:.*)/\n");
+    let mut calls = schema;
+    let fields = calls.as_object_mut();
+    let definitions = fields.and_then(|fields| fields.shift_remove("$defs"));
+    let mut definitions = definitions.unwrap_or_else(|| json!({}));
+    if let (Some(fields), Some(definitions)) = (other.as_object_mut(), definitions.as_object_mut())
+    {
+        fields.shift_remove("$schema");
+        point(&mut other, "#/$defs/answer");
+        definitions.insert("answer".to_owned(), other);
+        other = json!({ "$ref": "#/$defs/answer" });
     }
-    Ok(Constraint::Lark(lark))
+    let either = json!({ "$defs": definitions, "anyOf": [calls, other] });
+    Ok(Wanted::Always(Constraint::JsonSchema(either.to_string())))
+}
+
+/// Keywords that let several schemas speak about one object.
+const COMBINING: [&str; 9] = [
+    "allOf",
+    "anyOf",
+    "oneOf",
+    "not",
+    "if",
+    "$ref",
+    "patternProperties",
+    "dependentSchemas",
+    "unevaluatedProperties",
+];
+
+/// Keeps a model from making up arguments: an object whose properties are named has no others,
+/// unless the schema says so. Left alone where another schema has a say about the same object.
+fn close(schema: &mut Value) {
+    fn combines(value: &Value) -> bool {
+        match value {
+            Value::Object(fields) => {
+                let several = fields.contains_key("properties")
+                    && COMBINING.iter().any(|keyword| fields.contains_key(*keyword));
+                several || fields.contains_key("allOf") || fields.values().any(combines)
+            }
+            Value::Array(items) => items.iter().any(combines),
+            _ => false,
+        }
+    }
+    fn walk(schema: &mut Value) {
+        let Some(fields) = schema.as_object_mut() else { return };
+        for (key, value) in fields.iter_mut() {
+            match (key.as_str(), value) {
+                ("properties" | "$defs" | "definitions", Value::Object(named)) => {
+                    named.values_mut().for_each(walk);
+                }
+                ("prefixItems" | "anyOf" | "oneOf", Value::Array(items)) => {
+                    items.iter_mut().for_each(walk);
+                }
+                ("items" | "additionalProperties", value) => walk(value),
+                _ => {}
+            }
+        }
+        if fields.contains_key("properties") {
+            fields.entry("additionalProperties").or_insert(Value::Bool(false));
+        }
+    }
+    if !combines(schema) {
+        walk(schema);
+    }
 }
 
 /// The schema of one or several calls.
@@ -165,6 +239,7 @@ fn calls_schema(tools: &[Tool], parallel: bool) -> Value {
     let mut kinds = Vec::with_capacity(tools.len());
     for (index, tool) in tools.iter().enumerate() {
         let mut schema = arguments(&tool.parameters);
+        close(&mut schema);
         if let Some(fields) = schema.as_object_mut() {
             fields.entry("type").or_insert_with(|| "object".into());
             fields.remove("$schema");
@@ -184,10 +259,10 @@ fn calls_schema(tools: &[Tool], parallel: bool) -> Value {
             "additionalProperties": false,
         }));
     }
-    let mut calls = json!({ "type": "array", "items": { "anyOf": kinds }, "minItems": 1 });
-    if let (false, Some(fields)) = (parallel, calls.as_object_mut()) {
-        fields.insert("maxItems".to_owned(), 1.into());
-    }
+    let most = if parallel { MAX_CALLS } else { 1 };
+    let calls = json!({
+        "type": "array", "items": { "anyOf": kinds }, "minItems": 1, "maxItems": most,
+    });
     let mut all = json!({
         "type": "object",
         "properties": { "tool_calls": calls },
@@ -232,6 +307,34 @@ mod tests {
 
     fn tool(name: &str, parameters: Value) -> Tool {
         Tool { name: name.into(), parameters: parameters.to_string(), ..Tool::default() }
+    }
+
+    #[test]
+    fn objects_with_named_properties_are_closed_where_nobody_else_speaks_about_them() {
+        let closed = |schema: Value| {
+            let mut out = schema;
+            close(&mut out);
+            out
+        };
+        let plain = json!({ "properties": { "properties": { "items": { "properties": {} } } } });
+        assert_eq!(
+            closed(plain),
+            json!({
+                "properties": { "properties": { "items": {
+                    "properties": {}, "additionalProperties": false } } },
+                "additionalProperties": false,
+            })
+        );
+        for alone in [
+            json!({ "type": "object" }),
+            json!({ "properties": {}, "additionalProperties": true }),
+            json!({ "properties": { "a": { "const": { "properties": {} } } },
+                    "additionalProperties": false }),
+            json!({ "properties": { "a": {} }, "anyOf": [{ "properties": { "b": {} } }] }),
+            json!({ "allOf": [{ "properties": { "a": {} } }, { "properties": { "b": {} } }] }),
+        ] {
+            assert_eq!(closed(alone.clone()), alone);
+        }
     }
 
     #[test]
