@@ -195,6 +195,7 @@ impl Worker {
         let encoder = encoder.map(|projector| Encoder {
             name: self.spec.name.clone(),
             projector,
+            model: Arc::clone(&model),
             context_size: info.context_size,
             known: Encodings::default(),
             jobs: Arc::clone(&self.jobs),

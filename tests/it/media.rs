@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use image::{ImageFormat, Rgb, RgbImage};
 use modeld::domain::{
     ChatPrompt, Delta, ErrorKind, Event, JobId, Media, MediaAt, MediaKind, Message, Prompt, Role,
+    Tool,
 };
 use tempfile::TempDir;
 
@@ -92,6 +93,23 @@ fn what_cannot_be_seen_is_refused_and_the_worker_goes_on() {
     let deaf = worker.ask(3, Prompt::Chat(sound), 1).unwrap_err();
     assert_eq!((deaf.kind, deaf.param.as_deref()), (ErrorKind::Unsupported, Some("messages")));
     assert!(worker.ask(4, question(&vec![red; 16]), 1).is_ok());
+}
+
+#[test]
+fn a_prompt_is_counted_as_it_is_computed() {
+    let (_home, mut worker) = seeing();
+    let Prompt::Chat(mut chat) = question(&[png([255, 0, 0]), png([0, 0, 255])]) else {
+        panic!("a chat")
+    };
+    chat.tools = vec![Tool { name: "f".into(), parameters: "{}".into(), ..Tool::default() }];
+    let prompt = Prompt::Chat(chat);
+    let unseen = worker.count(1, prompt.clone()).unwrap();
+    let computed = worker.prepare(JobId(2), prompt.clone()).unwrap();
+    assert_eq!(unseen, computed as usize);
+    assert!(unseen > 2 * ROWS);
+    assert_eq!(worker.count(3, prompt).unwrap(), unseen, "of what was encoded before");
+    let broken = worker.count(4, question(&[vec![0; 9]])).unwrap_err();
+    assert_eq!(broken.param.as_deref(), Some("messages[0].content"));
 }
 
 #[test]

@@ -3,12 +3,13 @@ use std::sync::mpsc::{Receiver, Sender};
 
 use super::cache::{Encoded, Encodings, Part};
 use super::media::{Placed, unusable};
+use super::query::answered;
 use super::run::{Ready, hand_over};
 use super::tokenize::too_long;
 use crate::domain::{Error, ErrorKind, JobId, MediaKind};
 use crate::worker::compute::{MediaSegment, PreparedPrompt};
 use crate::worker::jobs::Jobs;
-use crate::worker::llama::{MAX_WHOLE_ROWS, Piece, Projector};
+use crate::worker::llama::{MAX_WHOLE_ROWS, Model, Piece, Projector};
 use crate::worker::media::{Decoded, decode};
 use crate::worker::output::Formats;
 use crate::worker::step::{FrameSink, StepCommand};
@@ -17,6 +18,8 @@ use crate::worker::step::{FrameSink, StepCommand};
 pub struct Pending {
     pub(super) job: JobId,
     pub(super) ready: Ready,
+    /// It is only asked about: the answer is how many tokens it has.
+    pub(super) asked: bool,
 }
 
 /// Decodes and encodes images and sounds, on a thread of its own: it may take seconds, in which
@@ -26,6 +29,8 @@ pub struct Encoder {
     pub name: String,
     /// Makes rows of pixels and samples.
     pub projector: Projector,
+    /// The model's vocabulary.
+    pub model: Arc<Model>,
     /// The longest sequence, in tokens.
     pub context_size: u32,
     /// What was encoded before.
@@ -43,7 +48,12 @@ pub struct Encoder {
 impl Encoder {
     /// Works until the channel closes.
     pub fn run(mut self, prompts: &Receiver<Pending>) {
-        while let Ok(Pending { job, mut ready }) = prompts.recv() {
+        while let Ok(Pending { job, mut ready, asked }) = prompts.recv() {
+            if asked {
+                let answer = self.count(ready);
+                self.out.send(answered(job, answer));
+                continue;
+            }
             let media = std::mem::take(&mut ready.media);
             let outcome = self.put_in(job, &mut ready.prompt, &media).map(|()| ready);
             hand_over(&self.jobs, &self.step, &self.formats, &*self.out, job, outcome);
@@ -94,17 +104,12 @@ impl Encoder {
 
     /// One image or sound beside `taken` tokens of the same prompt.
     fn encode(&mut self, placed: &Placed, taken: usize) -> Result<Arc<Encoded>, Error> {
-        let Placed { at: _, media, param } = placed;
-        let key = Encodings::key(media);
+        let param = &placed.param;
+        let key = Encodings::key(&placed.media);
         if let Some(encoded) = self.known.get(&key) {
             return Ok(encoded);
         }
-        let rate = self.projector.sample_rate().unwrap_or_default();
-        let decoded = match media.kind {
-            MediaKind::Audio if rate == 0 => Err("has no use here".to_owned()),
-            _ => decode(media, rate),
-        };
-        let decoded = decoded.map_err(|reason| unusable(media.kind, param, &reason))?;
+        let decoded = self.decode(placed)?;
         let context_size = self.context_size;
         let name = self.name.clone();
         let encoded = encode(&mut self.projector, &decoded, &key, |rows| {
@@ -119,14 +124,30 @@ impl Encoder {
                      {MAX_WHOLE_ROWS} can be: send a smaller image"
                 ),
             ),
-            Failure::Projector(cause) => Error::new(
-                ErrorKind::InvalidValue,
-                format!("the projector of {name} cannot make anything of this file: try another"),
-            )
-            .with_param(param.clone())
-            .with_cause(cause),
+            Failure::Projector(cause) => self.unreadable(placed, cause),
         })?;
         Ok(self.known.insert(key, encoded))
+    }
+
+    /// A file's pixels or samples.
+    pub(super) fn decode(&self, placed: &Placed) -> Result<Decoded, Error> {
+        let Placed { at: _, media, param } = placed;
+        let rate = self.projector.sample_rate().unwrap_or_default();
+        let decoded = match media.kind {
+            MediaKind::Audio if rate == 0 => Err("has no use here".to_owned()),
+            _ => decode(media, rate),
+        };
+        decoded.map_err(|reason| unusable(media.kind, param, &reason))
+    }
+
+    /// The error of a file that the projector does not take.
+    pub(super) fn unreadable(&self, placed: &Placed, cause: String) -> Error {
+        let name = &self.name;
+        let message =
+            format!("the projector of {name} cannot make anything of this file: try another");
+        Error::new(ErrorKind::InvalidValue, message)
+            .with_param(placed.param.clone())
+            .with_cause(cause)
     }
 
     fn check_length(&self, tokens: usize, exact: bool) -> Result<(), Error> {

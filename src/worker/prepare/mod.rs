@@ -4,6 +4,7 @@
 
 mod cache;
 mod chat;
+mod count;
 mod embed;
 mod encode;
 mod generic;

@@ -1,26 +1,36 @@
+use super::encode::Pending;
 use super::run::{Preparer, Ready};
 use super::validate::validate;
 use crate::domain::{Constraint, Error, ErrorKind, JobId, Prompt};
 use crate::protocol::{Query, QueryAnswer, ToDaemon};
 use crate::worker::compute::Token;
-use crate::worker::llama::TokenizeError;
+use crate::worker::llama::{Model, TokenizeError};
 
 /// The most tokens that a question is answered with: more than any model's context, and few enough
 /// for one frame.
 pub(super) const MAX_ANSWER: u32 = 1 << 20;
 
 impl Preparer {
-    /// Answers a question that needs no computing.
-    pub(super) fn answer(&self, job: JobId, query: &Query) -> Result<QueryAnswer, Error> {
-        match query {
+    /// Answers a question that needs no computing; `None`: the thread that encodes will, for it
+    /// knows how long images and sounds are.
+    pub(super) fn answer(&self, job: JobId, query: &Query) -> Result<Option<QueryAnswer>, Error> {
+        let answer = match query {
             Query::Tokenize(prompt) => {
                 validate(prompt)?;
                 self.asked.set(true);
                 let ready = self.ready(job, prompt, &Constraint::None);
                 self.asked.set(false);
-                let prompt = ready?.prompt;
+                let ready = ready?;
+                if !ready.media.is_empty() {
+                    let pending = Pending { job, ready, asked: true };
+                    let encoder = self.senses.encoder.as_ref();
+                    let sent = encoder.is_some_and(|encoder| encoder.send(pending).is_ok());
+                    let gone = || Error::internal("the thread that encodes images is gone");
+                    return if sent { Ok(None) } else { Err(gone()) };
+                }
+                let prompt = ready.prompt;
                 let tokens = prompt.tokens.into_iter().chain(prompt.inputs.into_iter().flatten());
-                self.pieces(tokens.collect())
+                pieces(&self.model, tokens.collect())
             }
             Query::TokenizeText { text, add_special, parse_special } => {
                 let limit = self.tokenize_limit(text.len());
@@ -28,7 +38,7 @@ impl Preparer {
                 let tokens = self.watchdog.watch(limit, last_words, || {
                     self.model.tokenize_part(text, MAX_ANSWER, *add_special, *parse_special)
                 });
-                self.pieces(tokens.map_err(|error| self.unanswerable(error))?)
+                pieces(&self.model, tokens.map_err(|error| self.unanswerable(error))?)
             }
             Query::Detokenize(tokens) => {
                 let size = self.model.vocab_size();
@@ -47,7 +57,8 @@ impl Preparer {
                 })?;
                 Ok(QueryAnswer::Text(String::from_utf8_lossy(&text).into_owned()))
             }
-        }
+        };
+        answer.map(Some)
     }
 
     /// A prompt's tokens by its kind.
@@ -71,15 +82,6 @@ impl Preparer {
         if self.asked.get() { MAX_ANSWER } else { self.context_size }
     }
 
-    fn pieces(&self, tokens: Vec<Token>) -> Result<QueryAnswer, Error> {
-        let most = MAX_ANSWER as usize;
-        if tokens.len() > most {
-            return Err(too_many(tokens.len() as u64));
-        }
-        let piece = |token| (token, self.model.token_bytes(token));
-        Ok(QueryAnswer::Tokens(tokens.into_iter().map(piece).collect()))
-    }
-
     fn unanswerable(&self, error: TokenizeError) -> Error {
         match error {
             TokenizeError::TooMany { tokens, .. } => too_many(tokens),
@@ -90,6 +92,24 @@ impl Preparer {
             )
             .with_cause(reason),
         }
+    }
+}
+
+/// Tokens with what they stand for.
+pub(super) fn pieces(model: &Model, tokens: Vec<Token>) -> Result<QueryAnswer, Error> {
+    let most = MAX_ANSWER as usize;
+    if tokens.len() > most {
+        return Err(too_many(tokens.len() as u64));
+    }
+    let piece = |token| (token, model.token_bytes(token));
+    Ok(QueryAnswer::Tokens(tokens.into_iter().map(piece).collect()))
+}
+
+/// The end of a question.
+pub(super) fn answered(job: JobId, answer: Result<QueryAnswer, Error>) -> ToDaemon {
+    match answer {
+        Ok(answer) => ToDaemon::Answered { job, answer },
+        Err(error) => ToDaemon::Failed { job, error },
     }
 }
 

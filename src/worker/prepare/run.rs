@@ -4,6 +4,7 @@ use std::sync::mpsc::{Receiver, Sender};
 
 use super::encode::Pending;
 use super::media::{Placed, Senses};
+use super::query::answered;
 use super::validate::validate;
 use crate::domain::{Constraint, Error, JobId, Prompt};
 use crate::protocol::{Purpose, ToDaemon};
@@ -78,10 +79,11 @@ impl Preparer {
                 Errand::Prepare { job, prompt, constraint } => {
                     self.settle(job, &prompt, &constraint);
                 }
-                Errand::Query { job, query } => self.out.send(match self.answer(job, &query) {
-                    Ok(answer) => ToDaemon::Answered { job, answer },
-                    Err(error) => ToDaemon::Failed { job, error },
-                }),
+                Errand::Query { job, query } => {
+                    if let Some(answer) = self.answer(job, &query).transpose() {
+                        self.out.send(answered(job, answer));
+                    }
+                }
             }
         }
     }
@@ -93,7 +95,7 @@ impl Preparer {
         let outcome = self.prepare(job, prompt, constraint);
         let outcome = match (outcome, &self.senses.encoder) {
             (Ok(ready), Some(encoder)) if !ready.media.is_empty() => {
-                match encoder.send(Pending { job, ready }) {
+                match encoder.send(Pending { job, ready, asked: false }) {
                     Ok(()) => return,
                     Err(_) => Err(Error::internal("the thread that encodes images is gone")),
                 }

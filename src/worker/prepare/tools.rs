@@ -84,7 +84,9 @@ pub(super) fn validate(chat: &ChatPrompt) -> Result<(), Error> {
             return Err(Error::invalid(at("parameters"), message));
         };
         if has_marks(&schema) || tool.parameters.contains("\\u0000") {
-            let message = named("hold NUL, U+10FFFE or U+10FFFF: remove them");
+            let message = named(
+                "hold NUL or code points that are no characters (U+10FFFE, U+FDD0, …): remove them",
+            );
             return Err(Error::invalid(at("parameters"), message));
         }
         if tool.description.contains('\0') || tool.name.contains('\0') {
@@ -101,8 +103,8 @@ pub(super) fn validate(chat: &ChatPrompt) -> Result<(), Error> {
         if name.contains('\0') || parsed.is_err() || parsed.is_ok_and(|value| has_marks(&value)) {
             return Err(Error::invalid(
                 format!("chat_template_kwargs.{name}"),
-                "a variable of the template is a JSON value without NUL, U+10FFFE and U+10FFFF, \
-                 nested at most 127 deep",
+                "a variable of the template is a JSON value without NUL and code points that are no \
+                 characters (U+10FFFE, U+FDD0, …), nested at most 127 deep",
             ));
         }
     }

@@ -10,7 +10,9 @@ use std::time::Instant;
 use modeld::domain::{
     Constraint, Delta, Error, Event, GenerateRequest, JobId, Limits, Prompt, Sampling, Usage,
 };
-use modeld::protocol::{LoadSpec, ModelInfo, Purpose, ToDaemon, ToWorker, read_frame, write_frame};
+use modeld::protocol::{
+    LoadSpec, ModelInfo, Purpose, Query, QueryAnswer, ToDaemon, ToWorker, read_frame, write_frame,
+};
 
 use super::http::PATIENCE;
 
@@ -75,6 +77,23 @@ impl Worker {
     /// The next frame.
     pub fn frame(&mut self) -> ToDaemon {
         read_frame(&mut self.socket).expect("a frame").expect("a worker that runs")
+    }
+
+    /// How many tokens a prompt has.
+    pub fn count(&mut self, job: u64, prompt: Prompt) -> Result<usize, Error> {
+        let job = JobId(job);
+        self.send(&ToWorker::Query { job, query: Query::Tokenize(prompt) });
+        loop {
+            match self.frame() {
+                ToDaemon::Answered { job: of, answer: QueryAnswer::Tokens(tokens) }
+                    if of == job =>
+                {
+                    return Ok(tokens.len());
+                }
+                ToDaemon::Failed { job: of, error } if of == job => return Err(error),
+                _ => {}
+            }
+        }
     }
 
     /// Prepares a prompt; its length.
