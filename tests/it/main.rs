@@ -26,6 +26,7 @@ mod hostile_models;
 mod layering;
 mod lifecycle;
 mod malformed;
+mod openapi;
 mod overload;
 mod readme;
 mod sampling;
