@@ -2,16 +2,19 @@
 
 use bytes::Bytes;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::domain::{Error, ErrorKind};
 
 /// `{"error":{…}}`, the body of every failed request and of an event in a stream that fails.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = openai::Error)]
 pub(super) struct Envelope<'a> {
     error: Inner<'a>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = openai::ErrorDetails)]
 struct Inner<'a> {
     message: &'a str,
     r#type: &'static str,

@@ -13,6 +13,7 @@ use crate::domain::{Error, ErrorKind};
 pub(super) const STREAM_PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) const JSON: &str = "application/json";
+pub(super) const TEXT: &str = "text/plain; charset=utf-8";
 pub(super) const EVENTS: &str = "text/event-stream; charset=utf-8";
 
 /// Says which field is at fault when it is the model's name.

@@ -12,7 +12,7 @@ use super::family::Family;
 use super::middleware::{front, guard_browser, note_template, require_management, trace};
 use super::params::require_backend;
 use super::refusal::Refusal;
-use super::{ApiState, anthropic, native, openai, responses};
+use super::{ApiState, anthropic, native, openai, openapi, responses};
 
 /// Every route of every dialect, behind the guards that stand before all of them.
 pub fn router(state: ApiState) -> Router {
@@ -34,6 +34,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/anthropic", get(native::root))
         .route("/anthropic/", get(native::root))
         .route("/", get(native::root))
+        .route("/openapi.json", get(openapi::openapi))
         .route("/version", get(native::version))
         .route("/health", get(native::health))
         .route("/ready", get(native::ready))
@@ -159,6 +160,7 @@ pub const ROUTES: &[Route] = &[
     open("GET", "/anthropic/v1/models/{*model}", "one model in Anthropic's form"),
     open("GET", "/anthropic", "as `GET /`, for clients with this base URL"),
     open("GET", "/", "a line of text that says that modeld runs"),
+    open("GET", "/openapi.json", "this API as an OpenAPI 3.1 document"),
     open("GET", "/version", "the version"),
     open("GET", "/health", "200 while the process answers"),
     open("GET", "/ready", "200 while new requests are taken, 503 while stopping"),

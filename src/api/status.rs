@@ -69,8 +69,7 @@ pub(super) fn retry_headers(error: &Error, headers: &mut HeaderMap) {
     }
 }
 
-/// Every kind there is, for the tests of this table and of the envelopes.
-#[cfg(test)]
+/// Every kind there is.
 pub(super) const ALL_KINDS: [ErrorKind; 31] = [
     ErrorKind::InvalidJson,
     ErrorKind::InvalidValue,

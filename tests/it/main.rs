@@ -27,6 +27,7 @@ mod layering;
 mod lifecycle;
 mod malformed;
 mod media;
+mod openapi;
 mod overload;
 mod readme;
 mod sampling;

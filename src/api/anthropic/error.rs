@@ -2,12 +2,14 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::domain::{Error, ErrorKind};
 
 /// `{"type":"error","error":{…}}`, the body of every failed request and the data of an `error`
 /// event.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = anthropic::Error)]
 pub(super) struct Envelope<'a> {
     r#type: &'static str,
     error: Inner<'a>,
@@ -15,7 +17,8 @@ pub(super) struct Envelope<'a> {
     request_id: Option<&'a str>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = anthropic::ErrorDetails)]
 struct Inner<'a> {
     r#type: &'static str,
     message: Cow<'a, str>,

@@ -3,7 +3,8 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 use http::HeaderMap;
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::api::body::{self, EventStream, MAX_BODY};
 use crate::api::caller::{caller, require_json};
@@ -18,6 +19,13 @@ use super::convert::{self, Converted};
 use super::render::{MessageStream, Meta, Whole};
 use super::types::MessagesRequest;
 
+/// The answer to a count.
+#[derive(Serialize, ToSchema)]
+#[schema(as = anthropic::InputTokens)]
+pub(super) struct Count {
+    input_tokens: usize,
+}
+
 /// `POST …/v1/messages`.
 pub(in crate::api) async fn messages(State(state): State<ApiState>, request: Request) -> Reply {
     Ok(answer(&state, request).await?)
@@ -31,7 +39,7 @@ pub(in crate::api) async fn count_tokens(State(state): State<ApiState>, request:
     let asked = state.service.query(&model, Query::Tokenize(prompt)).await;
     match asked.map_err(name_model)? {
         QueryAnswer::Tokens(tokens) => {
-            Ok(Json(json!({ "input_tokens": tokens.len() })).into_response())
+            Ok(Json(Count { input_tokens: tokens.len() }).into_response())
         }
         QueryAnswer::Text(_) => Err(Error::internal("a count was answered with text").into()),
     }

@@ -10,9 +10,12 @@ mod convert;
 mod error;
 mod handlers;
 mod models;
+mod operations;
 mod render;
+mod shapes;
 mod types;
 
 pub(super) use error::error_body;
 pub(super) use handlers::{count_tokens, messages};
 pub(super) use models::{list, retrieve};
+pub(super) use operations::{DIALECT, ERROR, MODEL, MODELS};

@@ -3,6 +3,7 @@ use axum::extract::{Query, State};
 use axum::response::IntoResponse;
 use http::Uri;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::api::checks::integer;
 use crate::api::params::ModelName;
@@ -24,16 +25,18 @@ struct Page {
     before_id: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
-struct List {
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = anthropic::ModelList)]
+pub(super) struct List {
     data: Vec<WireModel>,
     has_more: bool,
     first_id: Option<String>,
     last_id: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
-struct WireModel {
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = anthropic::Model)]
+pub(super) struct WireModel {
     r#type: &'static str,
     id: String,
     display_name: String,

@@ -11,6 +11,7 @@ use crate::domain::{Error, ErrorKind};
 
 use super::super::family::Family;
 use super::super::refusal::{Failure, Refusal, log};
+use super::super::reply::{JSON, TEXT};
 use super::super::{anthropic, native, openai, path, status};
 use super::trace::RequestId;
 
@@ -61,11 +62,11 @@ fn write_error(
     let (kind, body) = match family {
         Family::Anthropic => {
             let id = id.and_then(|id| id.to_str().ok());
-            ("application/json", anthropic::error_body(error, id))
+            (JSON, anthropic::error_body(error, id))
         }
-        Family::OpenAi => ("application/json", openai::error_body(error)),
-        Family::Native if wants_json => ("application/json", native::error_json(error)),
-        Family::Native => ("text/plain; charset=utf-8", native::error_text(error)),
+        Family::OpenAi => (JSON, openai::error_body(error)),
+        Family::Native if wants_json => (JSON, native::error_json(error)),
+        Family::Native => (TEXT, native::error_text(error)),
     };
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));

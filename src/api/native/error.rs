@@ -1,14 +1,17 @@
 use bytes::Bytes;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::domain::{Error, ErrorKind};
 
-#[derive(Serialize)]
-struct Envelope<'a> {
+#[derive(Serialize, ToSchema)]
+#[schema(as = native::Error)]
+pub(super) struct Envelope<'a> {
     error: Inner<'a>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = native::ErrorDetails)]
 struct Inner<'a> {
     message: &'a str,
     code: String,

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use crate::api::body;
 use crate::api::refusal::Reply;
+use crate::api::reply::{JSON, TEXT};
 use crate::api::state::ApiState;
 use crate::domain::{Error, Result};
 
@@ -50,7 +51,7 @@ pub(in crate::api) async fn load(State(state): State<ApiState>, request: Request
     };
     let line = serde_json::to_string(&Loaded::new(&entry)).map_err(Error::internal)? + "\n";
     let json = parts.headers.get(header::ACCEPT).is_some_and(|v| v == "application/json");
-    let kind = if json { "application/json" } else { "text/plain; charset=utf-8" };
+    let kind = if json { JSON } else { TEXT };
     Ok(([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-cache")], line).into_response())
 }
 

@@ -5,6 +5,7 @@ mod engines;
 mod error;
 mod load;
 mod models;
+mod operations;
 mod types;
 mod utility;
 
@@ -12,4 +13,5 @@ pub(super) use engines::{ps, status, unload};
 pub(super) use error::{error_json, error_text};
 pub(super) use load::load;
 pub(super) use models::{act, inspect, list, remove};
+pub(super) use operations::DIALECT;
 pub(super) use utility::{health, ready, root, version};

@@ -3,13 +3,15 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::api::params::BACKEND;
 use crate::domain::{ModelConfig, ModelEntry, Removal};
 use crate::scheduler::LoadedModel;
 
 /// A model of the store. `config` is never absent: Docker's client reads it without looking.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = native::Model)]
 pub(super) struct WireModel {
     id: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -18,7 +20,8 @@ pub(super) struct WireModel {
     config: WireConfig,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = native::ModelConfig)]
 struct WireConfig {
     #[serde(skip_serializing_if = "String::is_empty")]
     format: String,
@@ -55,7 +58,8 @@ impl From<ModelEntry> for WireModel {
 }
 
 /// One step of a deletion.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = native::Removal)]
 pub(super) enum WireRemoval {
     Untagged(String),
     Deleted(String),
@@ -71,14 +75,16 @@ impl From<Removal> for WireRemoval {
 }
 
 /// The answer to a new tag.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = native::Tagged)]
 pub(super) struct Tagged {
     pub(super) message: String,
     pub(super) target: String,
 }
 
 /// The last line of a progress stream, and the only one of a load.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = native::Loaded)]
 pub(super) struct Loaded {
     r#type: &'static str,
     message: &'static str,
@@ -89,7 +95,8 @@ pub(super) struct Loaded {
     model: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = native::Layer)]
 struct Layer {
     size: u64,
     current: u64,
@@ -109,7 +116,8 @@ impl Loaded {
 }
 
 /// A loaded model in `GET /engines/ps`.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = native::LoadedModel)]
 pub(super) struct WireLoaded {
     backend_name: &'static str,
     model_name: String,
@@ -160,8 +168,8 @@ impl From<&LoadedModel> for WireLoaded {
 }
 
 /// The body of `POST /engines/unload`.
-#[derive(Default, Deserialize)]
-#[serde(default)]
+#[derive(Default, Deserialize, ToSchema)]
+#[schema(as = native::UnloadRequest)]
 pub(super) struct Unload {
     pub(super) all: Option<bool>,
     pub(super) backend: Option<String>,
@@ -169,7 +177,8 @@ pub(super) struct Unload {
 }
 
 /// Its answer.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = native::Unloaded)]
 pub(super) struct Unloaded {
     pub(super) unloaded_runners: usize,
 }

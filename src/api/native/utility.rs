@@ -1,7 +1,8 @@
 use axum::Json;
 use axum::extract::State;
 use axum::response::IntoResponse;
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::api::refusal::Refusal;
 use crate::api::state::ApiState;
@@ -12,14 +13,28 @@ pub(in crate::api) async fn root() -> &'static str {
     "modeld is running\n"
 }
 
+/// The answer to `GET /version`.
+#[derive(Serialize, ToSchema)]
+#[schema(as = native::Version)]
+pub(super) struct Version {
+    version: &'static str,
+}
+
+/// The answer of `GET /health` and `GET /ready`.
+#[derive(Serialize, ToSchema)]
+#[schema(as = native::Health)]
+pub(super) struct Health {
+    status: &'static str,
+}
+
 /// `GET /version`.
 pub(in crate::api) async fn version() -> impl IntoResponse {
-    Json(json!({ "version": env!("CARGO_PKG_VERSION") }))
+    Json(Version { version: env!("CARGO_PKG_VERSION") })
 }
 
 /// `GET /health`: the process answers.
 pub(in crate::api) async fn health() -> impl IntoResponse {
-    Json(json!({ "status": "ok" }))
+    Json(Health { status: "ok" })
 }
 
 /// `GET /ready`: new requests are taken.
@@ -30,5 +45,5 @@ pub(in crate::api) async fn ready(
         let message = "modeld is stopping; it takes no new requests";
         return Err(Refusal(Error::new(ErrorKind::ShuttingDown, message)));
     }
-    Ok(Json(json!({ "status": "ready" })))
+    Ok(Json(Health { status: "ready" }))
 }

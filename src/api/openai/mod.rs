@@ -11,9 +11,11 @@ mod fan;
 mod fields;
 mod handlers;
 mod models;
+mod operations;
 mod plain;
 mod render;
 mod rerank;
+mod shapes;
 mod tokens;
 mod types;
 
@@ -22,5 +24,6 @@ pub(in crate::api) use error::error_body;
 pub(super) use fields::{CHAT, TEXT};
 pub(super) use handlers::{chat_completions, completions};
 pub(super) use models::{list, retrieve};
+pub(super) use operations::{DIALECT, ERROR, MODEL, MODELS};
 pub(super) use rerank::{rerank, score};
 pub(super) use tokens::{detokenize, tokenize};

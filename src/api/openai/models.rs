@@ -2,20 +2,23 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::IntoResponse;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::api::params::ModelName;
 use crate::api::refusal::Reply;
 use crate::api::state::ApiState;
 use crate::domain::{ModelConfig, ModelEntry};
 
-#[derive(Serialize)]
-struct List {
+#[derive(Serialize, ToSchema)]
+#[schema(as = openai::ModelList)]
+pub(super) struct List {
     object: &'static str,
     data: Vec<WireModel>,
 }
 
-#[derive(Serialize)]
-struct WireModel {
+#[derive(Serialize, ToSchema)]
+#[schema(as = openai::Model)]
+pub(super) struct WireModel {
     id: String,
     object: &'static str,
     created: i64,
@@ -24,7 +27,8 @@ struct WireModel {
 }
 
 /// Docker Model Runner's extension: what OpenAI's shape has no place for.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = openai::ModelDetails)]
 struct Details {
     #[serde(skip_serializing_if = "Option::is_none")]
     context_window: Option<u32>,

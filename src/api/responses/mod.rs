@@ -15,9 +15,12 @@ mod callable;
 mod convert;
 mod handlers;
 mod object;
+mod operations;
 mod render;
+mod shapes;
 mod store;
 mod types;
 
 pub(super) use handlers::{cancel, count, create, delete, input_items, retrieve};
+pub(super) use operations::DIALECT;
 pub(super) use store::ResponseStore;

@@ -2,6 +2,6 @@
 
 mod convert;
 mod handler;
-mod types;
+pub(super) mod types;
 
 pub(in crate::api) use handler::embeddings;

@@ -1,29 +1,51 @@
+#![expect(dead_code, reason = "what is ignored is named in `convert`, but never read")]
+
 use std::fmt;
 
 use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
+use utoipa::openapi::schema::{OneOfBuilder, Type};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
+use crate::api::describe::{array, of, text_or};
 use crate::service::MAX_INPUTS;
 
 /// The body of `POST /v1/embeddings`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct EmbeddingsRequest {
-    pub(super) model: Option<String>,
-    pub(super) input: Option<Input>,
-    pub(super) encoding_format: Option<String>,
-    pub(super) dimensions: Option<i64>,
-    pub(super) user: Option<Value>,
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[schema(as = openai::EmbeddingsRequest)]
+pub(in crate::api::openai) struct EmbeddingsRequest {
+    #[schema(required, nullable = false)]
+    pub(in crate::api::openai) model: Option<String>,
+    #[schema(required, nullable = false)]
+    pub(in crate::api::openai) input: Option<Input>,
+    pub(in crate::api::openai) encoding_format: Option<String>,
+    pub(in crate::api::openai) dimensions: Option<i64>,
+    pub(in crate::api::openai) user: Option<Value>,
 }
 
 /// `input`: a text, texts, tokens, or lists of tokens.
 #[derive(Debug, PartialEq)]
-pub(super) enum Input {
+pub(in crate::api::openai) enum Input {
     Text(String),
     Texts(Vec<String>),
     Tokens(Vec<i32>),
     TokenLists(Vec<Vec<i32>>),
+}
+
+impl PartialSchema for Input {
+    fn schema() -> RefOr<Schema> {
+        let token = || of(Type::Integer);
+        let one = OneOfBuilder::new().item(String::schema()).item(token()).item(array(token()));
+        text_or(array(one))
+    }
+}
+
+impl ToSchema for Input {
+    fn name() -> std::borrow::Cow<'static, str> {
+        "openai.EmbeddingsInput".into()
+    }
 }
 
 /// The first element of a list says what the others have to be.
@@ -122,31 +144,35 @@ impl<'de> Deserialize<'de> for First {
 }
 
 /// The answer.
-#[derive(Debug, Serialize)]
-pub(super) struct EmbeddingsAnswer {
-    pub(super) object: &'static str,
-    pub(super) data: Vec<WireVector>,
-    pub(super) model: String,
-    pub(super) usage: WireUsage,
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = openai::EmbeddingsAnswer)]
+pub(in crate::api::openai) struct EmbeddingsAnswer {
+    pub(in crate::api::openai) object: &'static str,
+    pub(in crate::api::openai) data: Vec<WireVector>,
+    pub(in crate::api::openai) model: String,
+    pub(in crate::api::openai) usage: WireUsage,
 }
 
-#[derive(Debug, Serialize)]
-pub(super) struct WireVector {
-    pub(super) object: &'static str,
-    pub(super) index: usize,
-    pub(super) embedding: Numbers,
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = openai::Vector)]
+pub(in crate::api::openai) struct WireVector {
+    pub(in crate::api::openai) object: &'static str,
+    pub(in crate::api::openai) index: usize,
+    pub(in crate::api::openai) embedding: Numbers,
 }
 
 /// A vector as JSON numbers, or as base64 of little-endian 32-bit floats.
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
 #[serde(untagged)]
-pub(super) enum Numbers {
+#[schema(as = openai::Numbers)]
+pub(in crate::api::openai) enum Numbers {
     Floats(Vec<f32>),
     Base64(String),
 }
 
-#[derive(Debug, Serialize)]
-pub(super) struct WireUsage {
-    pub(super) prompt_tokens: u32,
-    pub(super) total_tokens: u32,
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = openai::EmbeddingsUsage)]
+pub(in crate::api::openai) struct WireUsage {
+    pub(in crate::api::openai) prompt_tokens: u32,
+    pub(in crate::api::openai) total_tokens: u32,
 }

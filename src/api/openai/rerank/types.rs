@@ -1,45 +1,55 @@
+#![expect(dead_code, reason = "what is ignored is named in `convert`, but never read")]
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 
 /// The body of `POST …/rerank`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct RerankRequest {
-    pub(super) model: Option<String>,
-    pub(super) query: Option<WireText>,
-    pub(super) documents: Option<Vec<WireText>>,
-    pub(super) top_n: Option<i64>,
-    pub(super) return_documents: Option<bool>,
-    pub(super) max_tokens_per_doc: Option<Value>,
-    pub(super) max_chunks_per_doc: Option<Value>,
-    pub(super) truncate_prompt_tokens: Option<Value>,
-    pub(super) rank_fields: Option<Value>,
-    pub(super) priority: Option<Value>,
-    pub(super) user: Option<Value>,
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[schema(as = openai::RerankRequest)]
+pub(in crate::api::openai) struct RerankRequest {
+    #[schema(required, nullable = false)]
+    pub(in crate::api::openai) model: Option<String>,
+    #[schema(required, nullable = false)]
+    pub(in crate::api::openai) query: Option<WireText>,
+    #[schema(required, nullable = false)]
+    pub(in crate::api::openai) documents: Option<Vec<WireText>>,
+    pub(in crate::api::openai) top_n: Option<i64>,
+    pub(in crate::api::openai) return_documents: Option<bool>,
+    pub(in crate::api::openai) max_tokens_per_doc: Option<Value>,
+    pub(in crate::api::openai) max_chunks_per_doc: Option<Value>,
+    pub(in crate::api::openai) truncate_prompt_tokens: Option<Value>,
+    pub(in crate::api::openai) rank_fields: Option<Value>,
+    pub(in crate::api::openai) priority: Option<Value>,
+    pub(in crate::api::openai) user: Option<Value>,
 }
 
 /// The body of `POST …/score`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct ScoreRequest {
-    pub(super) model: Option<String>,
-    pub(super) text_1: Option<Texts>,
-    pub(super) text_2: Option<Texts>,
-    pub(super) truncate_prompt_tokens: Option<Value>,
-    pub(super) priority: Option<Value>,
-    pub(super) user: Option<Value>,
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[schema(as = openai::ScoreRequest)]
+pub(in crate::api::openai) struct ScoreRequest {
+    #[schema(required, nullable = false)]
+    pub(in crate::api::openai) model: Option<String>,
+    #[schema(required, nullable = false)]
+    pub(in crate::api::openai) text_1: Option<Texts>,
+    #[schema(required, nullable = false)]
+    pub(in crate::api::openai) text_2: Option<Texts>,
+    pub(in crate::api::openai) truncate_prompt_tokens: Option<Value>,
+    pub(in crate::api::openai) priority: Option<Value>,
+    pub(in crate::api::openai) user: Option<Value>,
 }
 
 /// A text, bare or as `{"text": …}`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(untagged, expecting = "a string or an object with `text`")]
-pub(super) enum WireText {
+#[schema(as = openai::Document)]
+pub(in crate::api::openai) enum WireText {
     Bare(String),
     Object { text: String },
 }
 
 impl WireText {
-    pub(super) fn into_text(self) -> String {
+    pub(in crate::api::openai) fn into_text(self) -> String {
         match self {
             Self::Bare(text) | Self::Object { text } => text,
         }
@@ -47,68 +57,77 @@ impl WireText {
 }
 
 /// One text or several.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(untagged, expecting = "a string or an array of strings")]
-pub(super) enum Texts {
+#[schema(as = openai::Texts)]
+pub(in crate::api::openai) enum Texts {
     One(String),
     Many(Vec<String>),
 }
 
 /// The answer to `rerank`.
-#[derive(Debug, Serialize)]
-pub(super) struct RerankAnswer {
-    pub(super) id: String,
-    pub(super) object: &'static str,
-    pub(super) model: String,
-    pub(super) results: Vec<Ranked>,
-    pub(super) usage: WireUsage,
-    pub(super) meta: Meta,
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = openai::RerankAnswer)]
+pub(in crate::api::openai) struct RerankAnswer {
+    pub(in crate::api::openai) id: String,
+    pub(in crate::api::openai) object: &'static str,
+    pub(in crate::api::openai) model: String,
+    pub(in crate::api::openai) results: Vec<Ranked>,
+    pub(in crate::api::openai) usage: WireUsage,
+    pub(in crate::api::openai) meta: Meta,
 }
 
-#[derive(Debug, PartialEq, Serialize)]
-pub(super) struct Ranked {
-    pub(super) index: usize,
-    pub(super) relevance_score: f64,
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = openai::Ranked)]
+pub(in crate::api::openai) struct Ranked {
+    pub(in crate::api::openai) index: usize,
+    pub(in crate::api::openai) relevance_score: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) document: Option<Document>,
+    pub(in crate::api::openai) document: Option<Document>,
 }
 
-#[derive(Debug, PartialEq, Serialize)]
-pub(super) struct Document {
-    pub(super) text: String,
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = openai::DocumentText)]
+pub(in crate::api::openai) struct Document {
+    pub(in crate::api::openai) text: String,
 }
 
-#[derive(Debug, Serialize)]
-pub(super) struct WireUsage {
-    pub(super) prompt_tokens: u32,
-    pub(super) total_tokens: u32,
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = openai::InputUsage)]
+pub(in crate::api::openai) struct WireUsage {
+    pub(in crate::api::openai) prompt_tokens: u32,
+    pub(in crate::api::openai) total_tokens: u32,
 }
 
 /// Cohere's place for what a request cost.
-#[derive(Debug, Serialize)]
-pub(super) struct Meta {
-    pub(super) tokens: MetaTokens,
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = openai::RerankMeta)]
+pub(in crate::api::openai) struct Meta {
+    pub(in crate::api::openai) tokens: MetaTokens,
 }
 
-#[derive(Debug, Serialize)]
-pub(super) struct MetaTokens {
-    pub(super) input_tokens: u32,
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = openai::RerankTokens)]
+pub(in crate::api::openai) struct MetaTokens {
+    pub(in crate::api::openai) input_tokens: u32,
 }
 
 /// The answer to `score`.
-#[derive(Debug, Serialize)]
-pub(super) struct ScoreAnswer {
-    pub(super) id: String,
-    pub(super) object: &'static str,
-    pub(super) created: u64,
-    pub(super) model: String,
-    pub(super) data: Vec<Scored>,
-    pub(super) usage: WireUsage,
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = openai::ScoreAnswer)]
+pub(in crate::api::openai) struct ScoreAnswer {
+    pub(in crate::api::openai) id: String,
+    pub(in crate::api::openai) object: &'static str,
+    pub(in crate::api::openai) created: u64,
+    pub(in crate::api::openai) model: String,
+    pub(in crate::api::openai) data: Vec<Scored>,
+    pub(in crate::api::openai) usage: WireUsage,
 }
 
-#[derive(Debug, Serialize)]
-pub(super) struct Scored {
-    pub(super) index: usize,
-    pub(super) object: &'static str,
-    pub(super) score: f64,
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = openai::Scored)]
+pub(in crate::api::openai) struct Scored {
+    pub(in crate::api::openai) index: usize,
+    pub(in crate::api::openai) object: &'static str,
+    pub(in crate::api::openai) score: f64,
 }

@@ -1,5 +1,6 @@
 use axum::extract::{Request, State};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::api::body::{self, MAX_BODY};
 use crate::api::caller::require_json;
@@ -15,8 +16,9 @@ use super::super::store::Owner;
 use super::super::types::CreateRequest;
 use super::create::{Shelf, plain};
 
-#[derive(Serialize)]
-struct Count {
+#[derive(Serialize, ToSchema)]
+#[schema(as = responses::InputTokens)]
+pub(in crate::api::responses) struct Count {
     object: &'static str,
     input_tokens: usize,
 }

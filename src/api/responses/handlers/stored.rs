@@ -3,6 +3,7 @@ use http::HeaderMap;
 use http::request::Parts;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use crate::api::body::EventStream;
 use crate::api::refusal::{Refusal, Reply};
@@ -70,8 +71,9 @@ pub(in crate::api) async fn retrieve(
     Ok(answer(HeaderMap::new(), EVENTS, EventStream::new(events, render).into_body()))
 }
 
-#[derive(Serialize)]
-struct Deleted<'a> {
+#[derive(Serialize, ToSchema)]
+#[schema(as = responses::Deleted)]
+pub(in crate::api::responses) struct Deleted<'a> {
     id: &'a str,
     object: &'static str,
     deleted: bool,
@@ -104,9 +106,11 @@ struct Paging {
     after: Option<String>,
 }
 
-#[derive(Serialize)]
-struct Page<'a> {
+#[derive(Serialize, ToSchema)]
+#[schema(as = responses::InputItemList)]
+pub(in crate::api::responses) struct Page<'a> {
     object: &'static str,
+    #[schema(value_type = Vec<Object>)]
     data: Vec<&'a Value>,
     first_id: Option<&'a str>,
     last_id: Option<&'a str>,

@@ -1,0 +1,92 @@
+//! The routes, as the OpenAPI document shows them.
+
+use utoipa::PartialSchema;
+use utoipa::openapi::schema::{AdditionalProperties, Type};
+use utoipa::openapi::{RefOr, Schema};
+
+use crate::api::describe::{
+    Content, Dialect, Operation, Parameter, Schemas, binary, flag, list_of, named, of, query, text,
+};
+use crate::api::reply::{JSON, TEXT};
+
+use super::error::Envelope;
+use super::types::{Loaded, Tagged, Unload, Unloaded, WireLoaded, WireModel, WireRemoval};
+use super::utility::{Health, Version};
+
+/// A parameter in the query that has to be there.
+const fn required(name: &'static str, what: &'static str) -> Parameter {
+    Parameter { required: true, ..query(name, text, what) }
+}
+
+/// What is got without sending anything.
+const fn get(
+    paths: &'static [&'static str],
+    answers: &'static [(u16, &'static [Content])],
+) -> Operation {
+    Operation { method: "GET", paths, parameters: &[], request: None, answers }
+}
+
+/// All routes.
+pub(in crate::api) const DIALECT: Dialect = Dialect {
+    tag: "Native",
+    description: "The API of Docker Model Runner. Errors are one line of text, or JSON where \
+                  `Accept` is exactly `application/json`",
+    errors: &[(TEXT, text), (JSON, named::<Envelope<'static>>)],
+    operations: &[
+        get(&["/anthropic"], &[(200, &[(TEXT, text)])]),
+        get(&["/"], &[(200, &[(TEXT, text)])]),
+        get(&["/openapi.json"], &[(200, &[(JSON, anything)])]),
+        get(&["/version"], &[(200, &[(JSON, named::<Version>)])]),
+        get(&["/health"], &[(200, &[(JSON, named::<Health>)])]),
+        get(&["/ready"], &[(200, &[(JSON, named::<Health>)])]),
+        get(&["/models"], &[(200, &[(JSON, list_of::<WireModel>)])]),
+        Operation {
+            parameters: &[query("remote", flag, "not supported: leave it out")],
+            ..get(&["/models/{*model}"], &[(200, &[(JSON, named::<WireModel>)])])
+        },
+        Operation {
+            method: "DELETE",
+            paths: &["/models/{*model}"],
+            parameters: &[query("force", flag, "with all its names, ending its requests")],
+            request: None,
+            answers: &[(200, &[(JSON, list_of::<WireRemoval>)])],
+        },
+        Operation {
+            method: "POST",
+            paths: &["/models/{*model}"],
+            parameters: &[
+                required("repo", "the new name, without a tag"),
+                required("tag", "its tag"),
+            ],
+            request: None,
+            answers: &[(201, &[(JSON, named::<Tagged>)])],
+        },
+        Operation {
+            method: "POST",
+            paths: &["/models/load"],
+            parameters: &[],
+            request: Some(("application/x-tar", binary)),
+            // The text is one line of the same JSON.
+            answers: &[(200, &[(TEXT, text), (JSON, named::<Loaded>)])],
+        },
+        get(&["/engines/ps"], &[(200, &[(JSON, list_of::<WireLoaded>)])]),
+        get(&["/engines/status"], &[(200, &[(JSON, states)])]),
+        Operation {
+            method: "POST",
+            paths: &["/engines/unload"],
+            parameters: &[],
+            request: Some((JSON, named::<Unload>)),
+            answers: &[(200, &[(JSON, named::<Unloaded>)])],
+        },
+    ],
+};
+
+/// The state of each engine, by its name.
+fn states(_: &mut Schemas) -> RefOr<Schema> {
+    let text = AdditionalProperties::RefOr(String::schema());
+    of(Type::Object).additional_properties(Some(text)).into()
+}
+
+fn anything(_: &mut Schemas) -> RefOr<Schema> {
+    of(Type::Object).into()
+}
