@@ -102,9 +102,8 @@ pub(super) fn flag(_: &mut Schemas) -> RefOr<Schema> {
     of(Type::Boolean).into()
 }
 
-/// Bytes.
-pub(super) fn binary(_: &mut Schemas) -> RefOr<Schema> {
-    // Without a type: a body of bytes is described by its content type alone.
+/// What its content type describes enough: bytes, and streams of events.
+pub(super) fn opaque(_: &mut Schemas) -> RefOr<Schema> {
     utoipa::openapi::schema::empty().into()
 }
 

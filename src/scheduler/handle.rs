@@ -67,7 +67,7 @@ impl Scheduler {
     /// Loads a model if it is not, and asks it something that needs no computing.
     ///
     /// # Errors
-    /// Those of the load, `ModelQuarantined`, and those of [`Engine::query`].
+    /// Those of the load, `ModelQuarantined`, and those of [`crate::engine::Engine::query`].
     pub async fn query(&self, model: Runnable, query: Query) -> Result<QueryAnswer> {
         let engine = self.ask(|reply| Command::Preload(Box::new(model), false, reply)).await;
         let engine = engine.unwrap_or_else(stopped)?;

@@ -1,6 +1,8 @@
 //! The routes, as the OpenAPI document shows them.
 
-use crate::api::describe::{Content, DEADLINE, Dialect, Operation, integer, named, query, text};
+use crate::api::describe::{
+    Content, DEADLINE, Dialect, Operation, integer, named, opaque, query, text,
+};
 use crate::api::reply::{EVENTS, JSON};
 
 use super::error::Envelope;
@@ -27,7 +29,7 @@ pub(in crate::api) const DIALECT: Dialect = Dialect {
             paths: &["/v1/messages", "/anthropic/v1/messages"],
             parameters: &[DEADLINE],
             request: Some((JSON, shapes::bounded)),
-            answers: &[(200, &[(JSON, shapes::message), (EVENTS, text)])],
+            answers: &[(200, &[(JSON, shapes::message), (EVENTS, opaque)])],
         },
         Operation {
             method: "POST",

@@ -5,7 +5,7 @@ use utoipa::openapi::schema::{AdditionalProperties, Type};
 use utoipa::openapi::{RefOr, Schema};
 
 use crate::api::describe::{
-    Content, Dialect, Operation, Parameter, Schemas, binary, flag, list_of, named, of, query, text,
+    Content, Dialect, Operation, Parameter, Schemas, flag, list_of, named, of, opaque, query, text,
 };
 use crate::api::reply::{JSON, TEXT};
 
@@ -65,7 +65,7 @@ pub(in crate::api) const DIALECT: Dialect = Dialect {
             method: "POST",
             paths: &["/models/load"],
             parameters: &[],
-            request: Some(("application/x-tar", binary)),
+            request: Some(("application/x-tar", opaque)),
             // The text is one line of the same JSON.
             answers: &[(200, &[(TEXT, text), (JSON, named::<Loaded>)])],
         },

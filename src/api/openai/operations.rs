@@ -1,6 +1,6 @@
 //! The routes, as the OpenAPI document shows them.
 
-use crate::api::describe::{Content, DEADLINE, Dialect, Operation, named, text};
+use crate::api::describe::{Content, DEADLINE, Dialect, Operation, named, opaque};
 use crate::api::openai_error::Envelope;
 use crate::api::reply::{EVENTS, JSON};
 
@@ -30,14 +30,14 @@ pub(in crate::api) const DIALECT: Dialect = Dialect {
             paths: &["/v1/chat/completions"],
             parameters: &[DEADLINE],
             request: Some((JSON, named::<ChatRequest>)),
-            answers: &[(200, &[(JSON, shapes::chat), (EVENTS, text)])],
+            answers: &[(200, &[(JSON, shapes::chat), (EVENTS, opaque)])],
         },
         Operation {
             method: "POST",
             paths: &["/v1/completions"],
             parameters: &[DEADLINE],
             request: Some((JSON, named::<TextRequest>)),
-            answers: &[(200, &[(JSON, shapes::completion_of_text), (EVENTS, text)])],
+            answers: &[(200, &[(JSON, shapes::completion_of_text), (EVENTS, opaque)])],
         },
         Operation {
             method: "POST",

@@ -15,7 +15,7 @@ use utoipa::openapi::{
 use crate::api::describe::{self, Dialect, Operation, Parameter, Schemas, header, text};
 use crate::api::{ROUTES, Route, anthropic, native, openai, responses};
 
-use super::errors;
+use super::{errors, notes};
 
 /// What two dialects share.
 const MODELS: Dialect = Dialect {
@@ -70,6 +70,7 @@ pub(super) fn document() -> OpenApi {
     }
     let paths =
         paths.into_iter().fold(PathsBuilder::new(), |all, (path, item)| all.path(path, item));
+    notes::annotate(&mut schemas);
     components.schemas.extend(schemas);
     let tags = DIALECTS.iter().map(|dialect| {
         TagBuilder::new().name(dialect.tag).description(Some(dialect.description)).build()

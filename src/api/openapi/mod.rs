@@ -4,6 +4,7 @@
 
 mod document;
 mod errors;
+mod notes;
 mod serve;
 
 pub(super) use serve::openapi;

@@ -1,6 +1,6 @@
 //! The routes, as the OpenAPI document shows them.
 
-use crate::api::describe::{DEADLINE, Dialect, Operation, integer, named, query, text};
+use crate::api::describe::{DEADLINE, Dialect, Operation, integer, named, opaque, query, text};
 use crate::api::openai_error::Envelope;
 use crate::api::reply::{EVENTS, JSON};
 
@@ -19,7 +19,7 @@ pub(in crate::api) const DIALECT: Dialect = Dialect {
             paths: &["/v1/responses"],
             parameters: &[DEADLINE],
             request: Some((JSON, named::<CreateRequest>)),
-            answers: &[(200, &[(JSON, response), (EVENTS, text)])],
+            answers: &[(200, &[(JSON, response), (EVENTS, opaque)])],
         },
         Operation {
             method: "POST",
@@ -36,7 +36,7 @@ pub(in crate::api) const DIALECT: Dialect = Dialect {
                 query("starting_after", integer, "the number of the last event already seen"),
             ],
             request: None,
-            answers: &[(200, &[(JSON, response), (EVENTS, text)])],
+            answers: &[(200, &[(JSON, response), (EVENTS, opaque)])],
         },
         Operation {
             method: "DELETE",
