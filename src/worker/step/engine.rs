@@ -36,6 +36,8 @@ pub struct StepLoop<C: Compute> {
     /// Started jobs, the earliest first.
     pub(super) jobs: Vec<Job>,
     pub(super) slots: Slots,
+    /// A sequence was sent back for want of cells, and none has ended since: no other is let in.
+    pub(super) crowded: bool,
     pub(super) pace: Pace,
     /// What this step says, in order.
     pub(super) events: Vec<(JobId, Event)>,
@@ -81,6 +83,7 @@ impl<C: Compute> StepLoop<C> {
         Self {
             end_tokens: (0..tokens).filter(|token| vocab.is_end(*token)).collect(),
             slots: Slots::new(&limits),
+            crowded: false,
             pace: Pace::new(&settings, limits.max_batch),
             epoch: clock(),
             compute,
@@ -209,6 +212,7 @@ impl<C: Compute> StepLoop<C> {
         self.events.push((job.id, Event::Ended { choice: job.choice, finish: reason }));
         if let Some(seq) = job.seq.take() {
             self.slots.retire(&mut self.compute, seq);
+            self.crowded = false;
         }
         let id = job.id;
         let cost = job.cost();
@@ -222,6 +226,7 @@ impl<C: Compute> StepLoop<C> {
     /// Ends a request with an error; nothing of its sequences is kept.
     pub(super) fn fail(&mut self, at: usize, error: Error) {
         let Some(id) = self.jobs.get(at).filter(|job| !job.ended).map(|job| job.id) else { return };
+        self.crowded = false;
         for job in self.jobs.iter_mut().filter(|job| job.id == id) {
             job.ended = true;
             if let Some(seq) = job.seq.take() {
@@ -270,6 +275,7 @@ impl<C: Compute> StepLoop<C> {
     fn cancel(&mut self, id: JobId) {
         self.board.forget(id);
         let unprepared = self.prepared.remove(&id).is_none();
+        self.crowded = false;
         let before = self.jobs.len();
         let (slots, compute) = (&mut self.slots, &mut self.compute);
         self.jobs.retain(|job| {

@@ -34,7 +34,7 @@ impl<C: Compute> StepLoop<C> {
         let mut parts = self.decoders(decoding);
         let mut budget = self.pace.budget(parts.len());
         let mut outputs = self.limits.max_outputs.saturating_sub(parts.len());
-        let mut closed = false;
+        let mut closed = self.crowded && self.jobs.iter().any(|job| job.seq.is_some());
         let mut left = prompts.len();
         for job in self.order(prompts) {
             if budget == 0 {

@@ -68,6 +68,8 @@ impl<C: Compute> StepLoop<C> {
             self.slots.clear(&mut self.compute, seq);
         }
         job.expected = job.tokens.len();
+        // Or it would be let in again at once, and sent back again.
+        self.crowded = true;
         tracing::debug!(job = %job.id, tokens = job.expected, "preempted for want of KV cells");
     }
 
