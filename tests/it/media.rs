@@ -171,20 +171,31 @@ fn a_stream_goes_on_beside_images() {
             }
         }
         if seen == 100 && prepared_at.is_none() {
-            let quiet = gaps.iter().max().copied();
+            eprintln!("alone: {}", report(&gaps));
             gaps.clear();
             let sent = Instant::now();
             let tokens = worker.prepare(JobId(2), question(&images)).unwrap();
             prepared_at = Some(Instant::now());
-            eprintln!("longest gap before {quiet:?}; {tokens} tokens after {:?}", sent.elapsed());
+            eprintln!("{tokens} tokens prepared in {:?}", sent.elapsed());
             worker.start(JobId(2), 1);
         }
         if job == JobId(2) && matches!(event, Event::Finished(_)) {
             break Instant::now();
         }
     };
-    let longest = gaps.iter().max().copied().unwrap_or_default();
     let took = prepared_at.map(|start| answered_at - start);
-    eprintln!("{} tokens beside the images, longest gap {longest:?}; {took:?}", gaps.len());
+    eprintln!("beside the images: {}; computed in {took:?}", report(&gaps));
     assert!(gaps.len() > 16, "a token between any two images");
+}
+
+/// How long a reader waited for each token.
+fn report(gaps: &[Duration]) -> String {
+    let mut sorted = gaps.to_vec();
+    sorted.sort();
+    let at = |share: usize| sorted.get(sorted.len() * share / 100).copied().unwrap_or_default();
+    let (half, most, longest) = (at(50), at(90), sorted.last());
+    format!(
+        "{} tokens, median {half:?}, of ten nine within {most:?}, longest {longest:?}",
+        gaps.len()
+    )
 }
