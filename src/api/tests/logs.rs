@@ -47,6 +47,12 @@ fn record() -> (Log, tracing::subscriber::DefaultGuard) {
         .with_ansi(false)
         .with_writer(move || writer.clone())
         .finish();
+    // Without one for all threads, an event that another test's thread came by first may be taken
+    // for one that nobody wants.
+    static EVERYWHERE: std::sync::Once = std::sync::Once::new();
+    EVERYWHERE.call_once(|| {
+        let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry());
+    });
     (log, tracing::subscriber::set_default(subscriber))
 }
 
