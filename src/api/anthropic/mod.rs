@@ -8,6 +8,7 @@
 
 mod convert;
 mod error;
+mod fields;
 mod handlers;
 mod models;
 mod operations;
@@ -16,6 +17,7 @@ mod shapes;
 mod types;
 
 pub(super) use error::error_body;
+pub(super) use fields::MESSAGES;
 pub(super) use handlers::{count_tokens, messages};
 pub(super) use models::{list, retrieve};
 pub(super) use operations::{DIALECT, ERROR, MODEL, MODELS};

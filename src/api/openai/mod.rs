@@ -19,7 +19,7 @@ mod shapes;
 mod tokens;
 mod types;
 
-pub(super) use embeddings::embeddings;
+pub(super) use embeddings::{EMBEDDINGS, embeddings};
 pub(in crate::api) use error::error_body;
 pub(super) use fields::{CHAT, TEXT};
 pub(super) use handlers::{chat_completions, completions};

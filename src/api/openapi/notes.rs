@@ -1,11 +1,13 @@
 use utoipa::openapi::{RefOr, Schema};
 
+use crate::api::anthropic::MESSAGES;
 use crate::api::describe::Schemas;
 use crate::api::fields::{Field, Table, Treatment};
-use crate::api::openai::{CHAT, TEXT};
+use crate::api::openai::{CHAT, EMBEDDINGS, TEXT};
+use crate::api::responses::CREATE;
 
 /// The schemas that the tables are about, in the order of the tables.
-const NOTED: [(&[&str], &[Table]); 2] = [
+const NOTED: [(&[&str], &[Table]); 5] = [
     (
         &[
             "openai.ChatRequest",
@@ -23,6 +25,9 @@ const NOTED: [(&[&str], &[Table]); 2] = [
         CHAT,
     ),
     (&["openai.TextRequest"], TEXT),
+    (&["openai.EmbeddingsRequest"], EMBEDDINGS),
+    (&["responses.CreateRequest"], CREATE),
+    (&["anthropic.MessagesRequest"], MESSAGES),
 ];
 
 /// Tells of each field what the tables of fields say.

@@ -13,6 +13,7 @@
 
 mod callable;
 mod convert;
+mod fields;
 mod handlers;
 mod object;
 mod operations;
@@ -21,6 +22,7 @@ mod shapes;
 mod store;
 mod types;
 
+pub(super) use fields::CREATE;
 pub(super) use handlers::{cancel, count, create, delete, input_items, retrieve};
 pub(super) use operations::DIALECT;
 pub(super) use store::ResponseStore;
