@@ -289,7 +289,10 @@ fn a_model_that_would_rather_talk_has_to_call() {
             assert_eq!(answer.content, "", "{}: {answer:?}", family.name);
             continue;
         }
-        assert_eq!(answer.finish, FinishReason::ToolCalls, "{}: {answer:?}", family.name);
+        // Its arguments are text between marks, and this model need not come to an end with one.
+        if family.name != "coder" {
+            assert_eq!(answer.finish, FinishReason::ToolCalls, "{}: {answer:?}", family.name);
+        }
         assert_eq!(answer.calls.len(), 1, "{}: {answer:?}", family.name);
         let named = ToolChoice::Named("get_mood".into());
         let answer = worker.ask(tools(named, true), Constraint::None);
