@@ -296,7 +296,7 @@ fn a_model_that_would_rather_talk_has_to_call() {
         assert_eq!(answer.calls.len(), 1, "{}: {answer:?}", family.name);
         let named = ToolChoice::Named("get_mood".into());
         let answer = worker.ask(tools(named, true), Constraint::None);
-        assert_eq!(answer.call(0).0, "get_mood", "{}: {answer:?}", family.name);
+        assert_eq!(answer.calls[0].0, "get_mood", "{}: {answer:?}", family.name);
         assert_eq!(answer.calls.len(), 1, "{}: {answer:?}", family.name);
         let answer = worker.ask(tools(ToolChoice::None, true), Constraint::None);
         assert!(answer.calls.is_empty(), "{}: {answer:?}", family.name);
