@@ -42,7 +42,13 @@ pub(super) fn log(error: &Error) {
         | ErrorKind::DiskFull => {
             tracing::error!(kind = ?error.kind, cause = error.cause, "{}", error.message);
         }
-        ErrorKind::InvalidModel | ErrorKind::ModelQuarantined | ErrorKind::ModelTooLarge => {
+        ErrorKind::InvalidModel
+        | ErrorKind::ModelQuarantined
+        | ErrorKind::ModelTooLarge
+        | ErrorKind::RegistryForbidden
+        | ErrorKind::RegistryInvalid
+        | ErrorKind::RegistryUnavailable
+        | ErrorKind::SignatureRefused => {
             tracing::warn!(kind = ?error.kind, cause = error.cause, "{}", error.message);
         }
         kind => tracing::debug!(?kind, param = error.param, cause = error.cause, "refused"),

@@ -37,6 +37,10 @@ pub(super) fn status_of(kind: ErrorKind) -> StatusCode {
         ErrorKind::EngineCrashed | ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         ErrorKind::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
         ErrorKind::DiskFull => StatusCode::INSUFFICIENT_STORAGE,
+        ErrorKind::RegistryUnauthorized => StatusCode::UNAUTHORIZED,
+        ErrorKind::RegistryNotFound => StatusCode::NOT_FOUND,
+        ErrorKind::RegistryForbidden | ErrorKind::SignatureRefused => StatusCode::FORBIDDEN,
+        ErrorKind::RegistryInvalid | ErrorKind::RegistryUnavailable => StatusCode::BAD_GATEWAY,
     }
 }
 
@@ -70,7 +74,7 @@ pub(super) fn retry_headers(error: &Error, headers: &mut HeaderMap) {
 }
 
 /// Every kind there is.
-pub(super) const ALL_KINDS: [ErrorKind; 31] = [
+pub(super) const ALL_KINDS: [ErrorKind; 37] = [
     ErrorKind::InvalidJson,
     ErrorKind::InvalidValue,
     ErrorKind::MissingField,
@@ -98,6 +102,12 @@ pub(super) const ALL_KINDS: [ErrorKind; 31] = [
     ErrorKind::ModelTooLarge,
     ErrorKind::Conflict,
     ErrorKind::DiskFull,
+    ErrorKind::RegistryUnauthorized,
+    ErrorKind::RegistryNotFound,
+    ErrorKind::RegistryForbidden,
+    ErrorKind::RegistryInvalid,
+    ErrorKind::RegistryUnavailable,
+    ErrorKind::SignatureRefused,
     ErrorKind::EngineCrashed,
     ErrorKind::Cancelled,
     ErrorKind::ShuttingDown,

@@ -66,6 +66,19 @@ pub enum ErrorKind {
     Conflict,
     /// The disk cannot hold it.
     DiskFull,
+    /// The registry wants credentials, or others than those that it got.
+    RegistryUnauthorized,
+    /// The registry does not know the model, or does not show it to this user.
+    RegistryNotFound,
+    /// The egress policy does not allow to speak to this host or address.
+    RegistryForbidden,
+    /// What the registry sent breaks the protocol, or is not what was promised (digest, size).
+    RegistryInvalid,
+    /// The registry cannot be reached, stalls, or answers that it is overloaded; trying again later
+    /// may help.
+    RegistryUnavailable,
+    /// A signature that the policy demands is missing or wrong.
+    SignatureRefused,
     /// The worker process died.
     EngineCrashed,
     /// The request was cancelled by its client.

@@ -12,6 +12,7 @@ mod model_ref;
 mod request;
 mod sampling;
 mod transcript;
+mod transfer;
 
 pub use digest::{Digest, DigestError};
 pub use error::{Error, ErrorKind, Result};
@@ -28,3 +29,4 @@ pub use request::{
 };
 pub use sampling::Sampling;
 pub use transcript::{Choice, Transcript};
+pub use transfer::{LayerProgress, Pulled, TransferEvent, TransferPlan};

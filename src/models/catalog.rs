@@ -2,6 +2,7 @@ use std::io::Read;
 use std::sync::Arc;
 
 use crate::domain::{Error, ModelEntry, ModelRef, Removal, Result};
+use crate::registry::Registry;
 use crate::store::Store;
 
 use super::card::Cards;
@@ -11,6 +12,7 @@ use super::resolve::{FactsCache, LocalModel};
 #[derive(Clone)]
 pub struct Models {
     pub(super) inner: Arc<Inner>,
+    pub(super) registry: Option<Arc<dyn Registry>>,
 }
 
 pub(super) struct Inner {
@@ -23,7 +25,7 @@ impl Models {
     /// The models of `store`.
     pub fn new(store: Store) -> Self {
         let inner = Inner { store, cards: Cards::default(), facts: FactsCache::default() };
-        Self { inner: Arc::new(inner) }
+        Self { inner: Arc::new(inner), registry: None }
     }
 
     /// The store itself.
@@ -110,7 +112,7 @@ impl Models {
         .await
     }
 
-    async fn blocking<T: Send + 'static>(
+    pub(super) async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Inner) -> Result<T> + Send + 'static,
     ) -> Result<T> {

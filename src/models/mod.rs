@@ -9,6 +9,7 @@ mod bundle;
 mod card;
 mod catalog;
 mod package;
+mod pull;
 mod resolve;
 #[cfg(test)]
 mod tests;
@@ -16,4 +17,5 @@ mod tests;
 pub use archive::load_archive;
 pub use catalog::Models;
 pub use package::{PackageOptions, PackagePlan};
+pub use pull::PullPlan;
 pub use resolve::LocalModel;

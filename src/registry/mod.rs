@@ -1,13 +1,19 @@
-//! What model artifacts look like on the wire: manifests, configs and their media types.
+//! Registries: what model artifacts look like on the wire, and the only way to where they are.
 //!
 //! Owns the wire types of OCI model artifacts in the two forms that exist, Docker's and the CNCF
-//! ModelPack, and the limits that an untrusted one is held to. It knows no store and no disk.
+//! ModelPack, the limits that an untrusted one is held to, and the policy for outgoing requests
+//! ([`egress`]). It knows no store.
 
 mod config;
+pub mod egress;
 mod manifest;
 pub mod media;
+mod remote;
 
 pub use config::{Config, MAX_CONFIG_BYTES};
 pub use manifest::{
     Artifact, ArtifactError, Descriptor, Layer, MAX_LAYERS, MAX_MANIFEST_BYTES, Role, check_path,
+};
+pub use remote::{
+    BlobBody, BlobSource, FetchError, OutgoingModel, ProgressSink, Registry, RemoteModel, Retry,
 };

@@ -71,17 +71,25 @@ fn error_type(kind: ErrorKind) -> &'static str {
         | ErrorKind::LoadCrashed
         | ErrorKind::ModelQuarantined
         | ErrorKind::ModelTooLarge => "invalid_request_error",
-        ErrorKind::HostRefused | ErrorKind::OriginRefused | ErrorKind::Forbidden => {
-            "permission_error"
-        }
-        ErrorKind::ModelNotFound | ErrorKind::RouteNotFound | ErrorKind::NotFound => {
-            "not_found_error"
-        }
+        ErrorKind::HostRefused
+        | ErrorKind::OriginRefused
+        | ErrorKind::Forbidden
+        | ErrorKind::RegistryForbidden
+        | ErrorKind::SignatureRefused => "permission_error",
+        ErrorKind::RegistryUnauthorized => "authentication_error",
+        ErrorKind::ModelNotFound
+        | ErrorKind::RouteNotFound
+        | ErrorKind::NotFound
+        | ErrorKind::RegistryNotFound => "not_found_error",
         ErrorKind::BodyTooLarge => "request_too_large",
         ErrorKind::RequestTimeout | ErrorKind::DeadlineExceeded => "timeout_error",
         ErrorKind::QueueFull | ErrorKind::MemoryBusy => "rate_limit_error",
         ErrorKind::ShuttingDown => "overloaded_error",
-        ErrorKind::DiskFull | ErrorKind::EngineCrashed | ErrorKind::Internal => "api_error",
+        ErrorKind::DiskFull
+        | ErrorKind::EngineCrashed
+        | ErrorKind::RegistryInvalid
+        | ErrorKind::RegistryUnavailable
+        | ErrorKind::Internal => "api_error",
     }
 }
 
