@@ -33,11 +33,11 @@
 //! | 5 | [`api`] | HTTP and JSON, served: routes, dialects, the status table, body framing, guards |
 //! | 4 | [`service`] | use cases, one file each, without HTTP |
 //! | 3 | [`scheduler`] | the queue and residency as plain values, one driver task that owns them |
-//! | 3 | [`models`] | a reference becomes local, leased, verified files; packaging and archives |
+//! | 3 | [`models`] | a reference becomes local, leased, verified files; pulls, packaging and archives |
 //! | 2 | [`engine`] | the seam to what computes: worker processes, and a scripted double for tests |
-//! | 2 | [`worker`] | what runs inside a worker: step loop, prefix cache, sampling, templates, llama.cpp |
+//! | 2 | [`worker`] | what runs inside a worker: step loop, prefix cache, sampling, constraints, templates, tool calls, embeddings, images, llama.cpp |
 //! | 2 | [`store`] | content-addressed disk: blobs, manifests, tags, locks |
-//! | 2 | [`registry`] | OCI manifests and configs as they lie in registries and stores |
+//! | 2 | [`registry`] | OCI registries and the Hugging Face Hub: the only way out of the machine, under one policy; manifests and configs |
 //! | 2 | [`client`] | HTTP to a daemon, for the command line and tests |
 //! | 1 | [`protocol`] | the frames between daemon and worker |
 //! | 1 | [`schema`] | JSON schemas of clients: what can be guaranteed, and what is wrong with the rest |
@@ -93,6 +93,9 @@
 //! 7. Each step: one batch for all running sequences, one sampled token each, its bytes joined to
 //!    whole characters and held back while they could be the start of a stop string, then one frame
 //!    of [`domain::Event`]s to the daemon.
+//!    Where the answer has a form (a JSON schema, a tool call that must be made), a constraint masks
+//!    the row of logits before it is sampled. Text of models that call tools or think goes through a
+//!    parser on a thread beside the step loop, which splits it into content, reasoning and calls.
 //! 8. `engine::worker` hands each event to its request's outbox. The handler, which waited for the
 //!    first one, commits the 200; the dialect's renderer turns events into SSE chunks or a fold.
 //! 9. `Finished` carries the true counts. The ticket is returned; the sequence stays in the worker
@@ -100,6 +103,21 @@
 //!
 //! If the worker dies at step 7, the answer ends with the dialect's error event, the daemon stays,
 //! and the next request starts a new worker; a request that had produced nothing is tried once more.
+//!
+//! Vectors of embedding models and scores of rerankers take the same way; their worker runs another
+//! loop, which computes whole inputs and answers with numbers instead of text.
+//!
+//! ## A pull, from name to model
+//!
+//! 1. `service` asks `models` for a plan: `registry` speaks to the host that the name names, through
+//!    one HTTP client that checks every address before it connects and carries no credentials to
+//!    another host. Manifest and config are there, verified and authorised, before the client reads a
+//!    200; whoever asks for the same model meanwhile joins the running pull.
+//! 2. `models::pull` fetches the missing layers, each by one writer whatever asks for it, into
+//!    partial files of the `store` whose synced parts a journal names, hashes them on the way, and
+//!    goes on after a fault where the journal says.
+//! 3. A blob gets its name when its digest is right and its bytes are synced; then the headers of the
+//!    weights are read; then the manifest and the tag make the model visible.
 //!
 //! ## Where this departs from the obvious
 //!

@@ -55,6 +55,36 @@ pub struct Args {
     context: Option<String>,
     #[arg(long, value_name = config::settings::GRACE.value, help = help(config::settings::GRACE))]
     grace: Option<String>,
+    #[arg(
+        long,
+        value_name = config::settings::REGISTRY_MIRROR.value,
+        help = help(config::settings::REGISTRY_MIRROR)
+    )]
+    registry_mirror: Vec<String>,
+    #[arg(
+        long,
+        value_name = config::settings::INSECURE_REGISTRY.value,
+        help = help(config::settings::INSECURE_REGISTRY)
+    )]
+    insecure_registry: Vec<String>,
+    #[arg(
+        long,
+        value_name = config::settings::REGISTRY_CA.value,
+        help = help(config::settings::REGISTRY_CA)
+    )]
+    registry_ca: Vec<String>,
+    #[arg(
+        long,
+        value_name = config::settings::HUB_URL.value,
+        help = help(config::settings::HUB_URL)
+    )]
+    hub_url: Option<String>,
+    #[arg(
+        long,
+        value_name = config::settings::SIGNATURE_KEY.value,
+        help = help(config::settings::SIGNATURE_KEY)
+    )]
+    signature_key: Vec<String>,
     #[arg(long, value_name = config::settings::LOG.value, help = help(config::settings::LOG))]
     log: Option<String>,
     #[arg(
@@ -115,6 +145,11 @@ impl Args {
             max_queue_tokens,
             context,
             grace,
+            registry_mirror,
+            insecure_registry,
+            registry_ca,
+            hub_url,
+            signature_key,
             log,
             log_format,
         } = self;
@@ -127,14 +162,28 @@ impl Args {
             max_queue_tokens,
             context,
             grace,
+            registry_mirror: listed(registry_mirror),
+            insecure_registry: listed(insecure_registry),
+            registry_ca: listed(registry_ca),
+            hub_url,
+            signature_key: listed(signature_key),
             log,
             log_format,
         }
     }
 }
 
+/// A flag that may be given several times, as the one text that a variable would hold.
+fn listed(values: Vec<String>) -> Option<String> {
+    (!values.is_empty()).then(|| values.join(","))
+}
+
 fn help(setting: config::Setting) -> String {
-    format!("{} [env: {}] [default: {}]", setting.meaning, setting.env, setting.default)
+    let default = match setting.default {
+        "" => String::new(),
+        default => format!(" [default: {default}]"),
+    };
+    format!("{} [env: {}]{default}", setting.meaning, setting.env)
 }
 
 #[cfg(test)]

@@ -17,6 +17,16 @@ pub struct RawConfig {
     pub context: Option<String>,
     /// `--grace DURATION`
     pub grace: Option<String>,
+    /// `--registry-mirror [HOST=]URL`
+    pub registry_mirror: Option<String>,
+    /// `--insecure-registry HOST[:PORT]`
+    pub insecure_registry: Option<String>,
+    /// `--registry-ca FILE`
+    pub registry_ca: Option<String>,
+    /// `--hub-url URL`
+    pub hub_url: Option<String>,
+    /// `--signature-key PATTERN=FILE`
+    pub signature_key: Option<String>,
     /// `--log FILTER`
     pub log: Option<String>,
     /// `--log-format text|json`

@@ -7,7 +7,7 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use super::duration::{parse_duration, parse_keep_alive};
 use super::resolved::{Config, LogFormat, Origin, Set};
 use super::settings::{self, Setting};
-use super::{ConfigError, Env, RawConfig};
+use super::{ConfigError, Env, RawConfig, registries};
 
 /// The longest socket path in bytes: macOS takes 104 with the closing zero, Linux 108. One limit
 /// for both, so that a setup can move between machines.
@@ -37,6 +37,22 @@ pub fn resolve(raw: &RawConfig, env: &Env) -> Result<Config, ConfigError> {
         context: Said::or_default(settings::CONTEXT, &raw.context, env)
             .parse(|t| number(t, 16, 1 << 24))?,
         grace: Said::or_default(settings::GRACE, &raw.grace, env).parse(parse_duration)?,
+        registry_mirrors: Said::or_default(settings::REGISTRY_MIRROR, &raw.registry_mirror, env)
+            .parse(registries::mirrors)?,
+        insecure_registries: Said::or_default(
+            settings::INSECURE_REGISTRY,
+            &raw.insecure_registry,
+            env,
+        )
+        .parse(registries::hosts)?,
+        registry_ca: Said::or_default(settings::REGISTRY_CA, &raw.registry_ca, env)
+            .parse(|text| Ok(registries::files(text, env)))?,
+        hub_url: Said::or_default(settings::HUB_URL, &raw.hub_url, env)
+            .parse(registries::web_url)?,
+        signature_keys: Said::or_default(settings::SIGNATURE_KEY, &raw.signature_key, env)
+            .parse(|text| registries::signature_keys(text, env))?,
+        config_dir: env.config_dir.as_ref().map(|dir| dir.join("modeld")),
+        home: env.home.clone(),
         log: Said::or_default(settings::LOG, &raw.log, env).parse(log_filter)?,
         log_format: Said::or_default(settings::LOG_FORMAT, &raw.log_format, env)
             .parse(log_format)?,
@@ -214,6 +230,7 @@ mod tests {
             runtime_dir: Some("/run/user/7".into()),
             home: Some("/home/u".into()),
             data_dir: Some("/home/u/.local/share".into()),
+            config_dir: Some("/home/u/.config".into()),
             current_dir: "/here".into(),
             ..Env::default()
         }
@@ -233,6 +250,13 @@ mod tests {
                 max_queue_tokens: unset(1 << 20),
                 context: unset(32_768),
                 grace: unset(Duration::from_secs(10)),
+                registry_mirrors: unset(Vec::new()),
+                insecure_registries: unset(Vec::new()),
+                registry_ca: unset(Vec::new()),
+                hub_url: unset("https://huggingface.co".parse().unwrap()),
+                signature_keys: unset(Vec::new()),
+                config_dir: Some("/home/u/.config/modeld".into()),
+                home: Some("/home/u".into()),
                 log: unset("info".into()),
                 log_format: unset(LogFormat::Text),
                 log_time: true,

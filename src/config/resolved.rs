@@ -2,6 +2,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use url::Url;
+
+use super::registries::{Mirror, SignatureKey};
+
 /// Where a value came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
@@ -59,6 +63,20 @@ pub struct Config {
     pub context: Set<u32>,
     /// How long running answers may go on after the daemon was told to stop.
     pub grace: Set<Duration>,
+    /// Mirrors of registries, in the order in which they are asked.
+    pub registry_mirrors: Set<Vec<Mirror>>,
+    /// Registries that speak plain HTTP.
+    pub insecure_registries: Set<Vec<String>>,
+    /// PEM files with further certificate authorities.
+    pub registry_ca: Set<Vec<PathBuf>>,
+    /// The Hugging Face Hub, or what stands in for it.
+    pub hub_url: Set<Url>,
+    /// Whose signatures the models of which repositories must have.
+    pub signature_keys: Set<Vec<SignatureKey>>,
+    /// Where modeld keeps its own files besides the models: registry logins. `None` without a home.
+    pub config_dir: Option<PathBuf>,
+    /// The home directory; where Docker's and other tools' files are. `None` where there is none.
+    pub home: Option<PathBuf>,
     /// Which log lines are written; known to parse.
     pub log: Set<String>,
     /// How they look.

@@ -90,6 +90,55 @@ pub const GRACE: Setting = Setting {
     default: "10s",
     meaning: "How long running answers may go on after the daemon was told to stop",
 };
+/// Mirrors.
+pub const REGISTRY_MIRROR: Setting = Setting {
+    name: "registry mirror",
+    flag: "--registry-mirror",
+    value: "[HOST=]URL",
+    env: "MODEL_RUNNER_REGISTRY_MIRRORS",
+    default: "",
+    meaning: "Where to look first for the models of a registry (of Docker Hub, where none is named); \
+              several with commas",
+};
+/// Registries without TLS.
+pub const INSECURE_REGISTRY: Setting = Setting {
+    name: "insecure registry",
+    flag: "--insecure-registry",
+    value: "HOST[:PORT]",
+    env: "MODELD_INSECURE_REGISTRIES",
+    default: "",
+    meaning: "A registry that speaks plain HTTP, as loopback addresses may anyway; several with \
+              commas",
+};
+/// Further certificate authorities.
+pub const REGISTRY_CA: Setting = Setting {
+    name: "registry CA",
+    flag: "--registry-ca",
+    value: "FILE",
+    env: "MODELD_REGISTRY_CA",
+    default: "",
+    meaning: "A PEM file with certificate authorities to trust besides the system's; several with \
+              commas",
+};
+/// The Hugging Face Hub.
+pub const HUB_URL: Setting = Setting {
+    name: "hub",
+    flag: "--hub-url",
+    value: "URL",
+    env: "HF_ENDPOINT",
+    default: "https://huggingface.co",
+    meaning: "Where the models of hf.co/… come from",
+};
+/// Signatures.
+pub const SIGNATURE_KEY: Setting = Setting {
+    name: "signature key",
+    flag: "--signature-key",
+    value: "PATTERN=FILE",
+    env: "MODELD_SIGNATURE_KEYS",
+    default: "",
+    meaning: "Pull models of these repositories (docker.io/myorg/*) only with a cosign signature by \
+              this public key; several with commas",
+};
 /// The log's filter.
 pub const LOG: Setting = Setting {
     name: "log",
@@ -120,6 +169,11 @@ pub const SETTINGS: &[Setting] = &[
     MAX_QUEUE_TOKENS,
     CONTEXT,
     GRACE,
+    REGISTRY_MIRROR,
+    INSECURE_REGISTRY,
+    REGISTRY_CA,
+    HUB_URL,
+    SIGNATURE_KEY,
     LOG,
     LOG_FORMAT,
 ];

@@ -8,12 +8,14 @@ mod config;
 pub mod egress;
 mod manifest;
 pub mod media;
+mod registries;
 mod remote;
 
 pub use config::{Config, MAX_CONFIG_BYTES};
 pub use manifest::{
     Artifact, ArtifactError, Descriptor, Layer, MAX_LAYERS, MAX_MANIFEST_BYTES, Role, check_path,
 };
+pub use registries::{HUB, Registries};
 pub use remote::{
     BlobBody, BlobSource, FetchError, OutgoingModel, ProgressSink, Registry, RemoteModel, Retry,
 };
