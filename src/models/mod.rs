@@ -8,6 +8,7 @@ mod archive;
 mod bundle;
 mod card;
 mod catalog;
+mod import;
 mod package;
 mod pull;
 mod resolve;
@@ -16,6 +17,7 @@ mod tests;
 
 pub use archive::load_archive;
 pub use catalog::Models;
+pub use import::{ImportEvent, ImportOptions, Imported, Origin, Places};
 pub use package::{PackageOptions, PackagePlan};
 pub use pull::PullPlan;
 pub use resolve::LocalModel;

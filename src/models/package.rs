@@ -51,13 +51,16 @@ impl PackagePlan {
     /// `InvalidValue` for a file that cannot be read or a shard that is missing, with its path;
     /// `InvalidModel` naming the rule that a GGUF file breaks.
     pub fn new(options: &PackageOptions) -> Result<Self> {
+        Self::hashed_by(options, &mut hash)
+    }
+
+    /// The same, where somebody else finds out each file's digest and size.
+    pub(super) fn hashed_by(
+        options: &PackageOptions,
+        hash: &mut dyn FnMut(&Path) -> Result<(Digest, u64)>,
+    ) -> Result<Self> {
         let weights = find_shards(&options.weights)?;
-        let headers = weights.iter().map(|path| header_of(path)).collect::<Result<Vec<_>>>()?;
-        let facts = facts_of(&headers)?;
-        if let Some(path) = &options.mmproj {
-            Facts::of(&header_of(path)?)?;
-        }
-        let weight_bytes = headers.iter().map(|header| header.file_bytes).sum();
+        let (facts, weight_bytes) = Self::look(options)?;
         let mut layers = Vec::new();
         let sources = weights
             .iter()
@@ -74,6 +77,25 @@ impl PackagePlan {
         let config = Config::to_docker(&model, &created(&weights)?, &digests);
         let manifest = manifest(&layers, &config)?;
         Ok(Self { layers, config, manifest, facts })
+    }
+
+    /// Checks every header; answers what the weights say and how many bytes they are.
+    pub(super) fn look(options: &PackageOptions) -> Result<(Facts, u64)> {
+        let weights = find_shards(&options.weights)?;
+        let headers = weights.iter().map(|path| header_of(path)).collect::<Result<Vec<_>>>()?;
+        let facts = facts_of(&headers)?;
+        if let Some(path) = &options.mmproj {
+            Facts::of(&header_of(path)?)?;
+        }
+        Ok((facts, headers.iter().map(|header| header.file_bytes).sum()))
+    }
+
+    pub(super) fn manifest(&self) -> &[u8] {
+        &self.manifest
+    }
+
+    pub(super) fn layer_bytes(&self) -> u64 {
+        self.layers.iter().map(|layer| layer.size).sum()
     }
 
     /// What the weights say about themselves.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::domain::{Digest, Error, ErrorKind, ModelEntry, Result};
 use crate::gguf::{Facts, GgufError, Header, Split, human_bytes, read_header};
 use crate::registry::{Artifact, Layer, Role};
-use crate::store::{Lease, Store};
+use crate::store::{BlobState, Lease, Store};
 
 use super::bundle;
 use super::catalog::Inner;
@@ -166,17 +166,26 @@ pub(super) fn facts_of(headers: &[Header]) -> Result<Facts> {
 
 fn check_blobs(store: &Store, artifact: &Artifact) -> Result<()> {
     for layer in &artifact.layers {
-        let what = match store.blob_size(&layer.blob.digest) {
-            Some(size) if size == layer.blob.size => continue,
-            Some(size) => {
+        let what = match store.blob_state(&layer.blob.digest) {
+            BlobState::Present(size) if size == layer.blob.size => continue,
+            BlobState::Present(size) => {
                 format!("has {} instead of {}", human_bytes(size), human_bytes(layer.blob.size))
             }
-            None => "is missing".to_owned(),
+            BlobState::Missing => "is missing".to_owned(),
+            BlobState::Changed { path, why } => {
+                let message = format!(
+                    "the model uses the file {} of another program, which {why} since it was \
+                     imported; import it again, or get the model with `modeld pull`",
+                    path.display()
+                );
+                return Err(Error::new(ErrorKind::InvalidModel, message));
+            }
         };
         return Err(Error::new(
             ErrorKind::InvalidModel,
             format!(
-                "a file of the model ({}) {what} in the store; remove the model and get it again",
+                "a file of the model ({}) {what} in the store; get the model again with \
+                 `modeld pull`",
                 layer.blob.digest
             ),
         ));

@@ -192,6 +192,7 @@ impl Inner {
         let index = Snapshot::of(&self.load_or_rebuild()?);
         let mut leases = self.leases.lock();
         let mut gone = Vec::new();
+        let mut forgotten = Vec::new();
         let free: Vec<Digest> =
             leases.doomed.iter().filter(|d| !leases.counts.contains_key(d)).copied().collect();
         for digest in free {
@@ -201,6 +202,7 @@ impl Inner {
             if named {
                 continue;
             }
+            forgotten.push(digest);
             for area in [Area::Blobs, Area::Manifests, Area::Bundles] {
                 let path = self.layout.by_digest(area, &digest);
                 let aside = self.temporary_path("gone");
@@ -214,6 +216,7 @@ impl Inner {
         // leaves here the next start removes.
         drop(leases);
         drop(guard);
+        self.forget_adopted(&forgotten)?;
         for path in gone {
             let deleted = match path.is_dir() {
                 true => std::fs::remove_dir_all(&path),

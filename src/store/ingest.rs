@@ -145,6 +145,12 @@ impl Store {
     }
 }
 
+impl Blob {
+    pub(super) fn new(digest: Digest, size: u64, is_new: bool, lease: Lease) -> Self {
+        Self { digest, size, is_new, _lease: lease }
+    }
+}
+
 impl BlobWriter {
     /// Bytes written so far.
     pub fn written(&self) -> u64 {
@@ -179,7 +185,9 @@ impl BlobWriter {
             self.committed = true;
         }
         durable::sync_parent(&path)?;
-        Ok(Blob { digest, size: self.written, is_new, _lease: lease })
+        // It has bytes of its own now.
+        self.inner.forget_adopted(&[digest])?;
+        Ok(Blob::new(digest, self.written, is_new, lease))
     }
 
     #[cfg(target_os = "linux")]
@@ -223,7 +231,7 @@ impl Drop for BlobWriter {
     }
 }
 
-fn hash_file(path: &std::path::Path) -> io::Result<(Digest, u64)> {
+pub(super) fn hash_file(path: &std::path::Path) -> io::Result<(Digest, u64)> {
     let mut file = durable::open_file(path)?;
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 256 << 10];

@@ -43,6 +43,11 @@ impl Layout {
         self.root.join("models.json")
     }
 
+    /// Which blobs are files of other programs.
+    pub(super) fn adopted_file(&self) -> PathBuf {
+        self.root.join("adopted.json")
+    }
+
     pub(super) fn lock_file(&self) -> PathBuf {
         self.root.join("modeld.lock")
     }

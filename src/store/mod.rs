@@ -2,13 +2,16 @@
 //!
 //! Owns the layout that Docker Model Runner uses (`layout.json`, `models.json`, `blobs/`,
 //! `manifests/`, `bundles/`), so that either program can open what the other wrote; our own files
-//! beside it are `ingest/` (what is being written) and `modeld.lock`. Everything blocks and is
+//! beside it are `ingest/` (what is being written), `adopted.json` (blobs that are files of other
+//! programs) and `modeld.lock`. Everything blocks and is
 //! called from threads that may. It must never show a blob whose bytes were not hashed, never
 //! build a path from anything but a parsed digest, and never interpret a model.
 //!
 //! Changes of the index hold a lock within and across processes; readers take none and see the
 //! last complete file.
 
+mod adopt;
+mod adopted;
 mod catalog;
 mod durable;
 mod error;
@@ -21,6 +24,8 @@ mod rebuild;
 #[cfg(test)]
 mod tests;
 
+pub use adopt::AdoptedAs;
+pub use adopted::BlobState;
 pub use catalog::{Found, FoundBy, StoredModel};
 pub use error::StoreError;
 pub use ingest::{Blob, BlobWriter};

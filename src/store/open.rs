@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
+use super::adopted::{AdoptedCache, BlobState};
 use super::durable::{self, create_new};
 use super::index::{Snapshot, Stamp};
 use super::layout::{Area, Layout};
@@ -27,6 +28,7 @@ pub(super) struct Inner {
     pub(super) layout: Layout,
     pub(super) leases: Leases,
     pub(super) cache: Mutex<Option<(Option<Stamp>, Arc<Snapshot>)>>,
+    pub(super) adopted: Mutex<AdoptedCache>,
     lock: Mutex<File>,
     names: AtomicU64,
 }
@@ -82,6 +84,7 @@ impl Store {
             layout,
             leases: Leases::default(),
             cache: Mutex::new(None),
+            adopted: Mutex::new(None),
             lock: Mutex::new(lock),
             names: AtomicU64::new(0),
         };
@@ -97,9 +100,13 @@ impl Store {
         &self.inner.layout.root
     }
 
-    /// Where a blob lies; whether it does is another question.
+    /// Where a blob lies, which may be in another program's file; whether it does is another
+    /// question.
     pub fn blob_path(&self, digest: &Digest) -> PathBuf {
-        self.inner.layout.by_digest(Area::Blobs, digest)
+        match self.inner.adopted().get(digest) {
+            Some(adopted) if adopted.is_reference => adopted.path.clone(),
+            _ => self.inner.layout.by_digest(Area::Blobs, digest),
+        }
     }
 
     /// Where the directory of links lies that a sharded model is run from.
@@ -129,10 +136,13 @@ impl Store {
         read_small(&self.blob_path(digest), max)
     }
 
-    /// The size of a blob in bytes; `None` if it is not there as a regular file.
+    /// The size of a blob in bytes; `None` if it is not there as a regular file, or is one of
+    /// another program's that changed since it was hashed.
     pub fn blob_size(&self, digest: &Digest) -> Option<u64> {
-        let found = self.blob_path(digest).symlink_metadata().ok()?;
-        found.is_file().then_some(found.len())
+        match self.blob_state(digest) {
+            BlobState::Present(size) => Some(size),
+            BlobState::Missing | BlobState::Changed { .. } => None,
+        }
     }
 
     /// The raw manifest of a model.
@@ -249,7 +259,7 @@ fn is_abandoned(path: &Path) -> bool {
     }
 }
 
-fn read_small(path: &Path, max: u64) -> Result<Vec<u8>, StoreError> {
+pub(super) fn read_small(path: &Path, max: u64) -> Result<Vec<u8>, StoreError> {
     let file = durable::open_file(path).map_err(StoreError::io("open", path))?;
     let mut bytes = Vec::new();
     io::Read::read_to_end(&mut io::Read::take(file, max.saturating_add(1)), &mut bytes)
