@@ -40,6 +40,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/ready", get(native::ready))
         .route("/models", get(native::list))
         .route("/models/load", post(native::load).route_layer(manage.clone()))
+        .route("/modeld/import", post(native::import).route_layer(manage.clone()))
         .route("/models/{*model}", model.get(native::inspect))
         .route("/engines/ps", get(native::ps))
         .route("/engines/status", get(native::status))
@@ -169,6 +170,7 @@ pub const ROUTES: &[Route] = &[
     managing("DELETE", "/models/{*model}", "untags or deletes a model (`?force=true`)"),
     managing("POST", "/models/{*model}", "`…/tag?repo=R&tag=T` gives a model another name"),
     managing("POST", "/models/load", "takes in a model as a Docker model tar"),
+    managing("POST", "/modeld/import", "takes in what other programs have, as JSON lines"),
     open("GET", "/engines/ps", "the loaded models"),
     open("GET", "/engines/status", "the state of the engine"),
     managing("POST", "/engines/unload", "unloads idle models"),

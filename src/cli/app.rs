@@ -1,8 +1,8 @@
 use clap::Parser;
 
 use super::{
-    CliError, ExitCode, Printer, completions, inspect, list, man, package, ps, rm, run, serve,
-    status, tag, unload, version,
+    CliError, ExitCode, Printer, completions, import, inspect, list, man, package, ps, rm, run,
+    serve, status, tag, unload, version,
 };
 use crate::client::Client;
 use crate::config::{Env, daemon_host};
@@ -30,6 +30,7 @@ pub enum Command {
     Serve(Box<serve::Args>),
     Run(run::Args),
     Package(package::Args),
+    Import(import::Args),
     #[command(visible_alias = "ls")]
     List(list::Args),
     #[command(visible_alias = "show")]
@@ -98,6 +99,7 @@ pub(super) async fn dispatch(
     match command {
         Command::Run(args) => run::run(args, client, printer).await,
         Command::Package(args) => package::run(args, client, printer).await,
+        Command::Import(args) => import::run(args, client, printer).await,
         Command::List(args) => list::run(args, client, printer).await,
         Command::Inspect(args) => inspect::run(args, client, printer).await,
         Command::Tag(args) => tag::run(args, client, printer).await,

@@ -11,6 +11,7 @@ mod completions;
 mod error;
 mod exit;
 mod human;
+mod import;
 mod inspect;
 mod list;
 mod man;

@@ -2,7 +2,9 @@ use bytes::Bytes;
 use futures_core::Stream;
 use http::Method;
 
-use super::wire::{Chat, Model, Progress, Removed, Running, Unload, Unloaded, Version};
+use super::wire::{
+    Chat, Import, ImportLine, Model, Progress, Removed, Running, Unload, Unloaded, Version,
+};
 use super::{Client, ClientError, Response};
 
 /// The calls that commands make.
@@ -73,6 +75,15 @@ impl Client {
         last.ok_or_else(|| ClientError::Broken("it ended without a word".to_owned()))
     }
 
+    /// Has the daemon take in what other programs have.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub async fn import(&self, what: &Import) -> Result<Imports, ClientError> {
+        let lines = self.post_stream("/modeld/import", what).await?.lines();
+        Ok(Imports { lines })
+    }
+
     /// Loaded models.
     ///
     /// # Errors
@@ -118,6 +129,25 @@ impl Client {
             .body(super::http::full(body.into_bytes()))
             .map_err(|e| ClientError::Invalid(e.to_string()))?;
         self.send_request(request).await?.bytes().await.map(drop)
+    }
+}
+
+/// What an import says, line by line.
+pub struct Imports {
+    lines: super::Lines<hyper::body::Incoming>,
+}
+
+impl Imports {
+    /// The next line; `None` at the end.
+    ///
+    /// # Errors
+    /// `Broken`, `Unreadable`.
+    pub async fn next(&mut self) -> Result<Option<ImportLine>, ClientError> {
+        let Some(line) = self.lines.next().await? else { return Ok(None) };
+        serde_json::from_str(&line).map(Some).map_err(|e| ClientError::Unreadable {
+            what: "POST /modeld/import".to_owned(),
+            problem: e.to_string(),
+        })
     }
 }
 

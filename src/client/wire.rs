@@ -162,3 +162,53 @@ pub struct ChatError {
     /// For people.
     pub message: String,
 }
+
+/// The body of an import; absolute paths.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Import {
+    /// Stores of Docker Model Runner.
+    pub docker: Vec<String>,
+    /// Ollama's directories.
+    pub ollama: Vec<String>,
+    /// LM Studio's.
+    pub lm_studio: Vec<String>,
+    /// llama.cpp's caches.
+    pub llama_cpp: Vec<String>,
+    /// Caches of Hugging Face's libraries.
+    pub hub_cache: Vec<String>,
+    /// Files, and directories of them.
+    pub paths: Vec<String>,
+    /// What to call the one of `paths`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Change nothing.
+    pub dry_run: bool,
+}
+
+/// One line of what an import says.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+#[allow(missing_docs, reason = "the wire's own words, see the daemon's route")]
+pub enum ImportLine {
+    Reading {
+        path: String,
+        bytes: u64,
+    },
+    Imported {
+        origin: String,
+        id: Option<String>,
+        tags: Vec<String>,
+        bytes: u64,
+        how: Option<String>,
+        notes: Vec<String>,
+    },
+    Skipped {
+        origin: String,
+        what: String,
+        why: String,
+    },
+    Success,
+    Error {
+        message: String,
+    },
+}

@@ -56,6 +56,11 @@ impl Env {
     }
 }
 
+/// A directory that a variable of another program names (`OLLAMA_MODELS`). Empty counts as unset.
+pub fn path_variable(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
 /// A login session has the variable; a cron job or `sudo -u` has only the directory.
 fn runtime_dir() -> Option<PathBuf> {
     if let Some(dir) = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from)

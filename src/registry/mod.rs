@@ -17,5 +17,6 @@ pub use manifest::{
 };
 pub use registries::{HUB, Registries};
 pub use remote::{
-    BlobBody, BlobSource, FetchError, OutgoingModel, ProgressSink, Registry, RemoteModel, Retry,
+    BlobBody, BlobSource, FetchError, OpenBlob, OutgoingModel, ProgressSink, Registry, RemoteModel,
+    Retry,
 };

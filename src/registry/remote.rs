@@ -98,8 +98,11 @@ pub struct OutgoingModel {
     /// The same, read.
     pub artifact: Artifact,
     /// Opens a blob of it (layer or config) for reading, from its beginning.
-    pub open: Arc<dyn Fn(&Digest) -> Result<std::fs::File> + Send + Sync>,
+    pub open: OpenBlob,
 }
+
+/// Opens a blob of a stored model.
+pub type OpenBlob = Arc<dyn Fn(&Digest) -> Result<std::fs::File> + Send + Sync>;
 
 /// Hears how far the layers of a transfer are.
 pub type ProgressSink = Arc<dyn Fn(LayerProgress) + Send + Sync>;

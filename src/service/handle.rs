@@ -26,13 +26,15 @@ pub struct Service {
     pub(super) scheduler: Scheduler,
     pub(super) settings: ModelSettings,
     pub(super) uploads: Arc<Semaphore>,
+    pub(super) imports: Arc<Semaphore>,
 }
 
 impl Service {
     /// A service with the default [`ModelSettings`].
     pub fn new(models: Models, scheduler: Scheduler) -> Self {
         let uploads = Arc::new(Semaphore::new(MAX_UPLOADS));
-        Self { models, scheduler, settings: ModelSettings::default(), uploads }
+        let imports = Arc::new(Semaphore::new(1));
+        Self { models, scheduler, settings: ModelSettings::default(), uploads, imports }
     }
 
     /// Says how models are loaded.

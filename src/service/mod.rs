@@ -10,6 +10,7 @@ mod catalog;
 mod embed;
 mod generate;
 mod handle;
+mod import;
 mod runnable;
 mod status;
 

@@ -3,6 +3,7 @@
 
 mod engines;
 mod error;
+mod import;
 mod load;
 mod models;
 mod operations;
@@ -11,6 +12,7 @@ mod utility;
 
 pub(super) use engines::{ps, status, unload};
 pub(super) use error::{error_json, error_text};
+pub(super) use import::import;
 pub(super) use load::load;
 pub(super) use models::{act, inspect, list, remove};
 pub(super) use operations::DIALECT;

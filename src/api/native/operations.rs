@@ -10,6 +10,7 @@ use crate::api::describe::{
 use crate::api::reply::{JSON, TEXT};
 
 use super::error::Envelope;
+use super::import::{Import, Line};
 use super::types::{Loaded, Tagged, Unload, Unloaded, WireLoaded, WireModel, WireRemoval};
 use super::utility::{Health, Version};
 
@@ -17,6 +18,9 @@ use super::utility::{Health, Version};
 const fn required(name: &'static str, what: &'static str) -> Parameter {
     Parameter { required: true, ..query(name, text, what) }
 }
+
+/// One JSON value a line.
+const NDJSON: &str = "application/x-ndjson";
 
 /// What is got without sending anything.
 const fn get(
@@ -68,6 +72,13 @@ pub(in crate::api) const DIALECT: Dialect = Dialect {
             request: Some(("application/x-tar", opaque)),
             // The text is one line of the same JSON.
             answers: &[(200, &[(TEXT, text), (JSON, named::<Loaded>)])],
+        },
+        Operation {
+            method: "POST",
+            paths: &["/modeld/import"],
+            parameters: &[],
+            request: Some((JSON, named::<Import>)),
+            answers: &[(200, &[(NDJSON, named::<Line>)])],
         },
         get(&["/engines/ps"], &[(200, &[(JSON, list_of::<WireLoaded>)])]),
         get(&["/engines/status"], &[(200, &[(JSON, states)])]),
