@@ -259,7 +259,8 @@ pub(super) enum Outgoing {
     Stream(reqwest::Body),
 }
 
-/// `host:port` as texts name it.
+/// `host:port` as texts name it; what answers refer to may have any length.
 fn label(url: &Url) -> String {
-    HostPort::of(url).map_or_else(|| "a URL without a host".to_owned(), |at| at.to_string())
+    let text = HostPort::of(url).map(|at| at.to_string());
+    text.unwrap_or_else(|| "a URL without a host".into()).chars().take(300).collect()
 }

@@ -17,24 +17,32 @@ pub(super) fn of(error: &reqwest::Error, host: &str, proxy: Option<&Proxy>) -> E
         if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
             return of_tls(tls, host, &via);
         }
-        if let Some(http) = cause.downcast_ref::<hyper::Error>()
-            && (http.is_parse() || http.is_parse_too_large())
-        {
+        let Some(http) = cause.downcast_ref::<hyper::Error>() else { continue };
+        if http.is_parse() || http.is_parse_too_large() {
             return EgressError::Invalid(format!(
-                "{host} answers{via} with something that is not HTTP ({http}); a port that expects \
-                 TLS does so when asked without, and then {host} is not to be listed with \
+                "{host} answers{via} with something that is not HTTP ({http}); it may be a port \
+                 that expects TLS, which {host} is asked without where it is listed with \
                  --insecure-registry"
+            ));
+        }
+        if http.is_user() {
+            return EgressError::Unreachable(format!(
+                "what was to be sent to {host} cannot be read: {}",
+                innermost(error)
             ));
         }
     }
     let io = causes(error).find_map(|cause| cause.downcast_ref::<io::Error>());
-    let text = match io.map(io::Error::kind) {
-        Some(io::ErrorKind::ConnectionRefused) => {
-            format!(
-                "nothing answers at {host}{via} (connection refused); check the port, and that it runs"
-            )
-        }
-        Some(io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable) => {
+    let text = match (io.map(io::Error::kind), proxy) {
+        (Some(io::ErrorKind::ConnectionRefused), Some(proxy)) => format!(
+            "the proxy {} does not answer (connection refused), so {host} was not reached; check \
+             HTTPS_PROXY and NO_PROXY",
+            proxy.name()
+        ),
+        (Some(io::ErrorKind::ConnectionRefused), None) => format!(
+            "nothing answers at {host} (connection refused); check the port, and that it runs"
+        ),
+        (Some(io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable), _) => {
             format!("there is no way to {host}{via}; check the network")
         }
         _ if error.is_connect() && error.is_timeout() => {

@@ -28,7 +28,7 @@ use super::{Egress, EgressError, tunnel};
 const MAX_CONNECTIONS: usize = 64;
 
 /// How long a client may take to send the head of a request, or keep a connection without one.
-const HEAD_TIME: Duration = Duration::from_secs(90);
+const HEAD_TIME: Duration = Duration::from_secs(30);
 
 /// What a connection is about, not a message: RFC 9110 7.6.1, and what older proxies use.
 const HOP_BY_HOP: [HeaderName; 9] = [
@@ -50,6 +50,9 @@ type GateBody = UnsyncBoxBody<Bytes, EgressError>;
 /// Lets through what the policy allows to the hosts it was made for, and nothing else; wants a
 /// password that only [`proxy_url`](Self::proxy_url) has. Lives as long as the value: dropping it
 /// cuts every connection.
+///
+/// A refusal reaches the client as a 403 of the proxy (or as a tunnel that fails), which it may
+/// take for the registry's: ask [`last_failure`](Self::last_failure) before believing it.
 pub struct EgressGate {
     url: String,
     shared: Arc<Shared>,

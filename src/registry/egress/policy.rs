@@ -6,6 +6,9 @@ use super::address::Reach;
 use super::hosts::{HostList, HostPort, is_loopback};
 use super::{EgressError, EgressOptions};
 
+/// The longest name that DNS has, in bytes (RFC 1035 2.3.4), with a dot at its end.
+const MAX_HOST: usize = 254;
+
 /// What decides, before any name is resolved, whether a URL may be asked.
 #[derive(Debug)]
 pub(super) struct Policy {
@@ -84,6 +87,10 @@ impl Policy {
         let (Some(host), Some(at)) = (url.host(), HostPort::of(url)) else {
             return forbidden("a URL without a host cannot be asked".into());
         };
+        if at.host().len() > MAX_HOST {
+            let length = at.host().len();
+            return forbidden(format!("a host name of {length} bytes cannot exist"));
+        }
         if !url.username().is_empty() || url.password().is_some() {
             return forbidden(format!(
                 "the URL for {at} has a user name or password in it; credentials are not taken \
@@ -118,6 +125,8 @@ impl Policy {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn policy() -> Policy {
@@ -172,6 +181,43 @@ mod tests {
         ] {
             let error = check(url, named);
             assert!(matches!(error, Err(EgressError::Forbidden(_))), "{url}: {error:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_cannot_exist_is_not_repeated() {
+        let url = format!("https://{}/", "a.".repeat(50_000));
+        let Err(EgressError::Forbidden(text)) = check(&url, "https://a.example/") else {
+            panic!("allowed");
+        };
+        assert!(text.len() < 100, "{text}");
+    }
+
+    proptest! {
+        #[test]
+        fn no_spelling_of_an_address_gets_past(bits: u32) {
+            let plain = std::net::Ipv4Addr::from(bits);
+            let [a, b, c, d] = plain.octets();
+            let global = Reach::of(plain.into()) == Reach::Global;
+            for host in [
+                plain.to_string(),
+                format!("{bits}"),
+                format!("{bits:#x}"),
+                format!("0{bits:o}"),
+                format!("0x{a:x}.0{b:o}.{c}.{d}"),
+                format!("{a}.{}", bits & 0xff_ffff),
+                format!("[::ffff:{plain}]"),
+                format!("[64:ff9b::{plain}]"),
+            ] {
+                let checked = check(&format!("https://{host}:7/"), "https://a.example/");
+                prop_assert_eq!(checked.is_ok(), global, "{}", host);
+            }
+        }
+
+        #[test]
+        fn any_text_is_a_host_or_is_not(text in ".{0,40}") {
+            policy().is_insecure(&text);
+            HostList::parse(&[text]).ok();
         }
     }
 

@@ -187,3 +187,14 @@ async fn a_listed_host_may_be_private_wherever_it_is_named() {
     assert_eq!((answer.url.clone(), text(answer).await), (storage.url("/blob"), "bytes".into()));
     assert!(get(&egress(), registry.url("/")).await.is_err());
 }
+
+#[tokio::test]
+async fn the_canary_sees_who_connects() {
+    let canary = Canary::start().await;
+    let at = url(&format!("http://127.0.0.1:{}/", canary.port()));
+    let limited = Egress::new(options()).unwrap();
+    let asking = tokio::spawn(async move { get(&limited, at).await });
+    // It is given up: the canary says nothing.
+    assert!(asking.await.unwrap().is_err());
+    assert_eq!(canary.connections().await, 1);
+}

@@ -65,10 +65,11 @@ async fn a_body_that_pauses_or_breaks_off_ends_in_an_error() {
     let broken = raw_port(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n123").await;
     let limited =
         Egress::new(EgressOptions { first_byte: Duration::from_secs(30), ..options() }).unwrap();
-    for (port, expected) in
-        [(server.port(), "stalled: no byte for 200ms after 5"), (broken, "broke off after 3 bytes")]
-    {
-        let mut answer = get(&limited, url(&format!("http://127.0.0.1:{port}/"))).await.unwrap();
+    for (egress, port, expected) in [
+        (limited, server.port(), "stalled: no byte for 200ms after 5 bytes"),
+        (egress(), broken, "broke off after 3 bytes"),
+    ] {
+        let mut answer = get(&egress, url(&format!("http://127.0.0.1:{port}/"))).await.unwrap();
         let mut last = None;
         while let Some(piece) = answer.body.next().await {
             last = Some(piece);
@@ -104,4 +105,13 @@ async fn an_upload_whose_source_pauses_is_given_up() {
     let body = reqwest::Body::wrap_stream(pieces);
     let stalled = error(limited.send(post(server.url("/"), body)).await);
     assert!(matches!(&stalled, EgressError::Unreachable(t) if t.contains("stalled")), "{stalled}");
+}
+
+#[tokio::test]
+async fn a_source_that_fails_is_not_the_registrys_fault() {
+    let server = TestServer::start(|_| reply(201, &[], "")).await;
+    let pieces = stream::iter([Ok("x"), Err(std::io::Error::other("the disk is gone"))]);
+    let body = reqwest::Body::wrap_stream(pieces);
+    let failed = error(egress().send(post(server.url("/"), body)).await).to_string();
+    assert!(failed.contains("cannot be read: the disk is gone"), "{failed}");
 }

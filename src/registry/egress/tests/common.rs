@@ -16,7 +16,7 @@ pub(super) fn url(text: &str) -> Url {
 /// Short limits: what is tested is that they end something.
 pub(super) fn options() -> EgressOptions {
     EgressOptions {
-        connect: Duration::from_secs(5),
+        connect: Duration::from_millis(500),
         first_byte: Duration::from_millis(1),
         stall: Duration::from_millis(200),
         lookup: Arc::new(FakeLookup::default()),

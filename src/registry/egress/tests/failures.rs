@@ -37,7 +37,8 @@ async fn a_certificate_is_for_its_host() {
 #[tokio::test]
 async fn what_is_wrong_is_said_with_what_to_do() {
     let plain = TestServer::start(|_| reply(200, &[], "")).await;
-    let secure = TestServer::start_tls(|_| reply(200, &[], "")).await;
+    // What OpenSSL answers to HTTP: an alert.
+    let secure = raw_port(b"\x15\x03\x01\x00\x02\x02\x46").await;
     let nonsense = raw_port(b"SSH-2.0-test\r\n").await;
     let closed = {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -45,7 +46,7 @@ async fn what_is_wrong_is_said_with_what_to_do() {
     };
     let table = [
         (format!("https://127.0.0.1:{}/?q=canary", plain.port()), "Invalid", "--insecure-registry"),
-        (format!("http://127.0.0.1:{}/?q=canary", secure.port()), "", ""),
+        (format!("http://127.0.0.1:{secure}/?q=canary"), "Invalid", "expects TLS"),
         (format!("http://127.0.0.1:{nonsense}/?q=canary"), "Invalid", "not HTTP"),
         (format!("http://127.0.0.1:{closed}/?q=canary"), "Unreachable", "refused"),
         ("https://unknown.example/?q=canary".into(), "Unreachable", "cannot be resolved"),
@@ -86,6 +87,23 @@ async fn a_proxy_is_asked_for_everything_but_this_machine() {
     let [seen] = &proxy.seen()[..] else { panic!("{:?}", proxy.seen()) };
     assert_eq!(seen.target, "http://plain.example/x");
     assert_eq!(seen.header("proxy-authorization"), "Basic dXNlcjpwYXNz");
+}
+
+#[tokio::test]
+async fn a_proxy_that_is_not_there_is_named_without_its_password() {
+    let options = {
+        let proxy = TestServer::start(|_| reply(200, &[], "")).await;
+        proxied(&proxy, "exempt.example")
+    };
+    // The port is closed again.
+    tokio::task::yield_now().await;
+    let egress = Egress::new(options).unwrap();
+    let failed = error(get(&egress, url("https://registry.example/")).await);
+    let EgressError::Unreachable(text) = failed else { panic!("{failed}") };
+    assert!(text.contains("the proxy 127.0.0.1:") && text.contains("HTTPS_PROXY"), "{text}");
+    assert!(!text.contains("pass"), "{text}");
+    let direct = error(get(&egress, url("https://exempt.example/")).await).to_string();
+    assert!(direct.contains("cannot be resolved"), "{direct}");
 }
 
 #[tokio::test]

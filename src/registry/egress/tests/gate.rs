@@ -1,10 +1,15 @@
 use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
 
 use oci_client::client::{ClientConfig, ClientProtocol};
 use oci_client::secrets::RegistryAuth;
 use oci_client::{Client, Reference};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
-use super::super::testing::{CA_PEM, Canary, FakeLookup, TestServer, reply};
+use super::super::testing::{CA_PEM, Canary, FakeLookup, TestServer, raw_port, reply};
 use super::super::*;
 use super::common::*;
 
@@ -199,4 +204,63 @@ async fn a_password_of_the_gate_is_in_no_text() {
     assert_eq!(refused.status(), 403);
     assert!(!refused.text().await.unwrap().contains(&password));
     assert!(!gate.last_failure().unwrap().to_string().contains(&password));
+}
+
+/// A tunnel through the gate to a port that says nothing, opened.
+async fn tunnel(gate: &EgressGate, port: u16) -> TcpStream {
+    let proxy = url(gate.proxy_url());
+    let pair = format!("{}:{}", proxy.username(), proxy.password().unwrap());
+    let pair = base64::engine::general_purpose::STANDARD.encode(pair);
+    let mut stream = TcpStream::connect(("127.0.0.1", proxy.port().unwrap())).await.unwrap();
+    let head = format!(
+        "CONNECT 127.0.0.1:{port} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\n\
+         proxy-authorization: Basic {pair}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        answer.push(stream.read_u8().await.unwrap());
+    }
+    assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
+    stream
+}
+
+async fn silent_host() -> (u16, Vec<HostPort>) {
+    let port = raw_port(b"").await;
+    (port, vec![format!("127.0.0.1:{port}").parse().unwrap()])
+}
+
+#[tokio::test]
+async fn a_tunnel_ends_with_its_gate() {
+    let (port, allowed) = silent_host().await;
+    let gate = EgressGate::start(&egress(), allowed).await.unwrap();
+    let mut open = tunnel(&gate, port).await;
+    drop(gate);
+    // The end, or a reset: either way it is cut.
+    assert!(matches!(open.read(&mut [0; 8]).await, Ok(0) | Err(_)));
+}
+
+#[tokio::test]
+async fn a_tunnel_in_which_nothing_moves_is_closed() {
+    let (port, allowed) = silent_host().await;
+    let options = EgressOptions { settle: Duration::from_millis(100), ..options() };
+    let gate = EgressGate::start(&Egress::new(options).unwrap(), allowed).await.unwrap();
+    let mut open = tunnel(&gate, port).await;
+    assert_eq!(open.read(&mut [0; 8]).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn connections_over_the_bound_wait_for_a_place() {
+    let server = TestServer::start(|_| reply(200, &[], "")).await;
+    let gate = EgressGate::start(&egress(), vec![at(&server)]).await.unwrap();
+    let mut open = Vec::new();
+    for _ in 0..64 {
+        open.push(tunnel(&gate, server.port()).await);
+    }
+    let to = server.url("/");
+    let mut waiting = Box::pin(ask(gate.proxy_url(), to.as_str()));
+    let early = tokio::time::timeout(Duration::from_millis(100), &mut waiting).await;
+    assert!(early.is_err(), "there was a 65th place");
+    open.pop();
+    assert_eq!(waiting.await.unwrap().status(), 200);
 }
