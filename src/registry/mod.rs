@@ -4,12 +4,14 @@
 //! ModelPack, the limits that an untrusted one is held to, and the policy for outgoing requests
 //! ([`egress`]). It knows no store.
 
+mod compose;
 mod config;
 pub mod egress;
 mod manifest;
 pub mod media;
 mod remote;
 
+pub use compose::{NewArtifact, NewLayer, NewModel, compose};
 pub use config::{Config, MAX_CONFIG_BYTES};
 pub use manifest::{
     Artifact, ArtifactError, Descriptor, Layer, MAX_LAYERS, MAX_MANIFEST_BYTES, Role, check_path,
