@@ -5,9 +5,8 @@ use crate::registry::search::{SearchHit, Source, unix_seconds};
 
 use super::Hub;
 
-/// The largest answer that is read, in bytes; 100 hits with all their tags have some hundred
-/// thousand.
-const MAX_ANSWER_BYTES: usize = 4 << 20;
+/// The largest answer that is read, in bytes: hits come with the names of all their files.
+const MAX_ANSWER_BYTES: usize = 16 << 20;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
