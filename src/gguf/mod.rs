@@ -9,6 +9,7 @@ mod facts;
 mod header;
 mod human;
 mod memory;
+mod shards;
 mod source;
 mod tensor;
 #[cfg(test)]
@@ -24,5 +25,6 @@ pub use human::{human_bytes, human_count};
 pub use memory::{
     Estimate, MIN_CONTEXT, POOLED_CHUNK, estimate, estimate_pooled, fit_context, pools_in_chunks,
 };
+pub use shards::{ShardName, facts_of};
 pub use tensor::TensorInfo;
 pub use value::{Array, Value};

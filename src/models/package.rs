@@ -2,14 +2,11 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use oci_client::manifest::{OciDescriptor, OciImageManifest};
 use sha2::{Digest as _, Sha256};
 
-use crate::domain::{Digest, Error, ErrorKind, ModelConfig, Result};
-use crate::gguf::{Facts, Header, human_bytes, human_count, read_header};
-use crate::registry::{Config, media};
-
-use super::resolve::facts_of;
+use crate::domain::{Digest, Error, ErrorKind, Result};
+use crate::gguf::{Facts, Header, ShardName, facts_of, read_header};
+use crate::registry::{Descriptor, NewArtifact, NewLayer, NewModel, compose, media};
 
 /// What to put into an artifact.
 #[derive(Debug, Clone, Default)]
@@ -39,9 +36,7 @@ pub struct PackagePlan {
 #[derive(Debug)]
 struct PlannedLayer {
     source: PathBuf,
-    media_type: &'static str,
-    digest: Digest,
-    size: u64,
+    layer: NewLayer,
 }
 
 impl PackagePlan {
@@ -69,13 +64,21 @@ impl PackagePlan {
             .chain(options.chat_template.iter().map(|path| (path, media::CHAT_TEMPLATE)))
             .chain(options.licenses.iter().map(|path| (path, media::LICENSE)));
         for (path, media_type) in sources {
-            let (digest, size) = hash(path)?;
-            layers.push(PlannedLayer { source: path.clone(), media_type, digest, size });
+            let blob = hash(path)?;
+            let file_name = path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
+            layers.push(PlannedLayer {
+                source: path.clone(),
+                layer: NewLayer { media_type, blob, file_name },
+            });
         }
-        let digests: Vec<Digest> = layers.iter().map(|layer| layer.digest).collect();
-        let model = model_config(&facts, weight_bytes, options.context_size);
-        let config = Config::to_docker(&model, &created(&weights)?, &digests);
-        let manifest = manifest(&layers, &config)?;
+        let model = NewModel {
+            facts: &facts,
+            weight_bytes,
+            context_size: options.context_size,
+            created: created(&weights)?,
+        };
+        let written: Vec<NewLayer> = layers.iter().map(|planned| planned.layer.clone()).collect();
+        let NewArtifact { config, manifest } = compose(model, &written)?;
         Ok(Self { layers, config, manifest, facts })
     }
 
@@ -116,7 +119,7 @@ impl PackagePlan {
     /// The exact length of the archive in bytes.
     pub fn total_bytes(&self) -> u64 {
         let small = [self.config.len() as u64, self.manifest.len() as u64];
-        let files = self.unique_layers().into_iter().map(|layer| layer.size).chain(small);
+        let files = self.unique_layers().into_iter().map(|(_, blob)| blob.size).chain(small);
         let blocks: u64 = files.map(|size| 512 + size.next_multiple_of(512)).sum();
         // Two directories and the two blocks at the end.
         blocks + 4 * 512
@@ -131,14 +134,13 @@ impl PackagePlan {
         for dir in ["blobs/", "blobs/sha256/"] {
             tar.append_data(&mut header(0, tar::EntryType::Directory, 0o755), dir, io::empty())?;
         }
-        for layer in self.unique_layers() {
-            let file = File::open(&layer.source)?;
-            let mut checked =
-                Checked { inner: file.take(layer.size), hash: Sha256::new(), read: 0 };
-            let mut entry = header(layer.size, tar::EntryType::Regular, 0o644);
-            tar.append_data(&mut entry, blob_name(&layer.digest), &mut checked)?;
-            if checked.read != layer.size || Digest::from_sha256(checked.hash) != layer.digest {
-                let message = format!("{} changed while it was packaged", layer.source.display());
+        for (source, blob) in self.unique_layers() {
+            let file = File::open(source)?;
+            let mut checked = Checked { inner: file.take(blob.size), hash: Sha256::new(), read: 0 };
+            let mut entry = header(blob.size, tar::EntryType::Regular, 0o644);
+            tar.append_data(&mut entry, blob_name(&blob.digest), &mut checked)?;
+            if checked.read != blob.size || Digest::from_sha256(checked.hash) != blob.digest {
+                let message = format!("{} changed while it was packaged", source.display());
                 return Err(io::Error::new(io::ErrorKind::InvalidData, message));
             }
         }
@@ -153,11 +155,11 @@ impl PackagePlan {
     }
 
     /// Equal files are one blob.
-    fn unique_layers(&self) -> Vec<&PlannedLayer> {
-        let mut unique: Vec<&PlannedLayer> = Vec::new();
-        for layer in &self.layers {
-            if !unique.iter().any(|known| known.digest == layer.digest) {
-                unique.push(layer);
+    fn unique_layers(&self) -> Vec<(&Path, Descriptor)> {
+        let mut unique: Vec<(&Path, Descriptor)> = Vec::new();
+        for PlannedLayer { source, layer } in &self.layers {
+            if !unique.iter().any(|(_, known)| known.digest == layer.blob.digest) {
+                unique.push((source, layer.blob));
             }
         }
         unique
@@ -177,54 +179,11 @@ fn blob_name(digest: &Digest) -> String {
     format!("blobs/sha256/{}", digest.hex())
 }
 
-fn model_config(facts: &Facts, bytes: u64, context_size: Option<u32>) -> ModelConfig {
-    ModelConfig {
-        format: "gguf".to_owned(),
-        quantization: facts.quantization.clone(),
-        parameters: human_count(facts.parameters),
-        architecture: facts.architecture.clone(),
-        size: human_bytes(bytes),
-        gguf: facts.metadata.clone(),
-        // Docker's field is a signed 32-bit number.
-        context_size: context_size
-            .or(facts.context_length)
-            .filter(|size| i32::try_from(*size).is_ok()),
-    }
-}
-
-fn manifest(layers: &[PlannedLayer], config: &[u8]) -> Result<Vec<u8>> {
-    let descriptor = |media_type: &str, digest: &Digest, size: u64| -> Result<OciDescriptor> {
-        Ok(OciDescriptor {
-            media_type: media_type.to_owned(),
-            digest: digest.to_string(),
-            size: i64::try_from(size).map_err(Error::internal)?,
-            ..OciDescriptor::default()
-        })
-    };
-    let layers = layers
-        .iter()
-        .map(|layer| {
-            let mut wire = descriptor(layer.media_type, &layer.digest, layer.size)?;
-            let name = layer.source.file_name().and_then(|name| name.to_str());
-            wire.annotations = name
-                .filter(|name| crate::registry::check_path("layer", name).is_ok())
-                .map(|name| [(media::FILE_PATH.to_owned(), name.to_owned())].into());
-            Ok(wire)
-        })
-        .collect::<Result<Vec<_>>>()?;
-    let manifest = OciImageManifest {
-        media_type: Some(media::MANIFEST.to_owned()),
-        config: descriptor(media::CONFIG_V1, &Digest::of(config), config.len() as u64)?,
-        layers,
-        ..OciImageManifest::default()
-    };
-    serde_json::to_vec(&manifest).map_err(Error::internal)
-}
-
 /// All shards of a model by the name of any one; a file by itself otherwise.
 fn find_shards(path: &Path) -> Result<Vec<PathBuf>> {
-    let Some((stem, count)) = path.file_name().and_then(|name| name.to_str()).and_then(shards)
-    else {
+    let name = path.file_name().and_then(|name| name.to_str());
+    let shard = name.and_then(ShardName::of).filter(|shard| shard.count > 1);
+    let Some(ShardName { stem, count, .. }) = shard else {
         return Ok(vec![path.to_owned()]);
     };
     let all: Vec<PathBuf> = (1..=count)
@@ -243,28 +202,15 @@ fn find_shards(path: &Path) -> Result<Vec<PathBuf>> {
     ))
 }
 
-/// Stem and count of `stem-00001-of-00003.gguf`.
-fn shards(name: &str) -> Option<(&str, usize)> {
-    let (rest, count) = name.strip_suffix(".gguf")?.rsplit_once("-of-")?;
-    let (stem, number) = rest.rsplit_once('-')?;
-    let digits = |text: &str| text.len() == 5 && text.bytes().all(|b| b.is_ascii_digit());
-    if !digits(count) || !digits(number) {
-        return None;
-    }
-    let count = count.parse().ok()?;
-    (count > 1).then_some((stem, count))
-}
-
-/// The newest of the files, as RFC 3339.
-fn created(paths: &[PathBuf]) -> Result<String> {
+/// The time of the newest of the files.
+fn created(paths: &[PathBuf]) -> Result<jiff::Timestamp> {
     let mut newest = jiff::Timestamp::UNIX_EPOCH;
     for path in paths {
         let modified = path.metadata().and_then(|found| found.modified());
         let modified = modified.map_err(|e| unreadable(path, &e))?;
         newest = newest.max(jiff::Timestamp::try_from(modified).unwrap_or(newest));
     }
-    let whole = jiff::Timestamp::from_second(newest.as_second()).map_err(Error::internal)?;
-    Ok(whole.to_string())
+    Ok(newest)
 }
 
 fn header_of(path: &Path) -> Result<Header> {
@@ -278,7 +224,7 @@ fn header_of(path: &Path) -> Result<Header> {
         .map_err(|rule| Error::new(ErrorKind::InvalidModel, format!("{}: {rule}", path.display())))
 }
 
-fn hash(path: &Path) -> Result<(Digest, u64)> {
+fn hash(path: &Path) -> Result<Descriptor> {
     let file = File::open(path).map_err(|e| unreadable(path, &e))?;
     if !file.metadata().is_ok_and(|found| found.is_file()) {
         let message = format!("{} is not a regular file", path.display());
@@ -286,7 +232,7 @@ fn hash(path: &Path) -> Result<(Digest, u64)> {
     }
     let mut checked = Checked { inner: file, hash: Sha256::new(), read: 0 };
     io::copy(&mut checked, &mut io::sink()).map_err(|e| unreadable(path, &e))?;
-    Ok((Digest::from_sha256(checked.hash), checked.read))
+    Ok(Descriptor { digest: Digest::from_sha256(checked.hash), size: checked.read })
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Error {

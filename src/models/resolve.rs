@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::domain::{Digest, Error, ErrorKind, ModelEntry, Result};
-use crate::gguf::{Facts, GgufError, Header, Split, human_bytes, read_header};
+use crate::gguf::{Facts, Header, facts_of, human_bytes, read_header};
 use crate::registry::{Artifact, Layer, Role};
 use crate::store::{BlobState, Lease, Store};
 
@@ -123,45 +123,6 @@ pub(super) fn check_weights(store: &Store, artifact: &Artifact) -> Result<Facts>
     }
     let headers = artifact.with_role(Role::Weights).map(header).collect::<Result<Vec<Header>>>()?;
     facts_of(&headers)
-}
-
-/// The facts of a model in one file or of all its shards in their order.
-pub(super) fn facts_of(headers: &[Header]) -> Result<Facts> {
-    let (first, rest) = headers.split_first().ok_or(GgufError::Empty)?;
-    let mut facts = Facts::of(first)?;
-    let expected = headers.len() as u64;
-    match facts.split {
-        None if expected == 1 => {}
-        Some(Split { index: 0, count }) if count == expected => {}
-        Some(Split { index, count }) => {
-            return Err(Error::new(
-                ErrorKind::InvalidModel,
-                format!(
-                    "the first file is shard {} of {count}, but the model has {expected} GGUF \
-                     files; all shards are needed, in order",
-                    index.saturating_add(1)
-                ),
-            ));
-        }
-        None => {
-            return Err(Error::new(
-                ErrorKind::InvalidModel,
-                format!("the model has {expected} GGUF files that are not shards of one model"),
-            ));
-        }
-    }
-    for (index, header) in (1u64..).zip(rest) {
-        let number = header.count("split.no")?;
-        let count = header.count("split.count")?;
-        if (number, count) != (Some(index), Some(expected)) {
-            return Err(Error::new(
-                ErrorKind::InvalidModel,
-                format!("GGUF file {} of {expected} is not that shard", index.saturating_add(1)),
-            ));
-        }
-        facts.add_shard(header);
-    }
-    Ok(facts)
 }
 
 fn check_blobs(store: &Store, artifact: &Artifact) -> Result<()> {

@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use oci_client::manifest::{OciDescriptor, OciImageManifest};
 
 use crate::domain::{Digest, Error, ErrorKind};
+use crate::gguf::ShardName;
 
 use super::media;
 
@@ -182,7 +183,9 @@ impl Artifact {
         }
         let paths: Vec<&str> = weights.iter().filter_map(|layer| layer.path.as_deref()).collect();
         let are_shards = paths.len() < weights.len()
-            || paths.iter().all(|path| shard_of(path).is_some_and(|(_, n)| n == weights.len()));
+            || paths
+                .iter()
+                .all(|path| ShardName::of(path).is_some_and(|shard| shard.count == weights.len()));
         if weights.len() > 1 && !are_shards {
             return Err(ArtifactError::SeveralWeights(weights.len()));
         }
@@ -213,18 +216,6 @@ pub fn check_path(what: &str, path: &str) -> Result<(), ArtifactError> {
         return Err(ArtifactError::BadPath { what: what.to_owned(), path });
     }
     Ok(())
-}
-
-/// Number (from 1) and count of `name-00001-of-00003.gguf`.
-fn shard_of(path: &str) -> Option<(usize, usize)> {
-    let stem = path.strip_suffix(".gguf")?;
-    let (rest, count) = stem.rsplit_once("-of-")?;
-    let (_, number) = rest.rsplit_once('-')?;
-    let five = |digits: &str| {
-        let valid = digits.len() == 5 && digits.bytes().all(|b| b.is_ascii_digit());
-        valid.then(|| digits.parse().ok()).flatten()
-    };
-    Some((five(number)?, five(count)?))
 }
 
 fn check_layer(what: &str, descriptor: &OciDescriptor) -> Result<Layer, ArtifactError> {

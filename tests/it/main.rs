@@ -23,6 +23,7 @@ mod fixtures;
 mod frameworks;
 mod fuzz;
 mod hostile_models;
+mod hub;
 mod import;
 mod layering;
 mod lifecycle;

@@ -4,6 +4,8 @@ pub mod daemon;
 pub mod gguf;
 pub mod hostile;
 pub mod http;
+#[allow(dead_code, reason = "the unit tests of the Hub's client use the rest of it")]
+pub mod hub;
 pub mod minilm;
 pub mod models;
 pub mod projector;
