@@ -215,13 +215,17 @@ impl Inner {
         durable::replace(&self.temporary_path("layout"), &path, &bytes)
     }
 
-    /// Removes what nobody holds open any more: its writer died.
+    /// Removes what nobody holds open any more: its writer died. Interrupted downloads stay for a
+    /// while, see [`Inner::keeps_partial`].
     fn clean_ingest(&self) -> Result<(), StoreError> {
         let dir = self.layout.ingest();
         let _guard = self.write_lock()?;
         let entries = std::fs::read_dir(&dir).map_err(StoreError::io("read", &dir))?;
         for entry in entries.flatten() {
             let path = entry.path();
+            if self.keeps_partial(&path) {
+                continue;
+            }
             let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
             let removed = if is_dir {
                 std::fs::remove_dir_all(&path)
@@ -249,7 +253,7 @@ fn is_abandoned(path: &Path) -> bool {
     }
 }
 
-fn read_small(path: &Path, max: u64) -> Result<Vec<u8>, StoreError> {
+pub(super) fn read_small(path: &Path, max: u64) -> Result<Vec<u8>, StoreError> {
     let file = durable::open_file(path).map_err(StoreError::io("open", path))?;
     let mut bytes = Vec::new();
     io::Read::read_to_end(&mut io::Read::take(file, max.saturating_add(1)), &mut bytes)
