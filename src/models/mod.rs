@@ -17,5 +17,5 @@ mod tests;
 pub use archive::load_archive;
 pub use catalog::Models;
 pub use package::{PackageOptions, PackagePlan};
-pub use pull::PullPlan;
+pub use pull::{PullLimits, PullPlan};
 pub use resolve::LocalModel;

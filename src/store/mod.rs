@@ -21,6 +21,8 @@ mod open;
 mod partial;
 mod partial_journal;
 mod partial_list;
+#[cfg(test)]
+mod partial_tests;
 mod ranges;
 mod rebuild;
 #[cfg(test)]
