@@ -5,7 +5,7 @@ use crate::registry::Retry;
 /// Failures in a row, without one byte in between, after which a layer is given up.
 pub(super) const MAX_FAILURES: u32 = 8;
 
-/// The same for answers that break the protocol.
+/// With more than this an answer that breaks the protocol is the last one.
 pub(super) const MAX_BREACHES: u32 = 3;
 
 const FIRST: Duration = Duration::from_millis(500);

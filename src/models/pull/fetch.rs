@@ -134,12 +134,12 @@ impl Fetch<'_> {
         let FetchError { mut error, retry } = error;
         // Who breaks the protocol will do it again; but a proxy in between may have a bad moment.
         let broken = error.kind == ErrorKind::RegistryInvalid;
-        let hopeless = broken && failures >= backoff::MAX_BREACHES;
+        let hopeless = broken && failures > backoff::MAX_BREACHES;
         let Some(pause) = backoff::pause(failures, retry).filter(|_| !hopeless) else {
             if let Retry::After(after) = retry {
                 error.retry_after = Some(after);
             }
-            if failures >= backoff::MAX_FAILURES {
+            if failures > 1 {
                 error.message =
                     format!("{} ({failures} attempts in a row brought nothing)", error.message);
             }

@@ -1,1 +1,4 @@
-
+mod faults;
+mod sharing;
+mod source;
+mod whole;
