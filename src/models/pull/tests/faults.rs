@@ -174,7 +174,7 @@ async fn another_content_under_the_same_name_begins_anew() {
     let offer = Offer::with(&crate::gguf::testing::Writer::tiny().build(), 8 << 20, |source| {
         source.slow = Duration::from_millis(100);
     });
-    offer.source.then(&offer.big, &[first.clone(), second.clone(), second]);
+    offer.source.then(&offer.big, &[first, second, second]);
     let limits = crate::models::PullLimits { parallel_above: 1 << 20, ..Default::default() };
     let home = Home::new(&offer).limited(limits);
     let (pulled, heard) = pull_heard(&home.models).await;

@@ -91,7 +91,7 @@ impl FakeSource {
     ) -> std::result::Result<BlobBody, FetchError> {
         self.asked.lock().unwrap().push((digest, asked.clone()));
         let scripted = self.script.lock().unwrap().entry(digest).or_default().pop_front();
-        let fault = scripted.or_else(|| self.always.lock().unwrap().clone()).unwrap_or(Fault::None);
+        let fault = scripted.or_else(|| *self.always.lock().unwrap()).unwrap_or(Fault::None);
         let whole = &self.blobs[&digest];
         let slice = |range: Range<u64>| whole.slice(range.start as usize..range.end as usize);
         let Range { start, end } = asked;
