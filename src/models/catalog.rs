@@ -6,6 +6,7 @@ use crate::registry::Registry;
 use crate::store::Store;
 
 use super::card::Cards;
+use super::pull::Pulls;
 use super::resolve::{FactsCache, LocalModel};
 
 /// The models of a store; cheap to clone. The async methods work on threads that may block.
@@ -13,6 +14,7 @@ use super::resolve::{FactsCache, LocalModel};
 pub struct Models {
     pub(super) inner: Arc<Inner>,
     pub(super) registry: Option<Arc<dyn Registry>>,
+    pub(super) pulls: Pulls,
 }
 
 pub(super) struct Inner {
@@ -25,7 +27,7 @@ impl Models {
     /// The models of `store`.
     pub fn new(store: Store) -> Self {
         let inner = Inner { store, cards: Cards::default(), facts: FactsCache::default() };
-        Self { inner: Arc::new(inner), registry: None }
+        Self { inner: Arc::new(inner), registry: None, pulls: Pulls::default() }
     }
 
     /// The store itself.

@@ -19,5 +19,5 @@ pub use archive::load_archive;
 pub use catalog::Models;
 pub use import::{ImportEvent, ImportOptions, Imported, Origin, Places};
 pub use package::{PackageOptions, PackagePlan};
-pub use pull::PullPlan;
+pub use pull::{PullLimits, PullPlan};
 pub use resolve::LocalModel;

@@ -52,7 +52,7 @@ impl PackagePlan {
     /// The same, where somebody else finds out each file's digest and size.
     pub(super) fn hashed_by(
         options: &PackageOptions,
-        hash: &mut dyn FnMut(&Path) -> Result<(Digest, u64)>,
+        hash: &mut dyn FnMut(&Path) -> Result<Descriptor>,
     ) -> Result<Self> {
         let weights = find_shards(&options.weights)?;
         let (facts, weight_bytes) = Self::look(options)?;
@@ -98,7 +98,7 @@ impl PackagePlan {
     }
 
     pub(super) fn layer_bytes(&self) -> u64 {
-        self.layers.iter().map(|layer| layer.size).sum()
+        self.layers.iter().map(|planned| planned.layer.blob.size).sum()
     }
 
     /// What the weights say about themselves.

@@ -82,6 +82,35 @@ pub(super) fn require_space(dir: &Path, bytes: u64) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Takes the disk space of the first `bytes` bytes now, where the file system can do that.
+#[cfg(target_os = "linux")]
+pub(super) fn reserve(file: &File, path: &Path, bytes: u64) -> Result<(), StoreError> {
+    if bytes == 0 {
+        return Ok(());
+    }
+    match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::KEEP_SIZE, 0, bytes) {
+        Ok(()) | Err(Errno::NOTSUP | Errno::NOSYS | Errno::INVAL | Errno::INTR) => Ok(()),
+        Err(e) => Err(disk_error("reserve space for", path, bytes, e.into())),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn reserve(_file: &File, _path: &Path, _bytes: u64) -> Result<(), StoreError> {
+    Ok(())
+}
+
+/// Gives the space of a range back, where the file system can do that; it reads as zeros then.
+#[cfg(target_os = "linux")]
+pub(super) fn punch(file: &File, range: &std::ops::Range<u64>) {
+    use rustix::fs::FallocateFlags;
+    let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    // Only a favour: what stays reserved is taken into account when the download goes on.
+    let _ = rustix::fs::fallocate(file, flags, range.start, range.end - range.start);
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn punch(_file: &File, _range: &std::ops::Range<u64>) {}
+
 /// An I/O error, told as a full disk where it is one.
 pub(super) fn disk_error(
     action: &'static str,

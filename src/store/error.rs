@@ -46,6 +46,9 @@ pub enum StoreError {
         /// What came.
         found: u64,
     },
+    /// Somebody else, here or in another process, is writing this very blob.
+    #[error("another pull is downloading {0} right now")]
+    Busy(Digest),
     /// A manifest names a blob that is not there or has another size.
     #[error("the manifest names {digest} with {expected} bytes, but the store {found}")]
     MissingBlob {
@@ -118,7 +121,7 @@ impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         let kind = match &error {
             StoreError::NotFound(_) => ErrorKind::ModelNotFound,
-            StoreError::SeveralTags(_) => ErrorKind::Conflict,
+            StoreError::SeveralTags(_) | StoreError::Busy(_) => ErrorKind::Conflict,
             StoreError::NotATag(_) => ErrorKind::InvalidReference,
             StoreError::DiskFull { .. } => ErrorKind::DiskFull,
             StoreError::DigestMismatch { .. }

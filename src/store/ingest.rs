@@ -1,7 +1,7 @@
 use std::fs::File;
 use std::io::{self, Read as _, Write};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -91,8 +91,16 @@ impl Store {
             written: 0,
             committed: false,
         };
-        writer.reserve(size)?;
+        durable::reserve(&writer.file, &writer.path, size)?;
         Ok(writer)
+    }
+
+    /// Keeps a blob that is there with this size until a manifest names it; `None` if it is not.
+    pub fn hold_blob(&self, digest: &Digest, size: u64) -> Option<Blob> {
+        // The lease comes first, so that no sweep takes what was just found.
+        let lease = Lease::new(&self.inner, vec![*digest]);
+        let there = self.blob_size(digest) == Some(size);
+        there.then_some(Blob { digest: *digest, size, is_new: false, _lease: lease })
     }
 
     /// Makes a model visible under `tags` (qualified), which move away from other models. All its
@@ -149,6 +157,32 @@ impl Blob {
     pub(super) fn new(digest: Digest, size: u64, is_new: bool, lease: Lease) -> Self {
         Self { digest, size, is_new, _lease: lease }
     }
+
+    /// Gives the synced file at `from`, whose bytes have this digest and size, its place among
+    /// the blobs. `false`: a good one was there already, and the file still lies at `from`.
+    pub(super) fn publish(
+        inner: &Arc<Inner>,
+        from: &Path,
+        digest: Digest,
+        size: u64,
+    ) -> Result<(Self, bool), StoreError> {
+        let path = inner.layout.by_digest(Area::Blobs, &digest);
+        // The lease comes first, so that no sweep takes a blob that was just found there.
+        let lease = Lease::new(inner, vec![digest]);
+        let is_new =
+            durable::publish(from, &path).map_err(|e| disk_error("write", &path, size, e))?;
+        let mut moved = is_new;
+        // One that is shared with another program's file gets bytes of its own.
+        let is_shared = || inner.adopted().contains_key(&digest);
+        if !is_new && (is_shared() || hash_file(&path).ok() != Some((digest, size))) {
+            tracing::warn!(%digest, "a damaged or shared blob on disk is replaced");
+            std::fs::rename(from, &path).map_err(StoreError::io("replace", &path))?;
+            moved = true;
+        }
+        durable::sync_parent(&path)?;
+        inner.forget_adopted(&[digest])?;
+        Ok((Self::new(digest, size, is_new, lease), moved))
+    }
 }
 
 impl BlobWriter {
@@ -172,39 +206,9 @@ impl BlobWriter {
             self.file.sync_data()
         });
         synced.map_err(|e| disk_error("write", &self.path, self.written, e))?;
-        let path = self.inner.layout.by_digest(Area::Blobs, &digest);
-        // The lease comes first, so that no sweep takes a blob that was just found there.
-        let lease = Lease::new(&self.inner, vec![digest]);
-        let is_new = durable::publish(&self.path, &path)
-            .map_err(|e| disk_error("write", &path, self.written, e))?;
-        if is_new {
-            self.committed = true;
-        } else if hash_file(&path).ok() != Some((digest, self.written)) {
-            tracing::warn!(%digest, "a blob on disk was damaged; it is replaced");
-            std::fs::rename(&self.path, &path).map_err(StoreError::io("replace", &path))?;
-            self.committed = true;
-        }
-        durable::sync_parent(&path)?;
-        // It has bytes of its own now.
-        self.inner.forget_adopted(&[digest])?;
-        Ok(Blob::new(digest, self.written, is_new, lease))
-    }
-
-    #[cfg(target_os = "linux")]
-    fn reserve(&self, bytes: u64) -> Result<(), StoreError> {
-        use rustix::io::Errno;
-        if bytes == 0 {
-            return Ok(());
-        }
-        match rustix::fs::fallocate(&self.file, rustix::fs::FallocateFlags::KEEP_SIZE, 0, bytes) {
-            Ok(()) | Err(Errno::NOTSUP | Errno::NOSYS | Errno::INVAL | Errno::INTR) => Ok(()),
-            Err(e) => Err(disk_error("reserve space for", &self.path, bytes, e.into())),
-        }
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    fn reserve(&self, _bytes: u64) -> Result<(), StoreError> {
-        Ok(())
+        let (blob, moved) = Blob::publish(&self.inner, &self.path, digest, self.written)?;
+        self.committed = moved;
+        Ok(blob)
     }
 
     /// Writes all of `bytes`.
@@ -231,7 +235,7 @@ impl Drop for BlobWriter {
     }
 }
 
-pub(super) fn hash_file(path: &std::path::Path) -> io::Result<(Digest, u64)> {
+pub(super) fn hash_file(path: &Path) -> io::Result<(Digest, u64)> {
     let mut file = durable::open_file(path)?;
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 256 << 10];

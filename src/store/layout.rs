@@ -10,6 +10,15 @@ pub(super) enum Area {
     Bundles,
 }
 
+/// What a file of a partial blob is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PartialFile {
+    /// The bytes, with holes.
+    Data,
+    /// Which of them are safe on the disk.
+    Journal,
+}
+
 /// Where everything lies. The only code that turns a digest into a path.
 #[derive(Debug, Clone)]
 pub(super) struct Layout {
@@ -50,6 +59,23 @@ impl Layout {
 
     pub(super) fn lock_file(&self) -> PathBuf {
         self.root.join("modeld.lock")
+    }
+
+    /// Where a blob lies while its bytes come in, over any number of attempts.
+    pub(super) fn partial(&self, digest: &Digest) -> PathBuf {
+        self.ingest().join(format!("sha256-{}.part", digest.hex()))
+    }
+
+    /// The digest that a file of `ingest/` is the partial of, or belongs to the partial of.
+    pub(super) fn partial_of(path: &Path) -> Option<(Digest, PartialFile)> {
+        let name = path.file_name()?.to_str()?.strip_prefix("sha256-")?;
+        let (hex, rest) = name.split_once('.')?;
+        let file = match rest {
+            "part" => PartialFile::Data,
+            "part.json" | "part.json.new" => PartialFile::Journal,
+            _ => return None,
+        };
+        Some((format!("sha256:{hex}").parse().ok()?, file))
     }
 
     /// The digest that a file of an area is named by; `None` for files that do not belong there.

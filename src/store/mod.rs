@@ -2,8 +2,8 @@
 //!
 //! Owns the layout that Docker Model Runner uses (`layout.json`, `models.json`, `blobs/`,
 //! `manifests/`, `bundles/`), so that either program can open what the other wrote; our own files
-//! beside it are `ingest/` (what is being written), `adopted.json` (blobs that are files of other
-//! programs) and `modeld.lock`. Everything blocks and is
+//! beside it are `ingest/` (what is being written, and downloads that were interrupted),
+//! `adopted.json` (blobs that are files of other programs) and `modeld.lock`. Everything blocks and is
 //! called from threads that may. It must never show a blob whose bytes were not hashed, never
 //! build a path from anything but a parsed digest, and never interpret a model.
 //!
@@ -20,6 +20,12 @@ mod ingest;
 mod layout;
 mod lease;
 mod open;
+mod partial;
+mod partial_journal;
+mod partial_list;
+#[cfg(test)]
+mod partial_tests;
+mod ranges;
 mod rebuild;
 #[cfg(test)]
 mod tests;
@@ -31,3 +37,5 @@ pub use error::StoreError;
 pub use ingest::{Blob, BlobWriter};
 pub use lease::Lease;
 pub use open::Store;
+pub use partial::{PartialBlob, PartialHash};
+pub use partial_list::PartialInfo;

@@ -225,13 +225,17 @@ impl Inner {
         durable::replace(&self.temporary_path("layout"), &path, &bytes)
     }
 
-    /// Removes what nobody holds open any more: its writer died.
+    /// Removes what nobody holds open any more: its writer died. Interrupted downloads stay for a
+    /// while, see [`Inner::keeps_partial`].
     fn clean_ingest(&self) -> Result<(), StoreError> {
         let dir = self.layout.ingest();
         let _guard = self.write_lock()?;
         let entries = std::fs::read_dir(&dir).map_err(StoreError::io("read", &dir))?;
         for entry in entries.flatten() {
             let path = entry.path();
+            if self.keeps_partial(&path) {
+                continue;
+            }
             let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
             let removed = if is_dir {
                 std::fs::remove_dir_all(&path)

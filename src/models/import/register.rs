@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use crate::domain::{Digest, Error, ErrorKind, ModelRef, Result};
 use crate::models::package::{PackageOptions, PackagePlan};
 use crate::models::{Models, catalog::Inner, resolve::check_weights};
-use crate::registry::{Artifact, Config, MAX_CONFIG_BYTES, Role};
+use crate::registry::{Artifact, Config, Descriptor, MAX_CONFIG_BYTES, Role};
 use crate::store::{AdoptedAs, Blob, Store};
 
 use super::candidate::{
@@ -165,19 +165,19 @@ impl<'a> Adopting<'a> {
         Self { store, events, blobs: Vec::new(), how: AdoptedAs::Present }
     }
 
-    fn take(&mut self, path: &Path, expected: Option<Digest>) -> Result<(Digest, u64)> {
+    fn take(&mut self, path: &Path, expected: Option<Digest>) -> Result<Descriptor> {
         let bytes = path.metadata().map_or(0, |found| found.len());
         (self.events)(ImportEvent::Reading { path: path.to_owned(), bytes });
         let (blob, how) = self.store.adopt(path, expected).map_err(|error| {
             // These are the user's own files; their names help.
             Error::new(ErrorKind::InvalidModel, error.to_string())
         })?;
-        let digest_and_size = (blob.digest, blob.size);
+        let descriptor = Descriptor { digest: blob.digest, size: blob.size };
         self.blobs.push(blob);
         if rank(how) > rank(self.how) {
             self.how = how;
         }
-        Ok(digest_and_size)
+        Ok(descriptor)
     }
 
     fn write(&self, bytes: &[u8]) -> Result<Blob> {

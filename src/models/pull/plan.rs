@@ -1,21 +1,16 @@
 use std::sync::Arc;
 
-use futures_util::StreamExt as _;
 use secrecy::SecretString;
-use tokio::sync::mpsc;
 
-use crate::domain::{
-    Error, ErrorKind, LayerProgress, ModelRef, Pulled, Result, TransferEvent, TransferPlan,
-};
+use crate::domain::{Error, ErrorKind, ModelRef, Result, TransferPlan};
 use crate::models::Models;
-use crate::registry::{OutgoingModel, Registry, RemoteModel};
-use crate::store::Blob;
+use crate::registry::{Config, OutgoingModel, Registry, RemoteModel};
 
 /// A pull that is authorised and knows what it will move; nothing is moved yet.
 pub struct PullPlan {
-    models: Models,
-    reference: ModelRef,
-    remote: RemoteModel,
+    pub(super) models: Models,
+    pub(super) reference: ModelRef,
+    pub(super) remote: RemoteModel,
 }
 
 impl Models {
@@ -29,7 +24,8 @@ impl Models {
     /// Asks the registry that `reference` names what it is. `token` is what the client sent along.
     ///
     /// # Errors
-    /// `InvalidReference`; those of [`Registry::resolve`].
+    /// `InvalidReference`; those of [`Registry::resolve`]; `UnsupportedModel` and `InvalidModel`
+    /// for what could not be run: nobody is to find out after forty gigabytes.
     pub async fn plan_pull(
         &self,
         reference: &str,
@@ -37,6 +33,8 @@ impl Models {
     ) -> Result<PullPlan> {
         let reference = ModelRef::parse(reference)?;
         let remote = self.registry()?.resolve(&reference, token).await?;
+        remote.artifact.require_runnable()?;
+        Config::parse(&remote.config, &remote.artifact)?;
         Ok(PullPlan { models: self.clone(), reference, remote })
     }
 
@@ -77,64 +75,5 @@ impl PullPlan {
             id: Some(self.remote.id),
             layers: layers.map(|blob| (blob.digest, blob.size)).collect(),
         }
-    }
-
-    /// Moves what is missing and makes the model visible. Dropping the future stops it.
-    ///
-    /// # Errors
-    /// `DiskFull`, `RegistryInvalid` where bytes are not those that were promised,
-    /// `RegistryUnavailable`, and those of the store.
-    pub async fn run(self, events: impl Fn(TransferEvent) + Send + Sync) -> Result<Pulled> {
-        let Self { models, reference, remote } = self;
-        let store = models.store().clone();
-        let artifact = &remote.artifact;
-        let mut held: Vec<Blob> = Vec::new();
-        let mut moved = false;
-        for layer in artifact.layers.iter().map(|layer| layer.blob) {
-            if store.blob_size(&layer.digest) == Some(layer.size) {
-                continue;
-            }
-            moved = true;
-            let mut body = remote.blobs.open(&layer, 0..layer.size).await?;
-            let (sender, mut pieces) = mpsc::channel::<bytes::Bytes>(8);
-            let writing = store.clone();
-            let writer = tokio::task::spawn_blocking(move || -> Result<Blob> {
-                let mut writer = writing.write_blob(Some(layer.size))?;
-                while let Some(piece) = pieces.blocking_recv() {
-                    writer.append(&piece)?;
-                }
-                Ok(writer.commit(Some(layer.digest))?)
-            });
-            let mut current = 0;
-            while let Some(piece) = body.stream.next().await {
-                let piece = piece?;
-                current += piece.len() as u64;
-                if sender.send(piece).await.is_err() {
-                    break;
-                }
-                events(TransferEvent::Layer(LayerProgress {
-                    layer: layer.digest,
-                    size: layer.size,
-                    current: current.min(layer.size),
-                }));
-            }
-            drop(sender);
-            held.push(writer.await.map_err(Error::internal)??);
-        }
-        let tag = reference.qualified_tag();
-        let bytes = artifact.layer_bytes();
-        let tags: Vec<String> = tag.iter().cloned().collect();
-        let id = remote.id;
-        models
-            .blocking(move |inner| {
-                let mut config = inner.store.write_blob(Some(remote.config.len() as u64))?;
-                config.append(&remote.config)?;
-                let config = config.commit(Some(remote.artifact.config.digest))?;
-                inner.store.put_model(&remote.manifest, &tags)?;
-                drop((config, held));
-                Ok(())
-            })
-            .await?;
-        Ok(Pulled { id, tag, cached: !moved, bytes })
     }
 }
