@@ -1,3 +1,4 @@
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,6 +10,7 @@ use crate::scheduler::Scheduler;
 
 use super::ModelSettings;
 use super::archive::MAX_UPLOADS;
+use super::transfers::{DEFAULT_MAX_PULLS, Transfers};
 
 /// Who asks, and until when the answer is of use.
 #[derive(Debug, Clone)]
@@ -26,19 +28,29 @@ pub struct Service {
     pub(super) scheduler: Scheduler,
     pub(super) settings: ModelSettings,
     pub(super) uploads: Arc<Semaphore>,
+    pub(super) transfers: Transfers,
 }
 
 impl Service {
     /// A service with the default [`ModelSettings`].
     pub fn new(models: Models, scheduler: Scheduler) -> Self {
         let uploads = Arc::new(Semaphore::new(MAX_UPLOADS));
-        Self { models, scheduler, settings: ModelSettings::default(), uploads }
+        let places = NonZeroUsize::new(DEFAULT_MAX_PULLS).unwrap_or(NonZeroUsize::MIN);
+        let transfers = Transfers::new(places);
+        Self { models, scheduler, settings: ModelSettings::default(), uploads, transfers }
     }
 
     /// Says how models are loaded.
     #[must_use]
     pub fn with_settings(mut self, settings: ModelSettings) -> Self {
         self.settings = settings;
+        self
+    }
+
+    /// Says how many pulls, and how many pushes, may run at once; before the first of them.
+    #[must_use]
+    pub fn with_max_pulls(mut self, places: NonZeroUsize) -> Self {
+        self.transfers = Transfers::new(places);
         self
     }
 }
