@@ -17,7 +17,10 @@ mod man;
 mod names;
 mod package;
 mod printer;
+mod progress;
 mod ps;
+mod pull;
+mod push;
 mod repl;
 mod rm;
 mod run;
@@ -27,6 +30,7 @@ mod table;
 mod tag;
 #[cfg(test)]
 mod testing;
+mod transfers;
 mod unload;
 mod version;
 

@@ -2,7 +2,9 @@ use bytes::Bytes;
 use futures_core::Stream;
 use http::Method;
 
-use super::wire::{Chat, Model, Progress, Removed, Running, Unload, Unloaded, Version};
+use super::wire::{
+    Chat, Create, Model, Progress, Removed, Running, Transfer, Unload, Unloaded, Version,
+};
 use super::{Client, ClientError, Response};
 
 /// The calls that commands make.
@@ -71,6 +73,44 @@ impl Client {
             last = Some(progress);
         }
         last.ok_or_else(|| ClientError::Broken("it ended without a word".to_owned()))
+    }
+
+    /// Pulls a model; its progress comes as lines of [`Progress`], a detached one answers 202.
+    ///
+    /// # Errors
+    /// As [`Client::get`]; `Status` when the registry or the daemon refuses.
+    pub async fn create(&self, create: &Create<'_>) -> Result<Response, ClientError> {
+        self.post_stream("/models/create", create).await
+    }
+
+    /// Uploads a model; its progress comes as lines of [`Progress`].
+    ///
+    /// # Errors
+    /// As [`Client::create`].
+    pub async fn push(&self, model: &str, token: Option<&str>) -> Result<Response, ClientError> {
+        let path = format!("/models/{}/push", encoded(model));
+        match token {
+            Some(token) => {
+                self.post_stream(&path, &serde_json::json!({ "bearer-token": token })).await
+            }
+            None => self.post_empty(&path).await,
+        }
+    }
+
+    /// The transfers that run or wait.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub async fn transfers(&self) -> Result<Vec<Transfer>, ClientError> {
+        self.get("/modeld/transfers").await
+    }
+
+    /// Stops the transfers of a model.
+    ///
+    /// # Errors
+    /// As [`Client::get`]; `Status` 404 when there is none.
+    pub async fn cancel_transfer(&self, model: &str) -> Result<Vec<Transfer>, ClientError> {
+        self.delete(&format!("/modeld/transfers?reference={}", encoded(model))).await
     }
 
     /// Loaded models.

@@ -37,8 +37,9 @@ pub fn resolve(raw: &RawConfig, env: &Env) -> Result<Config, ConfigError> {
             .parse(|t| number(t, 1, 1 << 40))?,
         context: Said::or_default(settings::CONTEXT, &raw.context, env)
             .parse(|t| number(t, 16, 1 << 24))?,
-        max_pulls: Said::or_default(settings::MAX_PULLS, &raw.max_pulls, env)
-            .parse(|t| number(t, 1, 64).map(|n| NonZeroUsize::new(n).unwrap_or(NonZeroUsize::MIN)))?,
+        max_pulls: Said::or_default(settings::MAX_PULLS, &raw.max_pulls, env).parse(|t| {
+            number(t, 1, 64).map(|n| NonZeroUsize::new(n).unwrap_or(NonZeroUsize::MIN))
+        })?,
         auto_pull: Said::or_default(settings::AUTO_PULL, &raw.auto_pull, env).parse(switch)?,
         grace: Said::or_default(settings::GRACE, &raw.grace, env).parse(parse_duration)?,
         log: Said::or_default(settings::LOG, &raw.log, env).parse(log_filter)?,
@@ -244,6 +245,8 @@ mod tests {
                 max_queue: unset(64),
                 max_queue_tokens: unset(1 << 20),
                 context: unset(32_768),
+                max_pulls: unset(NonZeroUsize::new(3).unwrap()),
+                auto_pull: unset(false),
                 grace: unset(Duration::from_secs(10)),
                 log: unset("info".into()),
                 log_format: unset(LogFormat::Text),
@@ -344,7 +347,11 @@ mod tests {
                 "0",
                 "MODELD_MAX_PULLS: \"0\" is not valid: write a whole number from 1 to 64",
             ),
-            ("MODELD_AUTO_PULL", "maybe", "MODELD_AUTO_PULL: \"maybe\" is not valid: write on or off"),
+            (
+                "MODELD_AUTO_PULL",
+                "maybe",
+                "MODELD_AUTO_PULL: \"maybe\" is not valid: write on or off",
+            ),
             ("MODELD_GRACE", "-1", "MODELD_GRACE: \"-1\" is not valid: it must not be negative"),
             (
                 "MODELD_LOG_FORMAT",

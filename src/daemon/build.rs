@@ -71,7 +71,8 @@ impl Daemon {
             },
             settings.memory_budget,
         );
-        let service = Service::new(models, scheduler.clone()).with_settings(settings)
+        let service = Service::new(models, scheduler.clone())
+            .with_settings(settings)
             .with_max_pulls(config.max_pulls.value);
         let transfers = service.all_transfers();
         let state = ApiState::new(service, shutdown.draining().clone());

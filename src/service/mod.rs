@@ -12,11 +12,9 @@ mod generate;
 mod handle;
 mod runnable;
 mod status;
-mod transfers;
+pub(crate) mod transfers;
 
 pub use embed::{Embedded, MAX_INPUTS};
 pub use handle::{Caller, Service};
 pub use runnable::ModelSettings;
-pub use transfers::{
-    DEFAULT_MAX_PULLS, Direction, Moved, Step, Transfer, TransferInfo, Transfers,
-};
+pub use transfers::{DEFAULT_MAX_PULLS, Direction, Moved, Step, Transfer, TransferInfo, Transfers};

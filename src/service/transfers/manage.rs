@@ -18,8 +18,9 @@ impl Service {
         let (_, reference) = pullable(reference)?;
         let cancelled = self.transfers.cancel(&reference);
         if cancelled.is_empty() {
-            let message =
-                format!("no transfer of {reference} runs or waits; `modeld transfers` shows what does");
+            let message = format!(
+                "no transfer of {reference} runs or waits; `modeld transfers` shows what does"
+            );
             return Err(Error::new(ErrorKind::NotFound, message).with_param("reference"));
         }
         Ok(cancelled)

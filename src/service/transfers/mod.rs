@@ -24,9 +24,11 @@ mod lane;
 mod manage;
 mod pull;
 mod push;
-mod transfer;
+#[cfg(test)]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod transfer;
 
 pub use hub::{DEFAULT_MAX_PULLS, Transfers};
 pub use job::{Direction, Moved, TransferInfo};

@@ -31,8 +31,7 @@ impl Service {
         self.transfers.join_or_start(job, false, |job| async move {
             job.board.post(TransferEvent::Planned(plan));
             let watched = Arc::clone(&job);
-            let progress =
-                Arc::new(move |layer| watched.board.post(TransferEvent::Layer(layer)));
+            let progress = Arc::new(move |layer| watched.board.post(TransferEvent::Layer(layer)));
             let pushed = models.push(&reference, outgoing, token.as_ref(), progress).await;
             match &pushed {
                 Ok(()) => tracing::info!(reference = job.reference, "pushed"),
