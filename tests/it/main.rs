@@ -29,6 +29,7 @@ mod malformed;
 mod media;
 mod openapi;
 mod overload;
+mod pull;
 mod readme;
 mod sampling;
 mod sdk;

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::{Digest, Error, ErrorKind, Result, TransferEvent};
+use crate::domain::{Error, ErrorKind, Result, TransferEvent, TransferPlan};
 
 use super::job::{Direction, Job, Moved, TransferInfo};
 use super::lane::Lane;
@@ -46,7 +46,7 @@ impl Transfers {
     /// `at_once` does not wait for a turn.
     pub(super) fn join_or_start<W, F>(
         &self,
-        (direction, reference, id): (Direction, String, Option<Digest>),
+        (direction, reference, plan): (Direction, String, TransferPlan),
         at_once: bool,
         work: W,
     ) -> Result<Transfer>
@@ -60,7 +60,7 @@ impl Transfers {
         }
         let same = |job: &&Arc<Job>| job.direction == direction && job.reference == reference;
         if let Some(watcher) =
-            jobs.iter().filter(same).filter(|job| job.id == id).find_map(Job::join)
+            jobs.iter().filter(same).filter(|job| job.id == plan.id).find_map(Job::join)
         {
             return Ok(watcher);
         }
@@ -72,7 +72,7 @@ impl Transfers {
         }
         // One that is being stopped, or moves what the name meant before, lets go first.
         let before: Vec<_> = jobs.iter().filter(same).map(|job| job.gone.clone()).collect();
-        let job = Arc::new(Job::new(direction, reference, id));
+        let job = Arc::new(Job::new(direction, reference, plan));
         let watcher =
             job.join().ok_or_else(|| Error::internal("a new transfer takes no watcher"))?;
         jobs.push(Arc::clone(&job));

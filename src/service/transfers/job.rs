@@ -3,7 +3,7 @@ use std::time::SystemTime;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::{Digest, Error, ErrorKind, Pulled};
+use crate::domain::{Digest, Error, ErrorKind, Pulled, TransferEvent, TransferPlan};
 
 use super::board::Board;
 use super::transfer::Transfer;
@@ -80,12 +80,14 @@ struct Interest {
 }
 
 impl Job {
-    pub(super) fn new(direction: Direction, reference: String, id: Option<Digest>) -> Self {
+    pub(super) fn new(direction: Direction, reference: String, plan: TransferPlan) -> Self {
+        let (id, board) = (plan.id, Board::default());
+        board.post(TransferEvent::Planned(plan));
         Self {
             direction,
             reference,
             id,
-            board: Board::default(),
+            board,
             stop: CancellationToken::new(),
             gone: CancellationToken::new(),
             started: SystemTime::now(),

@@ -1,6 +1,6 @@
 use secrecy::SecretString;
 
-use crate::domain::{Error, ErrorKind, ModelEntry, ModelRef, Result, TransferEvent};
+use crate::domain::{Error, ErrorKind, ModelEntry, ModelRef, Result};
 
 use super::super::Service;
 use super::{Direction, Moved, Transfer};
@@ -22,9 +22,8 @@ impl Service {
             Some(id) => self.models.inspect(&id.to_string()).await.is_ok(),
             None => false,
         };
-        let job = (Direction::Pull, reference, transfer.id);
+        let job = (Direction::Pull, reference, transfer);
         self.transfers.join_or_start(job, at_once, |job| async move {
-            job.board.post(TransferEvent::Planned(transfer));
             let begun = std::time::Instant::now();
             let pulled = plan.run(|event| job.board.post(event)).await;
             let seconds = begun.elapsed().as_secs();

@@ -27,9 +27,8 @@ impl Service {
         let outgoing = self.models.outgoing(&tag).await?;
         let plan = outgoing.plan();
         let models = self.models.clone();
-        let job = (Direction::Push, tag, plan.id);
+        let job = (Direction::Push, tag, plan);
         self.transfers.join_or_start(job, false, |job| async move {
-            job.board.post(TransferEvent::Planned(plan));
             let watched = Arc::clone(&job);
             let progress = Arc::new(move |layer| watched.board.post(TransferEvent::Layer(layer)));
             let pushed = models.push(&reference, outgoing, token.as_ref(), progress).await;

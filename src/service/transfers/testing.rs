@@ -105,6 +105,11 @@ impl Shelf {
         self.let_pass(1 << 20);
     }
 
+    /// Lets nothing through any more.
+    pub(crate) fn hold_up(&self) {
+        self.blobs.gate.forget_permits(usize::MAX);
+    }
+
     /// From now on only this token opens.
     pub(crate) fn want_token(&self, token: &'static str) {
         *self.token.lock().expect("unpoisoned") = Some(token);

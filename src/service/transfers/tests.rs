@@ -185,7 +185,7 @@ async fn what_is_there_already_waits_for_nobody() {
     desk.service = desk.service.clone().with_max_pulls(NonZeroUsize::MIN);
     desk.shelf.let_all_pass();
     within(desk.pull("ai/a").await.finish()).await.expect("a good end");
-    let job = (Direction::Pull, "busy".to_owned(), None);
+    let job = (Direction::Pull, "busy".to_owned(), TransferPlan::default());
     let busy = desk.service.transfers.join_or_start(job, false, |_| std::future::pending());
     assert!(cached(within(desk.pull("ai/a").await.finish()).await));
     drop(busy);
@@ -215,7 +215,7 @@ async fn a_daemon_that_stops_ends_them_all_and_begins_none() {
 #[tokio::test]
 async fn a_panic_is_an_end_too() {
     let desk = desk().await;
-    let job = (Direction::Pull, "x".to_owned(), None);
+    let job = (Direction::Pull, "x".to_owned(), TransferPlan::default());
     let transfer = desk.service.transfers.join_or_start(job, false, |_| async {
         assert!(std::hint::black_box(false), "on purpose");
         Ok(Moved::Pushed)
@@ -256,8 +256,10 @@ async fn a_push_is_watched_and_joined_like_a_pull() {
     let desk = desk().await;
     desk.shelf.let_all_pass();
     within(desk.pull("ai/a").await.finish()).await.expect("a good end");
+    desk.shelf.hold_up();
     let first = desk.service.push("ai/a", None).await.expect("a transfer");
     let second = desk.service.push("a:latest", None).await.expect("a transfer");
+    desk.shelf.let_all_pass();
     let ends = tokio::join!(within(first.finish()), within(second.finish()));
     assert_eq!(ends, (Ok(Moved::Pushed), Ok(Moved::Pushed)));
     assert_eq!(*desk.shelf.pushed.lock().expect("unpoisoned"), [A]);
