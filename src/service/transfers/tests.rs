@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::testing::Shelf;
 use super::*;
-use crate::domain::{ClientKey, Error, ErrorKind, GenerateRequest, Prompt, TransferEvent};
+use crate::domain::{
+    ClientKey, Error, ErrorKind, GenerateRequest, Prompt, TransferEvent, TransferPlan,
+};
 use crate::engine::scripted::ScriptedFactory;
 use crate::gguf::testing::Writer;
 use crate::models::Models;
