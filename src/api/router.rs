@@ -39,12 +39,17 @@ pub fn router(state: ApiState) -> Router {
         .route("/health", get(native::health))
         .route("/ready", get(native::ready))
         .route("/models", get(native::list))
+        .route("/models/create", post(native::create).route_layer(manage.clone()))
         .route("/models/load", post(native::load).route_layer(manage.clone()))
         .route("/modeld/import", post(native::import).route_layer(manage.clone()))
         .route("/models/{*model}", model.get(native::inspect))
         .route("/engines/ps", get(native::ps))
         .route("/engines/status", get(native::status))
-        .route("/engines/unload", post(native::unload).route_layer(manage))
+        .route("/engines/unload", post(native::unload).route_layer(manage.clone()))
+        .route(
+            "/modeld/transfers",
+            delete(native::cancel).route_layer(manage).get(native::transfers),
+        )
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn(note_template))
@@ -166,14 +171,17 @@ pub const ROUTES: &[Route] = &[
     open("GET", "/health", "200 while the process answers"),
     open("GET", "/ready", "200 while new requests are taken, 503 while stopping"),
     open("GET", "/models", "the models of the store"),
-    open("GET", "/models/{*model}", "one model of the store"),
+    open("GET", "/models/{*model}", "one model of the store; of its registry with `?remote=true`"),
     managing("DELETE", "/models/{*model}", "untags or deletes a model (`?force=true`)"),
-    managing("POST", "/models/{*model}", "`…/tag?repo=R&tag=T` gives a model another name"),
+    managing("POST", "/models/{*model}", "`…/tag?repo=R&tag=T` another name; `…/push` uploads it"),
+    managing("POST", "/models/create", "pulls a model, with its progress as lines of JSON"),
     managing("POST", "/models/load", "takes in a model as a Docker model tar"),
     managing("POST", "/modeld/import", "takes in what other programs have, as JSON lines"),
     open("GET", "/engines/ps", "the loaded models"),
     open("GET", "/engines/status", "the state of the engine"),
     managing("POST", "/engines/unload", "unloads idle models"),
+    open("GET", "/modeld/transfers", "the pulls and pushes that run or wait"),
+    managing("DELETE", "/modeld/transfers", "stops those of `?reference=`"),
 ];
 
 async fn unknown_route(request: Request) -> Refusal {

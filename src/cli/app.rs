@@ -1,8 +1,8 @@
 use clap::Parser;
 
 use super::{
-    CliError, ExitCode, Printer, completions, import, inspect, list, man, package, ps, rm, run,
-    serve, status, tag, unload, version,
+    CliError, ExitCode, Printer, completions, import, inspect, list, man, package, ps, pull, push,
+    rm, run, serve, status, tag, transfers, unload, version,
 };
 use crate::client::Client;
 use crate::config::{Env, daemon_host};
@@ -29,6 +29,9 @@ pub struct Cli {
 pub enum Command {
     Serve(Box<serve::Args>),
     Run(run::Args),
+    Pull(pull::Args),
+    Push(push::Args),
+    Transfers(transfers::Args),
     Package(package::Args),
     Import(import::Args),
     #[command(visible_alias = "ls")]
@@ -98,6 +101,9 @@ pub(super) async fn dispatch(
 ) -> Result<(), CliError> {
     match command {
         Command::Run(args) => run::run(args, client, printer).await,
+        Command::Pull(args) => pull::run(args, client, printer).await,
+        Command::Push(args) => push::run(args, client, printer).await,
+        Command::Transfers(args) => transfers::run(args, client, printer).await,
         Command::Package(args) => package::run(args, client, printer).await,
         Command::Import(args) => import::run(args, client, printer).await,
         Command::List(args) => list::run(args, client, printer).await,

@@ -67,12 +67,12 @@ pub(super) fn close(answer: &str, end: End, printer: &mut Printer) -> Result<(),
     Ok(())
 }
 
-/// The daemon's 404 says that the model is not there; this says what to do about it.
+/// Says of a pull that failed why it was tried at all.
 pub(super) fn explain_missing(error: CliError, model: &str) -> CliError {
     match error {
-        CliError::Client(error) if error.is_not_found() => CliError::Failed(format!(
-            "there is no model {model} in the store, and pulling does not exist yet; \
-             make one from a file with: modeld package --gguf FILE {model}"
+        CliError::Client(crate::client::ClientError::Status { message, .. })
+        | CliError::Failed(message) => CliError::Failed(format!(
+            "there is no model {model} in the store, and it could not be pulled: {message}"
         )),
         other => other,
     }

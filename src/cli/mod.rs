@@ -18,7 +18,10 @@ mod man;
 mod names;
 mod package;
 mod printer;
+mod progress;
 mod ps;
+mod pull;
+mod push;
 mod repl;
 mod rm;
 mod run;
@@ -28,6 +31,7 @@ mod table;
 mod tag;
 #[cfg(test)]
 mod testing;
+mod transfers;
 mod unload;
 mod version;
 

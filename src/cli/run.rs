@@ -1,7 +1,8 @@
 use std::io::{IsTerminal as _, Read as _};
 
+use super::progress::Show;
 use super::repl::{self, Terminal};
-use super::{CliError, Printer, chat};
+use super::{CliError, Printer, chat, pull};
 use crate::client::Client;
 use crate::client::wire::Message;
 
@@ -26,16 +27,14 @@ pub(super) async fn run(
     printer: &mut Printer,
 ) -> Result<(), CliError> {
     let model = args.model.as_str();
+    fetch_missing(client, model, printer).await?;
     if args.detach {
-        let loaded = client.preload(model).await.map_err(CliError::from);
-        return loaded.map_err(|e| chat::explain_missing(e, model));
+        return client.preload(model).await.map_err(CliError::from);
     }
     let prompt = args.prompt.join(" ");
     if prompt.is_empty() && std::io::stdin().is_terminal() {
         let terminal = Terminal::of_process()?;
-        return repl::talk(client, model, terminal, printer)
-            .await
-            .map_err(|e| chat::explain_missing(e, model));
+        return repl::talk(client, model, terminal, printer).await;
     }
     let prompt = if std::io::stdin().is_terminal() { prompt } else { with_piped(prompt).await? };
     if prompt.trim().is_empty() {
@@ -45,6 +44,25 @@ pub(super) async fn run(
         asked = once(client, model, prompt, printer) => asked,
         _ = tokio::signal::ctrl_c() => Err(CliError::Interrupted),
     }
+}
+
+/// Pulls a model that is not in the store; standard output stays the answer's.
+pub(super) async fn fetch_missing(
+    client: &Client,
+    model: &str,
+    printer: &mut Printer,
+) -> Result<(), CliError> {
+    let found = tokio::select! {
+        found = client.inspect(model, false) => found,
+        _ = tokio::signal::ctrl_c() => return Err(CliError::Interrupted),
+    };
+    match found {
+        Err(error) if error.is_not_found() => {}
+        found => return found.map(drop).map_err(CliError::from),
+    }
+    let show = Show { progress: true, result: false };
+    let pulled = pull::get(model, client, printer, show).await;
+    pulled.map_err(|error| chat::explain_missing(error, model))
 }
 
 /// One question, one answer; nothing but the answer goes to stdout.
@@ -62,7 +80,7 @@ pub(super) async fn once(
             if !matches!(error, CliError::Output(_)) {
                 chat::close(&answer, chat::End::Complete, printer)?;
             }
-            Err(chat::explain_missing(error, model))
+            Err(error)
         }
     }
 }
@@ -127,13 +145,29 @@ mod tests {
     #[tokio::test]
     async fn a_missing_model_says_how_to_get_one() {
         let fake = Fake::start().await;
-        let done = fake.ask("nope", "hi").await;
+        let done = fake.run(&["run", "-d", "nope"]).await;
         assert_eq!(
             done.err,
-            "modeld: there is no model nope in the store, and pulling does not exist yet; \
-             make one from a file with: modeld package --gguf FILE nope\n"
+            "modeld: there is no model nope in the store, and it could not be pulled: \
+             no model nope\n"
         );
-        assert_eq!(done.code, 1);
+        assert_eq!((done.out.as_str(), done.code), ("", 1));
+        assert_eq!(fake.all(), ["GET /models/nope", "POST /models/create nope"]);
+    }
+
+    #[tokio::test]
+    async fn a_model_that_is_not_there_is_pulled_first() {
+        let fake = Fake::start().await;
+        let done = fake.run(&["run", "-d", "good"]).await;
+        assert_eq!((done.out.as_str(), done.code), ("", 0), "{}", done.err);
+        assert_eq!(
+            fake.all(),
+            [
+                "GET /models/good",
+                "POST /models/create good",
+                "POST /engines/v1/chat/completions preload"
+            ]
+        );
     }
 
     #[tokio::test]

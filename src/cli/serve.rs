@@ -53,6 +53,20 @@ pub struct Args {
     max_queue_tokens: Option<String>,
     #[arg(long, value_name = config::settings::CONTEXT.value, help = help(config::settings::CONTEXT))]
     context: Option<String>,
+    #[arg(
+        long,
+        value_name = config::settings::MAX_PULLS.value,
+        help = help(config::settings::MAX_PULLS)
+    )]
+    max_pulls: Option<String>,
+    #[arg(
+        long,
+        value_name = config::settings::AUTO_PULL.value,
+        num_args = 0..=1,
+        default_missing_value = "on",
+        help = help(config::settings::AUTO_PULL)
+    )]
+    auto_pull: Option<String>,
     #[arg(long, value_name = config::settings::GRACE.value, help = help(config::settings::GRACE))]
     grace: Option<String>,
     #[arg(
@@ -144,6 +158,8 @@ impl Args {
             max_queue,
             max_queue_tokens,
             context,
+            max_pulls,
+            auto_pull,
             grace,
             registry_mirror,
             insecure_registry,
@@ -161,6 +177,8 @@ impl Args {
             max_queue,
             max_queue_tokens,
             context,
+            max_pulls,
+            auto_pull,
             grace,
             registry_mirror: listed(registry_mirror),
             insecure_registry: listed(insecure_registry),

@@ -216,10 +216,15 @@ async fn axum_serve(listener: tokio::net::UnixListener, router: Router) {
 async fn answer(State(seen): State<Seen>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let preload = if parts.headers.contains_key("x-preload-only") { " preload" } else { "" };
-    let line = format!("{} {}{preload}", parts.method, parts.uri);
-    seen.requests.lock().unwrap().push(line.clone());
+    let mut line = format!("{} {}{preload}", parts.method, parts.uri);
     let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
-    if parts.uri.path().contains("nope") {
+    if parts.uri.path() == "/models/create" {
+        let create: Value = serde_json::from_slice(&body).unwrap();
+        let detached = if create["detach"] == true { " detached" } else { "" };
+        line = format!("{line} {}{detached}", create["from"].as_str().unwrap());
+    }
+    seen.requests.lock().unwrap().push(line.clone());
+    if line.contains("nope") {
         return missing();
     }
     let id = format!("sha256:{}", "a".repeat(64));
@@ -242,6 +247,19 @@ async fn answer(State(seen): State<Seen>, request: Request) -> Response {
             *seen.uploaded.lock().unwrap() = body.to_vec();
             "{\"type\":\"success\",\"message\":\"Model loaded\"}\n".into_response()
         }
+        "POST /models/create good" => progress(&["waiting", "warning", "half", "all", "pulled"]),
+        "POST /models/create good detached" => {
+            (StatusCode::ACCEPTED, axum::Json(transfers()[0].clone())).into_response()
+        }
+        "POST /models/create bad" => progress(&["half", "error"]),
+        "POST /models/create truncated" => progress(&["half"]),
+        "POST /models/create unavailable" => {
+            (StatusCode::BAD_GATEWAY, "the registry stalls\n").into_response()
+        }
+        "POST /models/me/good/push" => progress(&["half", "all", "pushed"]),
+        "GET /modeld/transfers" | "DELETE /modeld/transfers?reference=smollm2" => {
+            axum::Json(transfers()).into_response()
+        }
         "POST /engines/v1/chat/completions" => chat(&body),
         "POST /engines/v1/chat/completions preload" => StatusCode::OK.into_response(),
         line if line.contains("/tag?") => {
@@ -253,6 +271,30 @@ async fn answer(State(seen): State<Seen>, request: Request) -> Response {
         .into_response(),
         _ => missing(),
     }
+}
+
+fn transfers() -> Value {
+    json!([{"mode": "pull", "reference": "docker.io/ai/smollm2:latest", "total": 100,
+            "current": 50, "started": "2026-01-01T00:00:00Z", "watchers": 1}])
+}
+
+/// Lines of a progress stream.
+fn progress(lines: &[&str]) -> Response {
+    let layer = |current: u64| {
+        json!({"type": "progress", "message": "", "total": 1 << 20,
+               "layer": {"id": format!("sha256:{}", "d".repeat(64)), "size": 1 << 20, "current": current}})
+    };
+    let plain = |kind: &str, message: &str| json!({"type": kind, "message": message, "layer": {"size": 0, "current": 0}});
+    let value = |line: &&str| match *line {
+        "half" => layer(1 << 19),
+        "all" => layer(1 << 20),
+        "waiting" => plain("progress", "waiting for 1 other pull"),
+        "warning" => plain("warning", "an old name"),
+        "pulled" => plain("success", "Model pulled successfully"),
+        "pushed" => plain("success", "Model pushed successfully"),
+        _ => plain("error", "Error: the disk is full"),
+    };
+    lines.iter().map(|line| format!("{}\n", value(line))).collect::<String>().into_response()
 }
 
 fn missing() -> Response {

@@ -3,7 +3,8 @@ use futures_core::Stream;
 use http::Method;
 
 use super::wire::{
-    Chat, Import, ImportLine, Model, Progress, Removed, Running, Unload, Unloaded, Version,
+    Chat, Create, Import, ImportLine, Model, Progress, Removed, Running, Transfer, Unload,
+    Unloaded, Version,
 };
 use super::{Client, ClientError, Response};
 
@@ -82,6 +83,44 @@ impl Client {
     pub async fn import(&self, what: &Import) -> Result<Imports, ClientError> {
         let lines = self.post_stream("/modeld/import", what).await?.lines();
         Ok(Imports { lines })
+    }
+
+    /// Pulls a model; its progress comes as lines of [`Progress`], a detached one answers 202.
+    ///
+    /// # Errors
+    /// As [`Client::get`]; `Status` when the registry or the daemon refuses.
+    pub async fn create(&self, create: &Create<'_>) -> Result<Response, ClientError> {
+        self.post_stream("/models/create", create).await
+    }
+
+    /// Uploads a model; its progress comes as lines of [`Progress`].
+    ///
+    /// # Errors
+    /// As [`Client::create`].
+    pub async fn push(&self, model: &str, token: Option<&str>) -> Result<Response, ClientError> {
+        let path = format!("/models/{}/push", encoded(model));
+        match token {
+            Some(token) => {
+                self.post_stream(&path, &serde_json::json!({ "bearer-token": token })).await
+            }
+            None => self.post_empty(&path).await,
+        }
+    }
+
+    /// The transfers that run or wait.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub async fn transfers(&self) -> Result<Vec<Transfer>, ClientError> {
+        self.get("/modeld/transfers").await
+    }
+
+    /// Stops the transfers of a model.
+    ///
+    /// # Errors
+    /// As [`Client::get`]; `Status` 404 when there is none.
+    pub async fn cancel_transfer(&self, model: &str) -> Result<Vec<Transfer>, ClientError> {
+        self.delete(&format!("/modeld/transfers?reference={}", encoded(model))).await
     }
 
     /// Loaded models.

@@ -105,6 +105,61 @@ pub struct Progress {
     /// For people.
     #[serde(default)]
     pub message: String,
+    /// Bytes of all layers.
+    #[serde(default)]
+    pub total: u64,
+    /// The one that moved.
+    #[serde(default)]
+    pub layer: Layer,
+}
+
+/// How far a layer is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Layer {
+    /// Its digest; empty where the line is about no layer.
+    pub id: String,
+    /// Bytes.
+    pub size: u64,
+    /// Bytes done.
+    pub current: u64,
+}
+
+/// What to pull.
+#[derive(Clone, Serialize)]
+pub struct Create<'a> {
+    /// The model.
+    pub from: &'a str,
+    /// A token for its registry.
+    #[serde(rename = "bearer-token", skip_serializing_if = "Option::is_none")]
+    pub bearer_token: Option<&'a str>,
+    /// The daemon goes on alone.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub detach: bool,
+}
+
+/// A transfer, as `GET /modeld/transfers` lists it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Transfer {
+    /// `pull` or `push`.
+    pub mode: String,
+    /// The model's full name.
+    pub reference: String,
+    /// Bytes to move.
+    #[serde(default)]
+    pub total: u64,
+    /// Bytes moved.
+    #[serde(default)]
+    pub current: u64,
+    /// RFC 3339.
+    #[serde(default)]
+    pub started: String,
+    /// Who watches it.
+    #[serde(default)]
+    pub watchers: u64,
+    /// Goes on without watchers.
+    #[serde(default)]
+    pub detached: bool,
 }
 
 /// One message of a chat.

@@ -25,10 +25,14 @@ pub struct Env {
 }
 
 impl Env {
+    /// The variable with a token of Hugging Face, as their own programs name it.
+    pub const HF_TOKEN: &str = "HF_TOKEN";
+
     /// Reads the process's environment once.
     pub fn from_process() -> Self {
         let dirs = directories::BaseDirs::new();
         let names = SETTINGS.iter().map(|s| s.env).chain(DaemonHostVars::NAMES);
+        let names = names.chain([Self::HF_TOKEN]);
         Self {
             vars: names.filter_map(|n| Some((n, std::env::var(n).ok()?))).collect(),
             runtime_dir: runtime_dir(),

@@ -15,6 +15,10 @@ pub struct RawConfig {
     pub max_queue_tokens: Option<String>,
     /// `--context N`
     pub context: Option<String>,
+    /// `--max-pulls N`
+    pub max_pulls: Option<String>,
+    /// `--auto-pull [on|off]`
+    pub auto_pull: Option<String>,
     /// `--grace DURATION`
     pub grace: Option<String>,
     /// `--registry-mirror [HOST=]URL`

@@ -1,4 +1,5 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -36,6 +37,10 @@ pub fn resolve(raw: &RawConfig, env: &Env) -> Result<Config, ConfigError> {
             .parse(|t| number(t, 1, 1 << 40))?,
         context: Said::or_default(settings::CONTEXT, &raw.context, env)
             .parse(|t| number(t, 16, 1 << 24))?,
+        max_pulls: Said::or_default(settings::MAX_PULLS, &raw.max_pulls, env).parse(|t| {
+            number(t, 1, 64).map(|n| NonZeroUsize::new(n).unwrap_or(NonZeroUsize::MIN))
+        })?,
+        auto_pull: Said::or_default(settings::AUTO_PULL, &raw.auto_pull, env).parse(switch)?,
         grace: Said::or_default(settings::GRACE, &raw.grace, env).parse(parse_duration)?,
         registry_mirrors: Said::or_default(settings::REGISTRY_MIRROR, &raw.registry_mirror, env)
             .parse(registries::mirrors)?,
@@ -200,6 +205,14 @@ where
     T::try_from(value).map_err(|_| problem())
 }
 
+fn switch(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "on" | "true" | "yes" | "1" => Ok(true),
+        "off" | "false" | "no" | "0" => Ok(false),
+        _ => Err("write on or off".to_owned()),
+    }
+}
+
 /// A bare word has to be a level: the parser would take a misspelt one for a module's name, and
 /// the log would stay empty.
 fn log_filter(text: &str) -> Result<String, String> {
@@ -249,6 +262,8 @@ mod tests {
                 max_queue: unset(64),
                 max_queue_tokens: unset(1 << 20),
                 context: unset(32_768),
+                max_pulls: unset(NonZeroUsize::new(3).unwrap()),
+                auto_pull: unset(false),
                 grace: unset(Duration::from_secs(10)),
                 registry_mirrors: unset(Vec::new()),
                 insecure_registries: unset(Vec::new()),
@@ -350,6 +365,16 @@ mod tests {
                 "MODELD_KEEP_ALIVE",
                 "soon",
                 "MODELD_KEEP_ALIVE: \"soon\" is not valid: write a duration such as 30s, 5m or 1h30m",
+            ),
+            (
+                "MODELD_MAX_PULLS",
+                "0",
+                "MODELD_MAX_PULLS: \"0\" is not valid: write a whole number from 1 to 64",
+            ),
+            (
+                "MODELD_AUTO_PULL",
+                "maybe",
+                "MODELD_AUTO_PULL: \"maybe\" is not valid: write on or off",
             ),
             ("MODELD_GRACE", "-1", "MODELD_GRACE: \"-1\" is not valid: it must not be negative"),
             (

@@ -1,4 +1,5 @@
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -61,6 +62,10 @@ pub struct Config {
     pub max_queue_tokens: Set<u64>,
     /// The most tokens of context that a model gets.
     pub context: Set<u32>,
+    /// Pulls at once, and pushes.
+    pub max_pulls: Set<NonZeroUsize>,
+    /// Whether a request for a model that is not in the store pulls it.
+    pub auto_pull: Set<bool>,
     /// How long running answers may go on after the daemon was told to stop.
     pub grace: Set<Duration>,
     /// Mirrors of registries, in the order in which they are asked.

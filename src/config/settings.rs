@@ -81,6 +81,25 @@ pub const CONTEXT: Setting = Setting {
     default: "32768",
     meaning: "The largest context that a model gets; less where the model, its package or the memory says so",
 };
+/// Pulls at once.
+pub const MAX_PULLS: Setting = Setting {
+    name: "max pulls",
+    flag: "--max-pulls",
+    value: "N",
+    env: "MODELD_MAX_PULLS",
+    default: "3",
+    meaning: "How many pulls, and how many pushes, run at once; more wait",
+};
+/// Pulling by itself.
+pub const AUTO_PULL: Setting = Setting {
+    name: "auto pull",
+    flag: "--auto-pull",
+    value: "on|off",
+    env: "MODELD_AUTO_PULL",
+    default: "off",
+    meaning: "Whether a request for a model that is not in the store pulls it first; the bare \
+              flag means on",
+};
 /// The drain.
 pub const GRACE: Setting = Setting {
     name: "grace",
@@ -168,6 +187,8 @@ pub const SETTINGS: &[Setting] = &[
     MAX_QUEUE,
     MAX_QUEUE_TOKENS,
     CONTEXT,
+    MAX_PULLS,
+    AUTO_PULL,
     GRACE,
     REGISTRY_MIRROR,
     INSECURE_REGISTRY,

@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::engine::EngineFactory;
 use crate::models::Models;
 use crate::scheduler::{Scheduler, SchedulerConfig};
-use crate::service::{ModelSettings, Service};
+use crate::service::{ModelSettings, Service, Transfers};
 use crate::store::Store;
 
 /// What the daemon is made of besides its settings.
@@ -34,6 +34,7 @@ pub struct Bound {
     pub(super) store_lock: StoreLock,
     pub(super) router: Router,
     pub(super) scheduler: Scheduler,
+    pub(super) transfers: Transfers,
     pub(super) shutdown: Shutdown,
     pub(super) patience: Patience,
     pub(super) grace: std::time::Duration,
@@ -56,8 +57,11 @@ impl Daemon {
         // says that they are dead.
         let store_lock = StoreLock::take(&config.models_path.value)?;
         let models = Models::new(Store::open(&config.models_path.value)?);
-        let settings =
-            ModelSettings { max_context: config.context.value, ..ModelSettings::default() };
+        let settings = ModelSettings {
+            max_context: config.context.value,
+            auto_pull: config.auto_pull.value,
+            ..ModelSettings::default()
+        };
         let scheduler = Scheduler::start_within(
             parts.engines,
             SchedulerConfig {
@@ -67,13 +71,17 @@ impl Daemon {
             },
             settings.memory_budget,
         );
-        let service = Service::new(models, scheduler.clone()).with_settings(settings);
+        let service = Service::new(models, scheduler.clone())
+            .with_settings(settings)
+            .with_max_pulls(config.max_pulls.value);
+        let transfers = service.all_transfers();
         let state = ApiState::new(service, shutdown.draining().clone());
         Ok(Bound {
             listeners,
             store_lock,
             router: api::router(state),
             scheduler,
+            transfers,
             shutdown,
             patience: Patience::default(),
             grace: config.grace.value,

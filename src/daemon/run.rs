@@ -28,7 +28,7 @@ impl Bound {
     /// Serves until `shutdown` asks for the end, then drains:
     ///
     /// 1. the listeners are closed, idle connections too;
-    /// 2. what waits is refused, what runs may finish until the grace is over;
+    /// 2. transfers are stopped, what waits is refused, what runs may finish until the grace is over;
     /// 3. what still runs then ends with an error event, and has two seconds to be sent.
     ///
     /// Asked a second time, it returns at once.
@@ -61,7 +61,12 @@ impl Bound {
         acceptor.server.closing.cancel();
         acceptor.connections.close();
         let drained = async {
-            tokio::join!(self.scheduler.drain(self.grace), acceptor.connections.wait());
+            tokio::join!(
+                // At once: another pull goes on where this one stopped.
+                self.transfers.close(),
+                self.scheduler.drain(self.grace),
+                acceptor.connections.wait()
+            );
         };
         let deadline = self.grace.saturating_add(LAST_WORDS);
         let outcome = tokio::select! {

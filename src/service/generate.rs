@@ -1,3 +1,5 @@
+use std::time::Instant;
+
 use crate::domain::{EmbedInput, GenerateRequest, Prompt, Result};
 use crate::protocol::{Purpose, Query, QueryAnswer};
 use crate::scheduler::{Generation, Runnable, Submission};
@@ -20,7 +22,7 @@ impl Service {
     ) -> Result<Generation> {
         let Caller { client, deadline } = caller;
         let purpose = purpose_for(&request.prompt);
-        let model = self.find(model, Some(purpose)).await?;
+        let model = self.find(model, Some(purpose), deadline).await?;
         self.scheduler.submit(Submission { model, request, client, deadline }).await
     }
 
@@ -29,7 +31,7 @@ impl Service {
     /// # Errors
     /// As [`Service::generate`], and those of the load.
     pub async fn preload(&self, model: &str) -> Result<()> {
-        let model = self.find(model, None).await?;
+        let model = self.find(model, None, None).await?;
         self.scheduler.preload(model).await.map(drop)
     }
 
@@ -39,12 +41,17 @@ impl Service {
     /// # Errors
     /// As [`Service::generate`], and those of the load and of the question.
     pub async fn query(&self, model: &str, query: Query) -> Result<QueryAnswer> {
-        let model = self.find(model, None).await?;
+        let model = self.find(model, None, None).await?;
         self.scheduler.query(model, query).await
     }
 
-    async fn find(&self, model: &str, purpose: Option<Purpose>) -> Result<Runnable> {
-        runnable(model, self.models.resolve(model).await?, &self.settings, purpose)
+    async fn find(
+        &self,
+        model: &str,
+        purpose: Option<Purpose>,
+        deadline: Option<Instant>,
+    ) -> Result<Runnable> {
+        runnable(model, self.obtain(model, deadline).await?, &self.settings, purpose)
     }
 }
 

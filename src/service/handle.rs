@@ -1,3 +1,4 @@
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,6 +10,7 @@ use crate::scheduler::Scheduler;
 
 use super::ModelSettings;
 use super::archive::MAX_UPLOADS;
+use super::transfers::{DEFAULT_MAX_PULLS, Transfers};
 
 /// Who asks, and until when the answer is of use.
 #[derive(Debug, Clone)]
@@ -27,6 +29,7 @@ pub struct Service {
     pub(super) settings: ModelSettings,
     pub(super) uploads: Arc<Semaphore>,
     pub(super) imports: Arc<Semaphore>,
+    pub(super) transfers: Transfers,
 }
 
 impl Service {
@@ -34,13 +37,22 @@ impl Service {
     pub fn new(models: Models, scheduler: Scheduler) -> Self {
         let uploads = Arc::new(Semaphore::new(MAX_UPLOADS));
         let imports = Arc::new(Semaphore::new(1));
-        Self { models, scheduler, settings: ModelSettings::default(), uploads, imports }
+        let places = NonZeroUsize::new(DEFAULT_MAX_PULLS).unwrap_or(NonZeroUsize::MIN);
+        let transfers = Transfers::new(places);
+        Self { models, scheduler, settings: ModelSettings::default(), uploads, imports, transfers }
     }
 
     /// Says how models are loaded.
     #[must_use]
     pub fn with_settings(mut self, settings: ModelSettings) -> Self {
         self.settings = settings;
+        self
+    }
+
+    /// Says how many pulls, and how many pushes, may run at once; before the first of them.
+    #[must_use]
+    pub fn with_max_pulls(mut self, places: NonZeroUsize) -> Self {
+        self.transfers = Transfers::new(places);
         self
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! Connects [`crate::models`] with [`crate::scheduler`]: finds and checks the model, decides its
 //! context, and hands the queue memory estimates as numbers. It knows no dialect and no socket,
-//! and holds no state of its own.
+//! and holds no state of its own, besides the running [`Transfers`].
 
 mod archive;
 mod catalog;
@@ -13,7 +13,9 @@ mod handle;
 mod import;
 mod runnable;
 mod status;
+pub(crate) mod transfers;
 
 pub use embed::{Embedded, MAX_INPUTS};
 pub use handle::{Caller, Service};
 pub use runnable::ModelSettings;
+pub use transfers::{DEFAULT_MAX_PULLS, Direction, Moved, Step, Transfer, TransferInfo, Transfers};

@@ -21,12 +21,20 @@ pub struct ModelSettings {
     pub threads: u32,
     /// A model's context is halved until its estimate is within so many bytes. `None`: no bound.
     pub memory_budget: Option<u64>,
+    /// Whether a request for a model that is not in the store pulls it (no).
+    pub auto_pull: bool,
 }
 
 impl Default for ModelSettings {
     /// The budget is the machine's memory.
     fn default() -> Self {
-        Self { max_context: 32_768, max_sequences: 64, threads: 0, memory_budget: machine_memory() }
+        Self {
+            max_context: 32_768,
+            max_sequences: 64,
+            threads: 0,
+            memory_budget: machine_memory(),
+            auto_pull: false,
+        }
     }
 }
 

@@ -1,19 +1,25 @@
 //! The native API: the routes and JSON of Docker Model Runner, so that its clients work as they
 //! are. Its errors are one line of text, because those clients print the body.
 
+mod create;
 mod engines;
 mod error;
 mod import;
 mod load;
 mod models;
 mod operations;
+mod progress;
+mod push;
+mod transfers;
 mod types;
 mod utility;
 
+pub(super) use create::create;
 pub(super) use engines::{ps, status, unload};
 pub(super) use error::{error_json, error_text};
 pub(super) use import::import;
 pub(super) use load::load;
 pub(super) use models::{act, inspect, list, remove};
 pub(super) use operations::DIALECT;
+pub(super) use transfers::{cancel, transfers};
 pub(super) use utility::{health, ready, root, version};

@@ -1,14 +1,18 @@
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::{Query, Request, State};
 use axum::response::IntoResponse;
+use http::Extensions;
 use http::{StatusCode, Uri};
 use serde::Deserialize;
 
+use crate::api::middleware::may_manage;
 use crate::api::params::ModelName;
 use crate::api::refusal::Reply;
 use crate::api::state::ApiState;
 use crate::domain::{Error, ErrorKind, Result};
 
+use super::progress::adapted;
+use super::push::push;
 use super::types::{Tagged, WireModel, WireRemoval};
 
 /// Every query parameter of these routes.
@@ -32,11 +36,14 @@ pub(in crate::api) async fn inspect(
     State(state): State<ApiState>,
     ModelName(name): ModelName,
     uri: Uri,
+    extensions: Extensions,
 ) -> Reply {
     // Present but empty counts as true, and what is no boolean as false: DMR's rule.
     if params(&uri)?.remote.is_some_and(|text| text.is_empty() || go_bool(&text) == Some(true)) {
-        let message = "models of a registry cannot be inspected yet; leave `remote` out";
-        return Err(Error::unsupported("remote", message).into());
+        // It makes the daemon speak to whatever the name says.
+        may_manage(&extensions)?;
+        let entry = state.service.remote_inspect(&name, None).await.map_err(adapted)?;
+        return Ok(Json(WireModel::from(entry)).into_response());
     }
     let entry = state.service.inspect(&name).await?;
     Ok(Json(WireModel::from(entry)).into_response())
@@ -62,7 +69,7 @@ pub(in crate::api) async fn remove(
 pub(in crate::api) async fn act(
     State(state): State<ApiState>,
     ModelName(path): ModelName,
-    uri: Uri,
+    request: Request,
 ) -> Reply {
     let (name, action) = path.rsplit_once('/').unwrap_or(("", &path));
     match (name, action) {
@@ -70,10 +77,11 @@ pub(in crate::api) async fn act(
             let message = "a POST to /models/ needs a name and an action: /models/{name}/tag";
             Err(Error::new(ErrorKind::RouteNotFound, message).into())
         }
-        (name, "tag") => tag(&state, name, params(&uri)?).await,
+        (name, "tag") => tag(&state, name, params(request.uri())?).await,
+        (name, "push") => push(&state, name, request).await,
         (_, action) => {
             let action: String = action.chars().take(64).collect();
-            let message = format!("unknown action {action:?}; there is: tag");
+            let message = format!("unknown action {action:?}; there are: tag, push");
             Err(Error::new(ErrorKind::RouteNotFound, message).into())
         }
     }

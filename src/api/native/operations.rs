@@ -9,8 +9,11 @@ use crate::api::describe::{
 };
 use crate::api::reply::{JSON, TEXT};
 
+use super::create::Create;
 use super::error::Envelope;
-use super::import::{Import, Line};
+use super::import::{Import, Line as ImportLine};
+use super::progress::Line;
+use super::transfers::WireTransfer;
 use super::types::{Loaded, Tagged, Unload, Unloaded, WireLoaded, WireModel, WireRemoval};
 use super::utility::{Health, Version};
 
@@ -45,7 +48,7 @@ pub(in crate::api) const DIALECT: Dialect = Dialect {
         get(&["/ready"], &[(200, &[(JSON, named::<Health>)])]),
         get(&["/models"], &[(200, &[(JSON, list_of::<WireModel>)])]),
         Operation {
-            parameters: &[query("remote", flag, "not supported: leave it out")],
+            parameters: &[query("remote", flag, "ask its registry; on the Unix socket only")],
             ..get(&["/models/{*model}"], &[(200, &[(JSON, named::<WireModel>)])])
         },
         Operation {
@@ -58,12 +61,27 @@ pub(in crate::api) const DIALECT: Dialect = Dialect {
         Operation {
             method: "POST",
             paths: &["/models/{*model}"],
+            // Both for `…/tag` alone; the body is for `…/push`, which may go without.
             parameters: &[
-                required("repo", "the new name, without a tag"),
-                required("tag", "its tag"),
+                query("repo", text, "for `…/tag`: the new name, without a tag"),
+                query("tag", text, "for `…/tag`: its tag"),
             ],
             request: None,
-            answers: &[(201, &[(JSON, named::<Tagged>)])],
+            answers: &[
+                (200, &[(TEXT, text), (JSON, named::<Line>)]),
+                (201, &[(JSON, named::<Tagged>)]),
+            ],
+        },
+        Operation {
+            method: "POST",
+            paths: &["/models/create"],
+            parameters: &[],
+            request: Some((JSON, named::<Create>)),
+            // The text is lines of the same JSON.
+            answers: &[
+                (200, &[(TEXT, text), (JSON, named::<Line>)]),
+                (202, &[(JSON, named::<WireTransfer>)]),
+            ],
         },
         Operation {
             method: "POST",
@@ -78,7 +96,7 @@ pub(in crate::api) const DIALECT: Dialect = Dialect {
             paths: &["/modeld/import"],
             parameters: &[],
             request: Some((JSON, named::<Import>)),
-            answers: &[(200, &[(NDJSON, named::<Line>)])],
+            answers: &[(200, &[(NDJSON, named::<ImportLine>)])],
         },
         get(&["/engines/ps"], &[(200, &[(JSON, list_of::<WireLoaded>)])]),
         get(&["/engines/status"], &[(200, &[(JSON, states)])]),
@@ -88,6 +106,14 @@ pub(in crate::api) const DIALECT: Dialect = Dialect {
             parameters: &[],
             request: Some((JSON, named::<Unload>)),
             answers: &[(200, &[(JSON, named::<Unloaded>)])],
+        },
+        get(&["/modeld/transfers"], &[(200, &[(JSON, list_of::<WireTransfer>)])]),
+        Operation {
+            method: "DELETE",
+            paths: &["/modeld/transfers"],
+            parameters: &[required("reference", "of which transfers")],
+            request: None,
+            answers: &[(200, &[(JSON, list_of::<WireTransfer>)])],
         },
     ],
 };

@@ -10,4 +10,5 @@ mod openai;
 mod responses;
 mod routes;
 mod support;
+mod transfers;
 mod vectors;

@@ -12,6 +12,7 @@ use crate::api::{ApiState, ListenerClass, PeerInfo, router};
 use crate::engine::scripted::{Control, ScriptedFactory};
 use crate::gguf::testing::Writer;
 use crate::models::{Models, PackageOptions, PackagePlan};
+use crate::registry::Registry;
 use crate::scheduler::{LoadedModel, Scheduler, SchedulerConfig};
 use crate::service::Service;
 use crate::store::Store;
@@ -42,8 +43,26 @@ impl Bench {
     }
 
     pub(super) async fn with(factory: ScriptedFactory, config: SchedulerConfig) -> Self {
+        Self::build(factory, config, None).await
+    }
+
+    /// With a registry to pull from and push to.
+    pub(super) async fn beside(registry: Arc<dyn Registry>) -> Self {
+        let factory = ScriptedFactory::answering(["Hi"]);
+        Self::build(factory, SchedulerConfig::default(), Some(registry)).await
+    }
+
+    async fn build(
+        factory: ScriptedFactory,
+        config: SchedulerConfig,
+        registry: Option<Arc<dyn Registry>>,
+    ) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let models = Models::new(Store::open(&dir.path().join("models")).expect("a store"));
+        let models = match registry {
+            Some(registry) => models.with_registry(registry),
+            None => models,
+        };
         let control = factory.control();
         let scheduler = Scheduler::start(Arc::new(factory), config);
         let service = Service::new(models.clone(), scheduler.clone());

@@ -5,6 +5,7 @@
 //! written and hashed on threads of their own; the runtime never waits for a disk. It never speaks
 //! to a registry itself, and never shows a model whose files were not verified.
 
+mod ask;
 mod backoff;
 mod fetch;
 mod flights;

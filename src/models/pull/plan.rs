@@ -59,7 +59,7 @@ impl Models {
         .await
     }
 
-    fn registry(&self) -> Result<Arc<dyn Registry>> {
+    pub(super) fn registry(&self) -> Result<Arc<dyn Registry>> {
         self.registry.clone().ok_or_else(|| {
             Error::new(ErrorKind::RegistryForbidden, "this daemon speaks to no registry")
         })
