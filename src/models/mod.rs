@@ -8,6 +8,7 @@ mod archive;
 mod bundle;
 mod card;
 mod catalog;
+mod maintenance;
 mod package;
 mod pull;
 mod resolve;

@@ -1,6 +1,5 @@
 use std::fs::File;
-use std::io::{self, Read as _, Write};
-use std::os::unix::fs::PermissionsExt as _;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -13,7 +12,7 @@ use super::durable::{self, disk_error};
 use super::index::{IndexFile, Record};
 use super::layout::Area;
 use super::open::Inner;
-use super::{Lease, Store, StoreError};
+use super::{Lease, Store, StoreError, sys};
 
 /// The largest manifest, in bytes (the OCI distribution specification's own bound).
 pub(super) const MAX_MANIFEST_BYTES: u64 = 4 << 20;
@@ -161,10 +160,7 @@ impl BlobWriter {
             return Err(StoreError::DigestMismatch { expected, found: digest });
         }
         // Reserved space past the end goes back.
-        let synced = self.file.set_len(self.written).and_then(|()| {
-            self.file.set_permissions(std::fs::Permissions::from_mode(0o444))?;
-            self.file.sync_data()
-        });
+        let synced = durable::finish_blob(&self.path, &self.file, self.written);
         synced.map_err(|e| disk_error("write", &self.path, self.written, e))?;
         let path = self.inner.layout.by_digest(Area::Blobs, &digest);
         // The lease comes first, so that no sweep takes a blob that was just found there.
@@ -204,8 +200,7 @@ impl BlobWriter {
     /// # Errors
     /// [`StoreError::DiskFull`], [`StoreError::Io`].
     pub fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        self.file
-            .write_all(bytes)
+        sys::write_all(&self.path, &mut self.file, bytes)
             .map_err(|e| disk_error("write", &self.path, bytes.len() as u64, e))?;
         self.hash.update(bytes);
         self.written = self.written.saturating_add(bytes.len() as u64);
@@ -216,20 +211,20 @@ impl BlobWriter {
 impl Drop for BlobWriter {
     fn drop(&mut self) {
         if !self.committed
-            && let Err(error) = std::fs::remove_file(&self.path)
+            && let Err(error) = sys::remove_file(&self.path)
         {
             tracing::warn!(path = %self.path.display(), %error, "a temporary file stays");
         }
     }
 }
 
-fn hash_file(path: &std::path::Path) -> io::Result<(Digest, u64)> {
+pub(super) fn hash_file(path: &std::path::Path) -> io::Result<(Digest, u64)> {
     let mut file = durable::open_file(path)?;
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 256 << 10];
     let mut total: u64 = 0;
     loop {
-        let read = file.read(&mut buffer)?;
+        let read = sys::read(path, &mut file, &mut buffer)?;
         if read == 0 {
             return Ok((Digest::from_sha256(hash), total));
         }

@@ -12,17 +12,31 @@
 mod catalog;
 mod durable;
 mod error;
+#[cfg(test)]
+mod fault_tests;
+#[cfg(test)]
+mod faults;
+mod fsck;
 mod index;
 mod ingest;
 mod layout;
 mod lease;
 mod open;
+mod prune;
 mod rebuild;
+mod survey;
+mod sys;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod upkeep_tests;
+mod usage;
 
 pub use catalog::{Found, FoundBy, StoredModel};
 pub use error::StoreError;
+pub use fsck::{Finding, FsckModel, FsckProgress, FsckReport, Problem};
 pub use ingest::{Blob, BlobWriter};
 pub use lease::Lease;
 pub use open::Store;
+pub use prune::{PruneOptions, Pruned};
+pub use usage::DiskUsage;
