@@ -117,7 +117,7 @@ impl Store {
             return Err(StoreError::MissingBlob { digest, expected, found });
         }
         let path = self.inner.layout.by_digest(Area::Manifests, &id);
-        self.inner.change_index(|index: &mut IndexFile| {
+        let stored = self.inner.change_index(|index: &mut IndexFile| {
             durable::replace(&self.inner.temporary_path("manifest"), &path, manifest)?;
             if !index.models.iter().any(|record| record.digest() == Some(id)) {
                 index.models.push(Record::new(id, Vec::new(), &digests));
@@ -126,8 +126,13 @@ impl Store {
                 super::catalog::move_tag(index, &id, tag);
             }
             Ok(())
-        })?;
-        Ok(id)
+        });
+        if stored.is_err() {
+            // A manifest that came and that no index names goes again.
+            self.inner.leases.lock().doomed.insert(id);
+            self.inner.sweep_logged();
+        }
+        stored.map(|()| id)
     }
 
     /// Takes back blobs of an artifact that failed half-way: those that were new and that no

@@ -7,7 +7,9 @@
 //! build a path from anything but a parsed digest, and never interpret a model.
 //!
 //! Changes of the index hold a lock within and across processes; readers take none and see the
-//! last complete file.
+//! last complete file. Upkeep (measuring, pruning, checking) holds that lock only where it changes
+//! something. Every call to the disk that can fail goes through one seam, so that tests can let
+//! each of them fail; what an error leaves behind the next start or a prune removes.
 
 mod catalog;
 mod durable;

@@ -34,7 +34,8 @@ impl Entry {
     /// are moved or linked, so that does not count.
     pub(super) fn age(&self, now: SystemTime) -> Duration {
         let seconds = u64::try_from(self.found.ctime()).unwrap_or_default();
-        now.duration_since(UNIX_EPOCH + Duration::from_secs(seconds)).unwrap_or_default()
+        let changed = UNIX_EPOCH.checked_add(Duration::from_secs(seconds));
+        changed.and_then(|changed| now.duration_since(changed).ok()).unwrap_or_default()
     }
 
     /// For how long nobody wrote to it.

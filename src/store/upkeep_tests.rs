@@ -90,6 +90,39 @@ fn prune_takes_what_is_old_unneeded_and_not_held() {
     assert!(fsck(&home.store, false).is_clean());
 }
 
+/// Without any age to protect them: leases and the lock alone must do.
+#[test]
+fn nothing_that_is_being_stored_is_pruned() {
+    let home = Home::new();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..3)
+            .map(|thread| {
+                let store = &home.store;
+                scope.spawn(move || {
+                    for round in 0..30 {
+                        let name = format!("m{thread}-{round}");
+                        put_model(store, name.as_bytes(), b"{}", &[&name]);
+                        if round % 2 == 0 {
+                            store.remove(&name, false).unwrap();
+                        }
+                    }
+                })
+            })
+            .collect();
+        scope.spawn(|| {
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                home.store.inner.prune(&ORPHANS, Duration::ZERO, later()).unwrap();
+            }
+        });
+        let ended: Vec<_> = writers.into_iter().map(|writer| writer.join()).collect();
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(ended.iter().all(Result::is_ok));
+    });
+    assert!(fsck(&home.store, false).is_clean());
+    assert_eq!(home.store.list().unwrap().len(), 45);
+}
+
 #[test]
 fn prune_takes_downloads_that_nobody_goes_on_with() {
     let home = Home::new();
@@ -399,7 +432,7 @@ fn mutate(bytes: &mut Vec<u8>, mutation: &Mutation) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1000))]
+    #![proptest_config(ProptestConfig::with_cases(500))]
     /// Whatever happens to the state files, the store opens soon and no model is lost: it is
     /// listed, or the index is one that names others, and then its files are all still there.
     #[test]
