@@ -4,6 +4,7 @@ pub mod daemon;
 pub mod gguf;
 pub mod hostile;
 pub mod http;
+pub mod layout;
 pub mod minilm;
 pub mod models;
 pub mod projector;
