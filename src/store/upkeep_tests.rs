@@ -291,7 +291,7 @@ fn a_damaged_index_is_reported_and_made_anew_by_a_repair() {
     let home = Home::new();
     let id = put_model(&home.store, b"w", b"{}", &["m"]);
     let path = home.root().join("models.json");
-    std::fs::write(&path, &home.read("models.json")[..200]).unwrap();
+    std::fs::write(&path, &home.read("models.json").as_bytes()[..200]).unwrap();
     assert!(matches!(fsck(&home.store, false).problems[0].finding, Finding::DamagedIndex(_)));
     assert_eq!(home.read("models.json").len(), 200, "nothing was changed");
     assert!(fsck(&home.store, true).problems[0].repaired);
