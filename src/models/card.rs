@@ -53,6 +53,10 @@ impl Cards {
         self.lock().remove(id);
     }
 
+    pub(super) fn clear(&self) {
+        self.lock().clear();
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Digest, Arc<Card>>> {
         self.by_id.lock().unwrap_or_else(PoisonError::into_inner)
     }

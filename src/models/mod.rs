@@ -2,18 +2,21 @@
 //!
 //! Owns what connects the store with the formats: catalogue entries, the check of weights before
 //! anything else sees them, the directories that sharded models run from, loading and packaging of
-//! Docker model archives. It never runs a model and speaks to no network.
+//! Docker model archives, and upkeep of the store that has to know what a model is. It never runs a model and speaks to no network.
 
 mod archive;
 mod bundle;
 mod card;
 mod catalog;
 mod import;
+mod maintenance;
 mod package;
 mod pull;
 mod resolve;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod upkeep_tests;
 
 pub use archive::load_archive;
 pub use catalog::Models;

@@ -52,6 +52,10 @@ impl FactsCache {
     pub(super) fn forget(&self, id: &Digest) {
         self.by_id.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
     }
+
+    pub(super) fn clear(&self) {
+        self.by_id.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
 }
 
 impl Inner {

@@ -5,10 +5,10 @@ use std::sync::{Arc, PoisonError};
 use crate::domain::{Digest, ModelRef, Removal};
 
 use super::durable;
-use super::index::{IndexFile, Record, Snapshot, Stamp, canonical};
+use super::index::{IndexBytes, IndexFile, Record, Snapshot, Stamp, canonical};
 use super::layout::Area;
 use super::open::Inner;
-use super::{Store, StoreError};
+use super::{Store, StoreError, sys};
 
 /// A model of the index.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -206,7 +206,7 @@ impl Inner {
             for area in [Area::Blobs, Area::Manifests, Area::Bundles] {
                 let path = self.layout.by_digest(area, &digest);
                 let aside = self.temporary_path("gone");
-                match std::fs::rename(&path, &aside) {
+                match sys::rename(&path, &aside) {
                     Ok(()) => gone.push(aside),
                     Err(error) => log_unless_gone(&path, Err(error)),
                 }
@@ -218,11 +218,7 @@ impl Inner {
         drop(guard);
         self.forget_adopted(&forgotten)?;
         for path in gone {
-            let deleted = match path.is_dir() {
-                true => std::fs::remove_dir_all(&path),
-                false => std::fs::remove_file(&path),
-            };
-            log_unless_gone(&path, deleted);
+            log_unless_gone(&path, sys::remove_any(&path));
         }
         Ok(())
     }
@@ -236,10 +232,9 @@ impl Inner {
     /// `None` where it is absent or damaged; [`Inner::load_or_rebuild`] knows what to do then.
     pub(super) fn read_index(&self) -> Result<Option<IndexFile>, StoreError> {
         let path = self.layout.index_file();
-        match std::fs::read(&path) {
-            Ok(bytes) => Ok(IndexFile::parse(&bytes).ok()),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(StoreError::io("read", path)(e)),
+        match IndexBytes::read(&path)? {
+            IndexBytes::Good(index) => Ok(Some(index)),
+            IndexBytes::Damaged(..) | IndexBytes::Absent => Ok(None),
         }
     }
 }

@@ -1,64 +1,89 @@
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::fs::File;
+use std::io;
 use std::path::Path;
 
-use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
 
-use super::StoreError;
+use super::{StoreError, sys};
+pub(super) use sys::{create_new, open_file};
 
 /// Left free on the disk besides what is asked for, so that logs and other programs go on.
 pub(super) const RESERVE_BYTES: u64 = 64 << 20;
-
-/// Creates a file that did not exist, for writing; a link in its place is an error.
-pub(super) fn create_new(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
-}
-
-/// Opens a file for reading; a link in its place is an error.
-pub(super) fn open_file(path: &Path) -> io::Result<File> {
-    let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits();
-    let file = OpenOptions::new().read(true).custom_flags(flags as i32).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
-    }
-    Ok(file)
-}
 
 /// Replaces `path` by `bytes` so that after a crash either the old or the new content is there,
 /// whole. `temporary` is a fresh name on the same file system.
 pub(super) fn replace(temporary: &Path, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     let written = create_new(temporary).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.set_permissions(std::fs::Permissions::from_mode(0o644))?;
-        file.sync_all()
+        sys::write_all(temporary, &mut file, bytes)?;
+        sys::set_mode(temporary, &file, 0o644)?;
+        sys::sync_file(temporary, &file)
     });
-    let renamed = written.and_then(|()| std::fs::rename(temporary, path));
+    let renamed = written.and_then(|()| sys::rename(temporary, path));
     if let Err(source) = renamed {
         // A failed fsync leaves nothing to trust; the name is free again.
-        let _ = std::fs::remove_file(temporary);
+        let _ = sys::remove_file(temporary);
         return Err(disk_error("write", path, bytes.len() as u64, source));
     }
     sync_parent(path)
 }
 
-/// Gives a synced file its final name. `false`: a file of that name was there already and stays.
+/// Makes a directory and those above it so that they survive a power loss: what is synced in a
+/// directory is lost with one that was not.
+pub(super) fn make_dirs(path: &Path) -> io::Result<()> {
+    let absent = |dir: &&Path| dir.symlink_metadata().is_err();
+    let made: Vec<&Path> = path.ancestors().take_while(absent).collect();
+    sys::make_dirs(path)?;
+    for parent in made.iter().filter_map(|dir| dir.parent()) {
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        match sys::sync_dir(parent) {
+            // One that may be written and not read.
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {}
+            done => done?,
+        }
+    }
+    Ok(())
+}
+
+/// Cuts off what was reserved past the end of a blob, and makes its bytes survive a power loss.
+pub(super) fn finish_blob(path: &Path, file: &File, bytes: u64) -> io::Result<()> {
+    sys::set_len(path, file, bytes)?;
+    sys::set_mode(path, file, 0o444)?;
+    sys::sync_file(path, file)
+}
+
+/// Gives a synced file its final name, for good. `false`: a file of that name was there already
+/// and stays.
 pub(super) fn publish(temporary: &Path, path: &Path) -> io::Result<bool> {
-    match rustix::fs::renameat_with(CWD, temporary, CWD, path, RenameFlags::NOREPLACE) {
-        Ok(()) => Ok(true),
-        Err(Errno::EXIST) => Ok(false),
+    if !give_name(temporary, path)? {
+        return Ok(false);
+    }
+    let synced = path.parent().map_or(Ok(()), sys::sync_dir);
+    if let Err(error) = synced {
+        // After a failed fsync a second one may succeed and mean nothing.
+        let _ = sys::remove_file(path);
+        return Err(error);
+    }
+    Ok(true)
+}
+
+fn give_name(temporary: &Path, path: &Path) -> io::Result<bool> {
+    let error = match sys::rename_new(temporary, path) {
+        Ok(()) => return Ok(true),
+        Err(error) => error,
+    };
+    match Errno::from_io_error(&error) {
+        Some(Errno::EXIST) => Ok(false),
         // File systems without the flag: a hard link refuses to replace as well.
-        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
-            match std::fs::hard_link(temporary, path) {
-                Ok(()) => std::fs::remove_file(temporary).map(|()| true),
+        Some(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
+            match sys::hard_link(temporary, path) {
+                Ok(()) => sys::remove_file(temporary).map(|()| true),
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(false),
                 // Without hard links too: the lock that the caller holds must do.
                 Err(_) if path.symlink_metadata().is_ok() => Ok(false),
-                Err(_) => std::fs::rename(temporary, path).map(|()| true),
+                Err(_) => sys::rename(temporary, path).map(|()| true),
             }
         }
-        Err(e) => Err(e.into()),
+        _ => Err(error),
     }
 }
 
@@ -69,7 +94,7 @@ pub(super) fn sync_parent(path: &Path) -> Result<(), StoreError> {
 
 /// Makes the names in a directory survive a power loss.
 pub(super) fn sync_dir(dir: &Path) -> Result<(), StoreError> {
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(StoreError::io("sync", dir))
+    sys::sync_dir(dir).map_err(StoreError::io("sync", dir))
 }
 
 /// Refuses before the first byte what the disk at `dir` has no room for.
@@ -118,15 +143,26 @@ pub(super) fn disk_error(
     needed: u64,
     source: io::Error,
 ) -> StoreError {
-    if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
-        let free = path.parent().and_then(|dir| free_bytes(dir).ok()).unwrap_or(0);
-        return StoreError::DiskFull { needed, free };
+    match source.kind() {
+        io::ErrorKind::QuotaExceeded => StoreError::QuotaExceeded { needed },
+        io::ErrorKind::StorageFull => match path.parent().map(statvfs) {
+            Some(Ok(stat)) if stat.f_files > 0 && stat.f_favail == 0 => StoreError::NoInodes,
+            Some(Ok(stat)) => StoreError::DiskFull { needed, free: free_of(&stat) },
+            _ => StoreError::DiskFull { needed, free: 0 },
+        },
+        _ => StoreError::io(action, path)(source),
     }
-    StoreError::io(action, path)(source)
 }
 
-fn free_bytes(dir: &Path) -> Result<u64, StoreError> {
-    let stat = rustix::fs::statvfs(dir)
-        .map_err(|e| StoreError::io("measure the free space of", dir)(e.into()))?;
-    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+/// Bytes that this user may still write to the disk at `dir`.
+pub(super) fn free_bytes(dir: &Path) -> Result<u64, StoreError> {
+    statvfs(dir).map(|stat| free_of(&stat))
+}
+
+fn statvfs(dir: &Path) -> Result<rustix::fs::StatVfs, StoreError> {
+    rustix::fs::statvfs(dir).map_err(|e| StoreError::io("measure the free space of", dir)(e.into()))
+}
+
+fn free_of(stat: &rustix::fs::StatVfs) -> u64 {
+    stat.f_bavail.saturating_mul(stat.f_frsize)
 }

@@ -1,5 +1,7 @@
 use std::path::PathBuf;
 
+use rustix::io::Errno;
+
 use crate::domain::{Digest, Error, ErrorKind};
 use crate::gguf::human_bytes;
 
@@ -29,6 +31,60 @@ pub enum StoreError {
         needed: u64,
         /// What is free for this user.
         free: u64,
+    },
+    /// The disk quota of the user is used up. Bytes.
+    #[error(
+        "the disk quota for the model store is used up: {} more needed; remove models with \
+         `modeld rm`",
+        human_bytes(*needed)
+    )]
+    QuotaExceeded {
+        /// What was to be written.
+        needed: u64,
+    },
+    /// The file system has no place for another file, however small.
+    #[error(
+        "the file system of the model store has no room for another file (its inodes are used \
+         up); remove files from it"
+    )]
+    NoInodes,
+    /// The file system is mounted without the right to write.
+    #[error(
+        "cannot {action} {}: the file system is read-only; mount it for writing or choose another \
+         store with --models-path",
+        path.display()
+    )]
+    ReadOnly {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+    },
+    /// The directory may not be written by this user.
+    #[error(
+        "the model store {} cannot be written by user {user} ({source}); give that user the right \
+         or choose another store with --models-path",
+        root.display()
+    )]
+    NotWritable {
+        /// Where.
+        root: PathBuf,
+        /// Who we are.
+        user: u32,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Without locks two programs would destroy each other's changes.
+    #[error(
+        "the file system of the model store cannot lock {} ({source}), as some network file \
+         systems cannot; choose a store on a local disk with --models-path",
+        path.display()
+    )]
+    NoLocks {
+        /// The lock file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
     },
     /// The bytes are not those that were promised.
     #[error("the data has the digest {found}, but {expected} was promised; it was discarded")]
@@ -113,7 +169,13 @@ impl StoreError {
         path: impl Into<PathBuf>,
     ) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
-        move |source| Self::Io { action, path, source }
+        move |source| match Errno::from_io_error(&source) {
+            Some(Errno::ROFS) => Self::ReadOnly { action, path },
+            Some(Errno::NOLCK | Errno::OPNOTSUPP | Errno::NOSYS) if action == "lock" => {
+                Self::NoLocks { path, source }
+            }
+            _ => Self::Io { action, path, source },
+        }
     }
 }
 
@@ -123,7 +185,10 @@ impl From<StoreError> for Error {
             StoreError::NotFound(_) => ErrorKind::ModelNotFound,
             StoreError::SeveralTags(_) | StoreError::Busy(_) => ErrorKind::Conflict,
             StoreError::NotATag(_) => ErrorKind::InvalidReference,
-            StoreError::DiskFull { .. } => ErrorKind::DiskFull,
+            StoreError::DiskFull { .. }
+            | StoreError::QuotaExceeded { .. }
+            | StoreError::NoInodes
+            | StoreError::ReadOnly { .. } => ErrorKind::DiskFull,
             StoreError::DigestMismatch { .. }
             | StoreError::SizeMismatch { .. }
             | StoreError::MissingBlob { .. }
@@ -131,7 +196,9 @@ impl From<StoreError> for Error {
             StoreError::NotAStore(_)
             | StoreError::UnknownLayout { .. }
             | StoreError::ForeignOwner { .. }
-            | StoreError::Writable { .. } => ErrorKind::Internal,
+            | StoreError::Writable { .. }
+            | StoreError::NotWritable { .. }
+            | StoreError::NoLocks { .. } => ErrorKind::Internal,
             StoreError::Io { .. } => return Error::internal(error),
         };
         Error::new(kind, error.to_string())

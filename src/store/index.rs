@@ -1,17 +1,58 @@
 use std::collections::HashMap;
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::domain::Digest;
 
-use super::StoredModel;
+use super::open::read_up_to;
+use super::{StoreError, StoredModel};
 
-/// `models.json` as it is written; keys that we do not know are kept.
+/// The largest `models.json` that is read, in bytes: over a hundred thousand models.
+const MAX_INDEX_BYTES: u64 = 64 << 20;
+
+/// What lies where `models.json` should.
+pub(super) enum IndexBytes {
+    /// An index.
+    Good(IndexFile),
+    /// Something else: why it is none, and what text it begins with.
+    Damaged(String, Vec<u8>),
+    /// Nothing.
+    Absent,
+}
+
+impl IndexBytes {
+    pub(super) fn read(path: &Path) -> Result<Self, StoreError> {
+        match path.symlink_metadata() {
+            Ok(found) if found.is_file() => {}
+            Ok(_) => return Ok(Self::Damaged("it is no regular file".to_owned(), Vec::new())),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Self::Absent),
+            Err(e) => return Err(StoreError::io("look at", path)(e)),
+        }
+        let bytes = match read_up_to(path, MAX_INDEX_BYTES) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Self::Absent),
+            Err(e) => return Err(StoreError::io("read", path)(e)),
+        };
+        if bytes.len() as u64 > MAX_INDEX_BYTES {
+            let why = format!("it has more than {MAX_INDEX_BYTES} bytes");
+            return Ok(Self::Damaged(why, bytes));
+        }
+        Ok(match IndexFile::parse(&bytes) {
+            Ok(index) => Self::Good(index),
+            Err(error) => Self::Damaged(error.to_string(), bytes),
+        })
+    }
+}
+
+/// `models.json` as it is written; keys that we do not know are kept. One without its list is
+/// damaged, not empty: nothing may take it for the word that no file is needed.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct IndexFile {
-    #[serde(default, deserialize_with = "null_is_empty")]
+    #[serde(deserialize_with = "null_is_empty")]
     pub(super) models: Vec<Record>,
     #[serde(flatten)]
     rest: serde_json::Map<String, serde_json::Value>,

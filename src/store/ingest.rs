@@ -1,6 +1,5 @@
 use std::fs::File;
-use std::io::{self, Read as _, Write};
-use std::os::unix::fs::PermissionsExt as _;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,7 +12,7 @@ use super::durable::{self, disk_error};
 use super::index::{IndexFile, Record};
 use super::layout::Area;
 use super::open::Inner;
-use super::{Lease, Store, StoreError};
+use super::{Lease, Store, StoreError, sys};
 
 /// The largest manifest, in bytes (the OCI distribution specification's own bound).
 pub(super) const MAX_MANIFEST_BYTES: u64 = 4 << 20;
@@ -126,7 +125,7 @@ impl Store {
             return Err(StoreError::MissingBlob { digest, expected, found });
         }
         let path = self.inner.layout.by_digest(Area::Manifests, &id);
-        self.inner.change_index(|index: &mut IndexFile| {
+        let stored = self.inner.change_index(|index: &mut IndexFile| {
             durable::replace(&self.inner.temporary_path("manifest"), &path, manifest)?;
             if !index.models.iter().any(|record| record.digest() == Some(id)) {
                 index.models.push(Record::new(id, Vec::new(), &digests));
@@ -135,8 +134,13 @@ impl Store {
                 super::catalog::move_tag(index, &id, tag);
             }
             Ok(())
-        })?;
-        Ok(id)
+        });
+        if stored.is_err() {
+            // A manifest that came and that no index names goes again.
+            self.inner.leases.lock().doomed.insert(id);
+            self.inner.sweep_logged();
+        }
+        stored.map(|()| id)
     }
 
     /// Takes back blobs of an artifact that failed half-way: those that were new and that no
@@ -176,7 +180,7 @@ impl Blob {
         let is_shared = || inner.adopted().contains_key(&digest);
         if !is_new && (is_shared() || hash_file(&path).ok() != Some((digest, size))) {
             tracing::warn!(%digest, "a damaged or shared blob on disk is replaced");
-            std::fs::rename(from, &path).map_err(StoreError::io("replace", &path))?;
+            sys::rename(from, &path).map_err(StoreError::io("replace", &path))?;
             moved = true;
         }
         durable::sync_parent(&path)?;
@@ -201,10 +205,7 @@ impl BlobWriter {
             return Err(StoreError::DigestMismatch { expected, found: digest });
         }
         // Reserved space past the end goes back.
-        let synced = self.file.set_len(self.written).and_then(|()| {
-            self.file.set_permissions(std::fs::Permissions::from_mode(0o444))?;
-            self.file.sync_data()
-        });
+        let synced = durable::finish_blob(&self.path, &self.file, self.written);
         synced.map_err(|e| disk_error("write", &self.path, self.written, e))?;
         let (blob, moved) = Blob::publish(&self.inner, &self.path, digest, self.written)?;
         self.committed = moved;
@@ -216,8 +217,7 @@ impl BlobWriter {
     /// # Errors
     /// [`StoreError::DiskFull`], [`StoreError::Io`].
     pub fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        self.file
-            .write_all(bytes)
+        sys::write_all(&self.path, &mut self.file, bytes)
             .map_err(|e| disk_error("write", &self.path, bytes.len() as u64, e))?;
         self.hash.update(bytes);
         self.written = self.written.saturating_add(bytes.len() as u64);
@@ -228,7 +228,7 @@ impl BlobWriter {
 impl Drop for BlobWriter {
     fn drop(&mut self) {
         if !self.committed
-            && let Err(error) = std::fs::remove_file(&self.path)
+            && let Err(error) = sys::remove_file(&self.path)
         {
             tracing::warn!(path = %self.path.display(), %error, "a temporary file stays");
         }
@@ -241,7 +241,7 @@ pub(super) fn hash_file(path: &Path) -> io::Result<(Digest, u64)> {
     let mut buffer = vec![0; 256 << 10];
     let mut total: u64 = 0;
     loop {
-        let read = file.read(&mut buffer)?;
+        let read = sys::read(path, &mut file, &mut buffer)?;
         if read == 0 {
             return Ok((Digest::from_sha256(hash), total));
         }

@@ -8,13 +8,20 @@
 //! build a path from anything but a parsed digest, and never interpret a model.
 //!
 //! Changes of the index hold a lock within and across processes; readers take none and see the
-//! last complete file.
+//! last complete file. Upkeep (measuring, pruning, checking) holds that lock only where it changes
+//! something. Every call to the disk that can fail goes through one seam, so that tests can let
+//! each of them fail; what an error leaves behind the next start or a prune removes.
 
 mod adopt;
 mod adopted;
 mod catalog;
 mod durable;
 mod error;
+#[cfg(test)]
+mod fault_tests;
+#[cfg(test)]
+mod faults;
+mod fsck;
 mod index;
 mod ingest;
 mod layout;
@@ -25,17 +32,26 @@ mod partial_journal;
 mod partial_list;
 #[cfg(test)]
 mod partial_tests;
+mod prune;
 mod ranges;
 mod rebuild;
+mod survey;
+mod sys;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod upkeep_tests;
+mod usage;
 
 pub use adopt::AdoptedAs;
 pub use adopted::BlobState;
 pub use catalog::{Found, FoundBy, StoredModel};
 pub use error::StoreError;
+pub use fsck::{Finding, FsckModel, FsckProgress, FsckReport, Problem};
 pub use ingest::{Blob, BlobWriter};
 pub use lease::Lease;
 pub use open::Store;
 pub use partial::{PartialBlob, PartialHash};
 pub use partial_list::PartialInfo;
+pub use prune::{PruneOptions, Pruned};
+pub use usage::DiskUsage;

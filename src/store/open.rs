@@ -1,19 +1,20 @@
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::FlockOperation;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::adopted::{AdoptedCache, BlobState};
 use super::durable::{self, create_new};
 use super::index::{Snapshot, Stamp};
 use super::layout::{Area, Layout};
 use super::lease::Leases;
-use super::{Lease, StoreError};
+use super::survey::walk;
+use super::{Lease, StoreError, sys};
 use crate::domain::Digest;
 
 const LAYOUT_VERSION: &str = "1.0.0";
@@ -46,7 +47,7 @@ impl Drop for WriteGuard<'_> {
     }
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 struct LayoutFile {
     version: String,
 }
@@ -59,9 +60,7 @@ impl Store {
     /// A directory that is not a store, belongs to somebody else, can be written by others or
     /// cannot be written by us.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
-        let mut dirs = DirBuilder::new();
-        dirs.recursive(true).mode(0o700);
-        dirs.create(root).map_err(StoreError::io("create", root))?;
+        durable::make_dirs(root).map_err(unwritable("create", root, root))?;
         // The user may have put the store behind a link; from here on no link is followed.
         let root = root.canonicalize().map_err(StoreError::io("find", root))?;
         check_owner(&root)?;
@@ -73,13 +72,15 @@ impl Store {
             layout.area(Area::Bundles),
             layout.ingest(),
         ] {
-            dirs.create(&dir).map_err(StoreError::io("create", &dir))?;
-            let found = dir.symlink_metadata().map_err(StoreError::io("look at", &dir))?;
-            if !found.is_dir() {
-                return Err(StoreError::NotAStore(layout.root));
+            match dir.symlink_metadata() {
+                Ok(found) if found.is_dir() => continue,
+                Ok(_) => return Err(StoreError::NotAStore(layout.root)),
+                Err(_) => {}
             }
+            durable::make_dirs(&dir).map_err(unwritable("create", &dir, &layout.root))?;
         }
-        let lock = open_lock(&layout.lock_file())?;
+        let lock = layout.lock_file();
+        let lock = open_lock(&lock).map_err(unwritable("write", &lock, &layout.root))?;
         let inner = Inner {
             layout,
             leases: Leases::default(),
@@ -217,8 +218,15 @@ impl Inner {
     fn write_version_file(&self) -> Result<(), StoreError> {
         let path = self.layout.version_file();
         let _guard = self.write_lock()?;
-        if path.exists() {
+        let found = path.symlink_metadata();
+        if found.as_ref().is_ok_and(|found| found.is_file()) && read_version(&path).is_some() {
             return Ok(());
+        }
+        if found.is_ok() {
+            tracing::warn!("layout.json is damaged; it is written anew");
+            // Over a file the new one is renamed; a directory or a link has to go first.
+            let aside = self.temporary_path("gone");
+            sys::rename(&path, &aside).map_err(StoreError::io("set aside", &path))?;
         }
         let content = LayoutFile { version: LAYOUT_VERSION.to_owned() };
         let bytes = serde_json::to_vec_pretty(&content).unwrap_or_default();
@@ -238,9 +246,9 @@ impl Inner {
             }
             let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
             let removed = if is_dir {
-                std::fs::remove_dir_all(&path)
+                sys::remove_any(&path)
             } else if is_abandoned(&path) {
-                std::fs::remove_file(&path)
+                sys::remove_file(&path)
             } else {
                 continue;
             };
@@ -264,14 +272,20 @@ fn is_abandoned(path: &Path) -> bool {
 }
 
 pub(super) fn read_small(path: &Path, max: u64) -> Result<Vec<u8>, StoreError> {
-    let file = durable::open_file(path).map_err(StoreError::io("open", path))?;
-    let mut bytes = Vec::new();
-    io::Read::read_to_end(&mut io::Read::take(file, max.saturating_add(1)), &mut bytes)
-        .map_err(StoreError::io("read", path))?;
+    let bytes = read_up_to(path, max).map_err(StoreError::io("read", path))?;
     if bytes.len() as u64 > max {
         let error = io::Error::new(io::ErrorKind::FileTooLarge, format!("over {max} bytes"));
         return Err(StoreError::io("read", path)(error));
     }
+    Ok(bytes)
+}
+
+/// At most one byte more than `max`.
+pub(super) fn read_up_to(path: &Path, max: u64) -> io::Result<Vec<u8>> {
+    let file = durable::open_file(path)?;
+    let expected = file.metadata()?.len().min(max);
+    let mut bytes = Vec::with_capacity(usize::try_from(expected).unwrap_or_default());
+    sys::read_to_end(path, io::Read::take(file, max.saturating_add(1)), &mut bytes)?;
     Ok(bytes)
 }
 
@@ -290,42 +304,64 @@ fn check_owner(root: &Path) -> Result<(), StoreError> {
 
 fn check_version(layout: &Layout) -> Result<(), StoreError> {
     let path = layout.version_file();
-    match read_small(&path, 64 << 10) {
-        Ok(bytes) => {
-            let version = serde_json::from_slice::<LayoutFile>(&bytes)
-                .map(|file| file.version)
-                .unwrap_or_else(|_| String::from_utf8_lossy(&bytes).chars().take(40).collect());
-            if version == "1" || version.starts_with("1.") {
-                return Ok(());
+    let started = match path.symlink_metadata() {
+        Ok(_) => match read_version(&path) {
+            Some(version) if version == "1" || version.starts_with("1.") => return Ok(()),
+            Some(version) => {
+                return Err(StoreError::UnknownLayout { root: layout.root.clone(), version });
             }
-            Err(StoreError::UnknownLayout { root: layout.root.clone(), version })
-        }
-        Err(_) if path.symlink_metadata().is_ok() => {
-            Err(StoreError::NotAStore(layout.root.clone()))
-        }
+            None => false,
+        },
         Err(_) => {
-            let mut entries =
-                std::fs::read_dir(&layout.root).map_err(StoreError::io("read", &layout.root))?;
             // A start that was interrupted before it wrote layout.json left only what is ours.
             let ours = ["modeld.lock", "ingest", "blobs", "manifests", "bundles"];
-            let foreign = entries.any(|entry| match entry {
+            let entries =
+                || std::fs::read_dir(&layout.root).map_err(StoreError::io("read", &layout.root));
+            let foreign = entries()?.any(|entry| match entry {
                 Ok(entry) => !ours.iter().any(|name| entry.file_name() == *name),
                 Err(_) => true,
             });
-            let started = layout.lock_file().exists() || layout.ingest().exists();
-            let empty = std::fs::read_dir(&layout.root)
-                .map_err(StoreError::io("read", &layout.root))?
-                .next()
-                .is_none();
-            if empty || (started && !foreign) {
-                return Ok(());
-            }
-            Err(StoreError::NotAStore(layout.root.clone()))
+            let mut files: usize = 0;
+            walk(&layout.root, 0, &mut |_, _| files = files.saturating_add(1));
+            let begun = files == 0 || layout.lock_file().exists() || layout.ingest().exists();
+            (begun && !foreign) || entries()?.next().is_none()
         }
+    };
+    // No other program's directory has both of these; such a store has lost one small file.
+    let is_store = layout.area(Area::Blobs).is_dir() && layout.area(Area::Manifests).is_dir();
+    if started || is_store {
+        return Ok(());
+    }
+    Err(StoreError::NotAStore(layout.root.clone()))
+}
+
+/// What layout.json says; `None` for one that says nothing.
+fn read_version(path: &Path) -> Option<String> {
+    let file: serde_json::Value = serde_json::from_slice(&read_small(path, 64 << 10).ok()?).ok()?;
+    match file.get("version")? {
+        serde_json::Value::String(version) => Some(version.chars().take(40).collect()),
+        serde_json::Value::Number(version) => Some(version.to_string()),
+        _ => None,
     }
 }
 
-fn open_lock(path: &Path) -> Result<File, StoreError> {
+/// For `map_err`: who may not write what, where that is the reason.
+fn unwritable(
+    action: &'static str,
+    path: &Path,
+    root: &Path,
+) -> impl FnOnce(io::Error) -> StoreError {
+    let (path, root) = (path.to_owned(), root.to_owned());
+    move |source| match source.kind() {
+        io::ErrorKind::PermissionDenied => {
+            let user = rustix::process::geteuid().as_raw();
+            StoreError::NotWritable { root, user, source }
+        }
+        _ => durable::disk_error(action, &path, 0, source),
+    }
+}
+
+fn open_lock(path: &Path) -> io::Result<File> {
     OpenOptions::new()
         .write(true)
         .create(true)
@@ -333,5 +369,4 @@ fn open_lock(path: &Path) -> Result<File, StoreError> {
         .mode(0o600)
         .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32)
         .open(path)
-        .map_err(StoreError::io("write", path))
 }

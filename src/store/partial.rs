@@ -230,10 +230,7 @@ impl PartialBlob {
         if digest != self.digest {
             return Err(StoreError::DigestMismatch { expected: self.digest, found: digest });
         }
-        let synced = self
-            .file
-            .set_permissions(std::fs::Permissions::from_mode(0o444))
-            .and_then(|()| self.file.sync_data());
+        let synced = durable::finish_blob(&self.path, &self.file, self.size);
         synced.map_err(|e| disk_error("write", &self.path, self.size, e))?;
         let (blob, moved) = Blob::publish(&self.inner, &self.path, digest, self.size)?;
         match moved {

@@ -1,33 +1,29 @@
-use std::io;
+use std::collections::HashMap;
 
 use crate::domain::{Digest, ModelRef};
 
-use super::StoreError;
-use super::durable;
-use super::index::{IndexFile, Record};
+use super::index::{IndexBytes, IndexFile, Record};
 use super::ingest::{MAX_MANIFEST_BYTES, ManifestFiles};
 use super::layout::{Area, Layout};
-use super::open::Inner;
+use super::open::{Inner, read_small};
+use super::{StoreError, durable, sys};
 
 impl Inner {
     /// Reads the index for a change; the caller holds the lock. A damaged one is set aside and
     /// made anew from the manifests, with the tags that can still be read in it.
     pub(super) fn load_or_rebuild(&self) -> Result<IndexFile, StoreError> {
         let path = self.layout.index_file();
-        let damaged = match std::fs::read(&path) {
-            Ok(bytes) => match IndexFile::parse(&bytes) {
-                Ok(index) => return Ok(index),
-                Err(error) => {
-                    let aside = self.set_aside()?;
-                    tracing::warn!(
-                        %error, aside = %aside.display(),
-                        "models.json is damaged; it is made anew from the manifests"
-                    );
-                    bytes
-                }
-            },
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(e) => return Err(StoreError::io("read", &path)(e)),
+        let damaged = match IndexBytes::read(&path)? {
+            IndexBytes::Good(index) => return Ok(index),
+            IndexBytes::Damaged(error, bytes) => {
+                let aside = self.set_aside()?;
+                tracing::warn!(
+                    error, aside = %aside.display(),
+                    "models.json is damaged; it is made anew from the manifests"
+                );
+                bytes
+            }
+            IndexBytes::Absent => Vec::new(),
         };
         let index = self.rebuild(&String::from_utf8_lossy(&damaged))?;
         durable::replace(&self.temporary_path("index"), &path, &index.to_bytes())?;
@@ -43,13 +39,18 @@ impl Inner {
             .unwrap_or_else(|| path.with_file_name("models.json.damaged-1000"));
         // The damaged one stays in its place, too, until the new one replaces it: a crash between
         // the two must not lose the tags that can still be read in it.
-        std::fs::hard_link(&path, &aside)
+        // A directory or a link can only be moved.
+        if path.symlink_metadata().is_ok_and(|found| !found.is_file()) {
+            sys::rename(&path, &aside).map_err(StoreError::io("set aside", &path))?;
+            return Ok(aside);
+        }
+        sys::hard_link(&path, &aside)
             .or_else(|_| std::fs::copy(&path, &aside).map(drop))
             .map_err(StoreError::io("set aside", &path))?;
         Ok(aside)
     }
 
-    fn rebuild(&self, damaged: &str) -> Result<IndexFile, StoreError> {
+    pub(super) fn rebuild(&self, damaged: &str) -> Result<IndexFile, StoreError> {
         let dir = self.layout.area(Area::Manifests);
         let entries = std::fs::read_dir(&dir).map_err(StoreError::io("read", &dir))?;
         let mut found: Vec<(std::time::SystemTime, Digest)> = entries
@@ -60,13 +61,14 @@ impl Inner {
             })
             .collect();
         found.sort();
+        let mut salvaged = salvage_tags(damaged);
         let mut index = IndexFile::default();
         for (_, id) in found {
             let Some(files) = self.complete_model(&id) else {
                 tracing::warn!(%id, "a manifest is damaged or misses blobs; it stays out");
                 continue;
             };
-            let tags = salvage_tags(damaged, &id);
+            let tags = salvaged.remove(&id).unwrap_or_default();
             if tags.is_empty() && !damaged.is_empty() {
                 tracing::warn!(%id, "its tags are lost; give it one with `modeld tag`");
             }
@@ -77,11 +79,7 @@ impl Inner {
 
     fn complete_model(&self, id: &Digest) -> Option<Vec<Digest>> {
         let path = self.layout.by_digest(Area::Manifests, id);
-        let found = path.symlink_metadata().ok()?;
-        if !found.is_file() || found.len() > MAX_MANIFEST_BYTES {
-            return None;
-        }
-        let bytes = std::fs::read(&path).ok()?;
+        let bytes = read_small(&path, MAX_MANIFEST_BYTES).ok()?;
         if Digest::of(&bytes) != *id {
             return None;
         }
@@ -94,16 +92,30 @@ impl Inner {
     }
 }
 
-/// The tags that a damaged index still shows for `id`: the list that follows it, if that is whole
-/// and comes before the next record.
-fn salvage_tags(damaged: &str, id: &Digest) -> Vec<String> {
-    let after_id = format!("\"id\": \"{id}\"");
-    let Some((_, rest)) = damaged.split_once(&after_id) else { return Vec::new() };
-    let record = rest.split("\"id\":").next().unwrap_or_default();
-    let Some((_, rest)) = record.split_once("\"tags\":") else { return Vec::new() };
-    let Some((list, _)) = rest.split_once(']') else { return Vec::new() };
-    let tags: Vec<String> = serde_json::from_str(&format!("{list}]")).unwrap_or_default();
-    tags.into_iter()
-        .filter(|tag| ModelRef::parse(tag).is_ok_and(|parsed| parsed.qualified_tag().is_some()))
-        .collect()
+/// The tags that a damaged index still shows, by model: each list that follows an id, if it is
+/// whole and comes before the next record. One pass, however large the text is.
+fn salvage_tags(damaged: &str) -> HashMap<Digest, Vec<String>> {
+    let mut found = HashMap::new();
+    for record in damaged.split("\"id\"").skip(1) {
+        if let Some((id, tags)) = salvage_record(record) {
+            found.entry(id).or_insert(tags);
+        }
+    }
+    found
+}
+
+/// What comes after the key `"id"`.
+fn salvage_record(text: &str) -> Option<(Digest, Vec<String>)> {
+    let text = after_colon(text)?.strip_prefix('"')?;
+    let (id, rest) = text.split_once('"')?;
+    let id: Digest = id.parse().ok()?;
+    let (_, rest) = rest.split_once("\"tags\"")?;
+    let (list, _) = after_colon(rest)?.split_once(']')?;
+    let tags: Vec<String> = serde_json::from_str(&format!("{list}]")).ok()?;
+    let is_tag = |tag: &String| ModelRef::parse(tag).is_ok_and(|tag| tag.qualified_tag().is_some());
+    Some((id, tags.into_iter().filter(is_tag).collect()))
+}
+
+fn after_colon(text: &str) -> Option<&str> {
+    Some(text.trim_start().strip_prefix(':')?.trim_start())
 }

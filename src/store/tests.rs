@@ -8,38 +8,38 @@ use crate::domain::{Digest, Error, ErrorKind, ModelRef, Removal};
 
 use super::*;
 
-struct Home {
+pub(super) struct Home {
     dir: tempfile::TempDir,
-    store: Store,
+    pub(super) store: Store,
 }
 
 impl Home {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&dir.path().join("models")).unwrap();
         Self { dir, store }
     }
 
-    fn root(&self) -> std::path::PathBuf {
+    pub(super) fn root(&self) -> std::path::PathBuf {
         self.dir.path().join("models")
     }
 
-    fn read(&self, name: &str) -> String {
+    pub(super) fn read(&self, name: &str) -> String {
         std::fs::read_to_string(self.root().join(name)).unwrap()
     }
 
-    fn count(&self, dir: &str) -> usize {
+    pub(super) fn count(&self, dir: &str) -> usize {
         std::fs::read_dir(self.root().join(dir)).unwrap().count()
     }
 }
 
-fn put(store: &Store, bytes: &[u8]) -> Blob {
+pub(super) fn put(store: &Store, bytes: &[u8]) -> Blob {
     let mut writer = store.write_blob(Some(bytes.len() as u64)).unwrap();
     writer.append(bytes).unwrap();
     writer.commit(Some(Digest::of(bytes))).unwrap()
 }
 
-fn manifest(layer: &[u8], config: &[u8]) -> Vec<u8> {
+pub(super) fn manifest(layer: &[u8], config: &[u8]) -> Vec<u8> {
     let descriptor = |bytes: &[u8]| {
         let digest = Digest::of(bytes).to_string();
         serde_json::json!({"mediaType": "x", "digest": digest, "size": bytes.len()})
@@ -48,7 +48,7 @@ fn manifest(layer: &[u8], config: &[u8]) -> Vec<u8> {
     serde_json::to_vec(&json).unwrap()
 }
 
-fn put_model(store: &Store, layer: &[u8], config: &[u8], tags: &[&str]) -> Digest {
+pub(super) fn put_model(store: &Store, layer: &[u8], config: &[u8], tags: &[&str]) -> Digest {
     let _blobs = (put(store, layer), put(store, config));
     let tags: Vec<String> =
         tags.iter().map(|tag| ModelRef::parse(tag).unwrap().qualified_tag().unwrap()).collect();
@@ -448,7 +448,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     )
 }
 
-fn files_in(dir: &Path) -> BTreeSet<String> {
+pub(super) fn files_in(dir: &Path) -> BTreeSet<String> {
     std::fs::read_dir(dir)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())

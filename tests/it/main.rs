@@ -36,5 +36,6 @@ mod readme;
 mod sampling;
 mod sdk;
 mod slow_clients;
+mod store_faults;
 mod tools;
 mod wire;
