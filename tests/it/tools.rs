@@ -313,6 +313,32 @@ fn a_model_that_would_rather_talk_has_to_call() {
 }
 
 #[test]
+fn tools_whose_names_make_one_rule_are_told_apart() {
+    let family = &FAMILIES[0];
+    let babble = scripted(family.last, &["I would ", "rather ", "talk, "]);
+    let mut worker = Worker::start(&babble, family.template);
+    for names in [["get_it", "get-it"], ["call", "calls"], ["a", "a-arg-b"]] {
+        for wanted in names {
+            let mut chat = tools(ToolChoice::Named(wanted.to_owned()), false);
+            for (tool, name) in chat.tools.iter_mut().zip(names) {
+                tool.name = name.to_owned();
+                let schema = json!({ "type": "object", "properties": {
+                    "b": { "const": name } }, "required": ["b"], "additionalProperties": false });
+                tool.parameters = schema.to_string();
+            }
+            for choice in [chat.tool_choice.clone(), ToolChoice::Required] {
+                let chat = ChatPrompt { tool_choice: choice, ..chat.clone() };
+                let answer = worker.ask(chat, Constraint::None);
+                assert_eq!(answer.finish, FinishReason::ToolCalls, "{names:?}: {answer:?}");
+                assert_eq!(answer.calls.len(), 1, "{names:?}: {answer:?}");
+                let (name, arguments) = answer.call(0);
+                assert_eq!(arguments, json!({ "b": name }), "{names:?}: {answer:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_template_without_tools_gets_the_generic_format() {
     let call = [
         "{\"tool_calls\":",
