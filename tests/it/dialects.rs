@@ -52,8 +52,8 @@ const DIALECTS: [Dialect; 3] = [
         },
         stream: |events| {
             let last = &events[events.len() - 1];
-            let finish = events.iter().map(|event| &event["choices"][0]["finish_reason"]);
-            let finish = finish.filter(|reason| !reason.is_null()).next_back();
+            let mut ends = events.iter().map(|event| &event["choices"][0]["finish_reason"]);
+            let finish = ends.rfind(|reason| !reason.is_null());
             let mut said = openai(&last["usage"], finish.expect("a finish reason"));
             let pieces = events.iter().map(|event| &event["choices"][0]["delta"]["content"]);
             said.text = pieces.filter_map(Value::as_str).collect();
