@@ -1,12 +1,16 @@
-"""Anthropic's Python library against modeld at BASE_URL; ends with "all checks passed"."""
+"""Anthropic's Python library against modeld at BASE_URL, over the Unix
+socket SOCKET where that is set; ends with "all checks passed"."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
 
 import anthropic
+import httpx2
 
 ANSWER = "Hello world! STOP here."
-client = anthropic.Anthropic(base_url=os.environ["BASE_URL"], api_key="unused", max_retries=0)
+socket = os.environ.get("SOCKET")
+http = httpx2.Client(transport=httpx2.HTTPTransport(uds=socket)) if socket else None
+client = anthropic.Anthropic(base_url=os.environ["BASE_URL"], api_key="unused", max_retries=0, http_client=http)
 ask = {"model": "ai/hello", "max_tokens": 100, "messages": [{"role": "user", "content": "Hi"}]}
 talk = {
     **ask,

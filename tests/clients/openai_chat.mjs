@@ -1,9 +1,33 @@
-// OpenAI's JavaScript library against modeld at BASE_URL; ends with "all checks passed".
+// OpenAI's JavaScript library against modeld at BASE_URL, over the Unix socket SOCKET
+// where that is set; ends with "all checks passed".
+
+import { request } from "node:http";
+import { Readable } from "node:stream";
 
 import OpenAI from "openai";
 
 const ANSWER = "Hello world! STOP here.";
-const client = new OpenAI({ baseURL: process.env.BASE_URL, apiKey: "unused", maxRetries: 0 });
+const socketPath = process.env.SOCKET;
+
+// Node's own fetch knows no Unix sockets.
+function overSocket(url, { method = "GET", headers, body, signal } = {}) {
+  return new Promise((resolve, reject) => {
+    const sent = { socketPath, method, signal, headers: Object.fromEntries(new Headers(headers)) };
+    const asked = request(new URL(url), sent, (answer) => {
+      const { statusCode: status, headers } = answer;
+      resolve(new Response(Readable.toWeb(answer), { status, headers }));
+    });
+    asked.on("error", reject);
+    asked.end(body);
+  });
+}
+
+const client = new OpenAI({
+  baseURL: process.env.BASE_URL,
+  apiKey: "unused",
+  maxRetries: 0,
+  ...(socketPath && { fetch: overSocket }),
+});
 const ask = { model: "ai/hello", messages: [{ role: "user", content: "Hi" }] };
 
 function check(what, condition) {

@@ -1,11 +1,15 @@
-"""OpenAI's Python library against modeld at BASE_URL; ends with "all checks passed"."""
+"""OpenAI's Python library against modeld at BASE_URL, over the Unix
+socket SOCKET where that is set; ends with "all checks passed"."""
 
 import os
 
+import httpx2
 import openai
 
 ANSWER = "Hello world! STOP here."
-client = openai.OpenAI(base_url=os.environ["BASE_URL"], api_key="unused", max_retries=0)
+socket = os.environ.get("SOCKET")
+http = httpx2.Client(transport=httpx2.HTTPTransport(uds=socket)) if socket else None
+client = openai.OpenAI(base_url=os.environ["BASE_URL"], api_key="unused", max_retries=0, http_client=http)
 ask = {"model": "ai/hello", "messages": [{"role": "user", "content": "Hi"}]}
 
 

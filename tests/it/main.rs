@@ -17,6 +17,7 @@ mod batching;
 mod browsers;
 mod catalog;
 mod cli;
+mod dialects;
 mod embeddings;
 mod faults;
 mod fixtures;

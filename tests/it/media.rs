@@ -4,16 +4,19 @@ use std::io::Cursor;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use image::{ImageFormat, Rgb, RgbImage};
 use modeld::domain::{
     ChatPrompt, Delta, ErrorKind, Event, JobId, Media, MediaAt, MediaKind, Message, Prompt, Role,
     Tool,
 };
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::projector::{ROWS, projector};
 use crate::support::worker::{Worker, spec};
-use crate::support::{from_env, models};
+use crate::support::{Daemon, from_env, models};
 
 fn png(color: [u8; 3]) -> Vec<u8> {
     let mut out = Cursor::new(Vec::new());
@@ -120,6 +123,76 @@ fn a_model_of_text_refuses_images() {
     let error = worker.ask(1, question(&[png([1, 2, 3])]), 1).unwrap_err();
     assert_eq!((error.kind, error.param.as_deref()), (ErrorKind::Unsupported, Some("messages")));
     assert!(error.message.contains("has no projector for images"), "{}", error.message);
+}
+
+/// How each dialect asks about an image (none: about nothing), and where its count of tokens is.
+fn asked(
+    dialect: usize,
+    model: &str,
+    image: Option<&str>,
+) -> (&'static str, Value, Vec<&'static str>) {
+    let text = "What is this?";
+    let base64 = image.and_then(|url| url.split_once("base64,")).map(|(_, data)| data);
+    match dialect {
+        0 => {
+            let mut parts = vec![json!({ "type": "text", "text": text })];
+            parts.extend(
+                image.map(|url| json!({ "type": "image_url", "image_url": { "url": url } })),
+            );
+            let messages = json!([{ "role": "user", "content": parts }]);
+            let body = json!({ "model": model, "messages": messages, "max_tokens": 2 });
+            ("/engines/v1/chat/completions", body, vec!["/usage/prompt_tokens"])
+        }
+        1 => {
+            let mut parts = vec![json!({ "type": "input_text", "text": text })];
+            parts.extend(image.map(|url| json!({ "type": "input_image", "image_url": url })));
+            let input = json!([{ "role": "user", "content": parts }]);
+            let body = json!({ "model": model, "input": input, "max_output_tokens": 2 });
+            ("/v1/responses", body, vec!["/usage/input_tokens"])
+        }
+        _ => {
+            let source = |url: &str| match base64 {
+                Some(data) => json!({ "type": "base64", "media_type": "image/png", "data": data }),
+                None => json!({ "type": "url", "url": url }),
+            };
+            let mut parts = vec![json!({ "type": "text", "text": text })];
+            parts.extend(image.map(|url| json!({ "type": "image", "source": source(url) })));
+            let messages = json!([{ "role": "user", "content": parts }]);
+            let body = json!({ "model": model, "messages": messages, "max_tokens": 2 });
+            let counts = vec!["/usage/input_tokens", "/usage/cache_read_input_tokens"];
+            ("/anthropic/v1/messages", body, counts)
+        }
+    }
+}
+
+#[test]
+fn every_dialect_shows_images_to_models_that_see() {
+    let daemon = Daemon::with("ai/blind", &models::tiny());
+    let weights = daemon.file("seeing.gguf", &models::tiny().bytes());
+    let mmproj = daemon.file("mmproj.gguf", &projector(64, 2, 64).bytes());
+    daemon.cli_ok(&["package", "--gguf", &weights, "--mmproj", &mmproj, "ai/seeing"]);
+    let client = daemon.client();
+    let red = format!("data:image/png;base64,{}", BASE64_STANDARD.encode(png([255, 0, 0])));
+    let tokens = |dialect: usize, image: Option<&str>| {
+        let (path, body, counts) = asked(dialect, "ai/seeing", image);
+        let answer = client.post(path, &body).expect(200).json();
+        let count = |place: &&str| answer.pointer(place).and_then(Value::as_u64).expect("a count");
+        counts.iter().map(count).sum::<u64>()
+    };
+    for dialect in 0..3 {
+        let seen = tokens(dialect, Some(&red));
+        assert_eq!(seen, tokens(dialect, None) + ROWS as u64, "{dialect}");
+        assert_eq!(seen, tokens(0, Some(&red)), "{dialect}: as in the first dialect");
+
+        let refused = |model: &str, image: &str| {
+            let (path, body, _) = asked(dialect, model, Some(image));
+            client.post(path, &body).expect(400).json()["error"]["message"].to_string()
+        };
+        let blind = refused("ai/blind", &red);
+        assert!(blind.contains("has no projector for images"), "{dialect}: {blind}");
+        let remote = refused("ai/seeing", "https://example.org/cat.png");
+        assert!(remote.contains("network") || remote.contains("base64"), "{dialect}: {remote}");
+    }
 }
 
 #[test]

@@ -34,31 +34,50 @@ fn anthropics_node_library_works_at_the_root() {
 #[track_caller]
 fn python(test: &str, script: &str, path: &str) {
     let Some(python) = from_env(test, "MODELD_TEST_PYTHON") else { return };
-    run(Command::new(python).arg(client(script)), path);
+    run(path, || {
+        let mut command = Command::new(&python);
+        command.arg(client(script));
+        command
+    });
 }
 
 #[track_caller]
 fn node(test: &str, script: &str, path: &str) {
     let Some(modules) = from_env(test, "MODELD_TEST_NODE_MODULES") else { return };
-    // An ES module looks for packages from its own place upwards, so it has to lie beside them.
-    let beside = Path::new(&modules).join("..").join(script);
+    // An ES module looks for packages from its own place upwards: from a directory of this test.
+    let dir = tempfile::TempDir::new().expect("a directory");
+    let beside = dir.path().join(script);
     std::fs::copy(client(script), &beside).expect("a writable directory");
-    run(Command::new("node").arg(beside), path);
+    std::os::unix::fs::symlink(Path::new(&modules), dir.path().join("node_modules"))
+        .expect("a link");
+    run(path, || {
+        let mut command = Command::new("node");
+        command.arg(&beside);
+        command
+    });
 }
 
 fn client(name: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(name)
 }
 
+/// Over TCP, then over the Unix socket.
 #[track_caller]
-fn run(command: &mut Command, path: &str) {
+fn run(path: &str, command: impl Fn() -> Command) {
     let daemon = Daemon::builder()
         .tcp()
         .model("ai/hello", &models::hello())
         .model("ai/tiny", &models::tiny())
         .start();
-    let url = format!("http://{}{path}", daemon.port());
-    let output = command.env("BASE_URL", url).output().expect("the interpreter runs");
+    let tcp = format!("http://{}{path}", daemon.port());
+    passes(command().env("BASE_URL", tcp).env_remove("SOCKET"));
+    let local = format!("http://localhost{path}");
+    passes(command().env("BASE_URL", local).env("SOCKET", &daemon.socket));
+}
+
+#[track_caller]
+fn passes(command: &mut Command) {
+    let output = command.output().expect("the interpreter runs");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}\n{errors}");

@@ -136,6 +136,20 @@ impl Answer {
         let (name, arguments) = &self.calls[index];
         (name, serde_json::from_str(arguments).expect("the pieces join to JSON"))
     }
+
+    /// One call of one of these tools, with arguments that hold their schema; with arguments that
+    /// are text between marks a model need not come to an end.
+    #[track_caller]
+    fn is_one_call(&self, family: &Family, names: &[&str]) {
+        assert_eq!(self.calls.len(), 1, "{}: {self:?}", family.name);
+        assert!(names.contains(&self.calls[0].0.as_str()), "{}: {self:?}", family.name);
+        if family.name != "coder" {
+            assert_eq!(self.finish, FinishReason::ToolCalls, "{}: {self:?}", family.name);
+            let (_, arguments) = self.call(0);
+            let cities = [json!({ "city": "Paris" }), json!({ "city": "Rome" })];
+            assert!(cities.contains(&arguments), "{}: {self:?}", family.name);
+        }
+    }
 }
 
 fn hi() -> ChatPrompt {
@@ -289,17 +303,38 @@ fn a_model_that_would_rather_talk_has_to_call() {
             assert_eq!(answer.content, "", "{}: {answer:?}", family.name);
             continue;
         }
-        // Its arguments are text between marks, and this model need not come to an end with one.
-        if family.name != "coder" {
-            assert_eq!(answer.finish, FinishReason::ToolCalls, "{}: {answer:?}", family.name);
-        }
-        assert_eq!(answer.calls.len(), 1, "{}: {answer:?}", family.name);
+        answer.is_one_call(family, &["get_weather", "get_mood"]);
         let named = ToolChoice::Named("get_mood".into());
         let answer = worker.ask(tools(named, true), Constraint::None);
-        assert_eq!(answer.calls[0].0, "get_mood", "{}: {answer:?}", family.name);
-        assert_eq!(answer.calls.len(), 1, "{}: {answer:?}", family.name);
+        answer.is_one_call(family, &["get_mood"]);
         let answer = worker.ask(tools(ToolChoice::None, true), Constraint::None);
         assert!(answer.calls.is_empty(), "{}: {answer:?}", family.name);
+    }
+}
+
+#[test]
+fn tools_whose_names_make_one_rule_are_told_apart() {
+    let family = &FAMILIES[0];
+    let babble = scripted(family.last, &["I would ", "rather ", "talk, "]);
+    let mut worker = Worker::start(&babble, family.template);
+    for names in [["get_it", "get-it"], ["call", "calls"], ["a", "a-arg-b"]] {
+        for wanted in names {
+            let mut chat = tools(ToolChoice::Named(wanted.to_owned()), false);
+            for (tool, name) in chat.tools.iter_mut().zip(names) {
+                tool.name = name.to_owned();
+                let schema = json!({ "type": "object", "properties": {
+                    "b": { "const": name } }, "required": ["b"], "additionalProperties": false });
+                tool.parameters = schema.to_string();
+            }
+            for choice in [chat.tool_choice.clone(), ToolChoice::Required] {
+                let chat = ChatPrompt { tool_choice: choice, ..chat.clone() };
+                let answer = worker.ask(chat, Constraint::None);
+                assert_eq!(answer.finish, FinishReason::ToolCalls, "{names:?}: {answer:?}");
+                assert_eq!(answer.calls.len(), 1, "{names:?}: {answer:?}");
+                let (name, arguments) = answer.call(0);
+                assert_eq!(arguments, json!({ "b": name }), "{names:?}: {answer:?}");
+            }
+        }
     }
 }
 

@@ -28,7 +28,7 @@ pub(in crate::api) async fn guard_browser(request: Request, next: Next) -> Respo
         let mut response = StatusCode::NO_CONTENT.into_response();
         let asked = request.headers().get(header::ACCESS_CONTROL_REQUEST_HEADERS).cloned();
         let headers = response.headers_mut();
-        let methods = HeaderValue::from_static("GET, HEAD, POST");
+        let methods = HeaderValue::from_static("GET, HEAD, POST, DELETE");
         headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
         headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
         if let Some(asked) = asked {

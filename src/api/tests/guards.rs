@@ -80,7 +80,7 @@ async fn a_page_of_this_machine_may_ask() {
     let with = ("access-control-request-headers", "content-type,x-stainless-os");
     let preflight = tcp(&bench, "OPTIONS", CHAT, &[HOST, LOCAL_PAGE, asks, with]).await.expect(204);
     assert_eq!(preflight.header("access-control-allow-origin"), Some(LOCAL_PAGE.1));
-    assert_eq!(preflight.header("access-control-allow-methods"), Some("GET, HEAD, POST"));
+    assert_eq!(preflight.header("access-control-allow-methods"), Some("GET, HEAD, POST, DELETE"));
     assert_eq!(preflight.header("access-control-allow-headers"), Some(with.1));
 }
 

@@ -3,6 +3,7 @@
 mod answers;
 mod anthropic;
 mod catalog;
+mod dialects;
 mod disconnect;
 mod guards;
 mod logs;

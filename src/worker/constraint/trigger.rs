@@ -11,7 +11,6 @@ const LONGEST_WHOLE: usize = 32 << 10;
 
 /// What makes a lazy grammar apply: from here on the output has to obey it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[allow(dead_code, reason = "for tool calls")]
 pub enum Trigger {
     /// This token.
     Token(Token),

@@ -19,6 +19,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <exception>
+#include <map>
 #include <memory>
 #include <regex>
 #include <string>
@@ -115,22 +116,143 @@ bool is_plain(const common_peg_arena & arena, common_peg_parser_id id, int depth
            std::holds_alternative<common_peg_end_parser>(node);
 }
 
-// The grammar of an answer that consists of calls: llama.cpp's own lets any text come before the
-// first call, which a weak model never gets past. Thoughts may still come before.
-std::string calls_only(const common_peg_arena & parser) {
-    common_peg_arena arena = parser;
-    for (common_peg_parser_id id = 0; id < arena.size(); ++id) {
-        auto & node = arena.get(id);
-        auto * tag  = std::get_if<common_peg_tag_parser>(&node);
-        if (tag != nullptr && tag->tag == common_chat_peg_builder::CONTENT) {
-            node = common_peg_epsilon_parser{};
+// A schema within the document that it was read from.
+struct schema_place {
+    common_chat_schema_document_ptr document;
+    const common_chat_schema *      node = nullptr;
+};
+
+// The schemas of all arguments under the names that llama.cpp's parsers know them by. A name that
+// two of them share (as of the tools "a" and "a-arg-b") stands for none.
+std::map<std::string, schema_place> argument_schemas(const std::vector<common_chat_tool> & tools) {
+    std::map<std::string, schema_place> places;
+    const auto add = [&](const std::string & name, const schema_place & place) {
+        const auto [known, is_new] = places.emplace(name, place);
+        if (!is_new) {
+            known->second = {};
+        }
+    };
+    for (const auto & tool : tools) {
+        auto function          = common_json::object();
+        function["parameters"] = common_json::parse(tool.parameters);
+        const auto document    = std::make_shared<const common_chat_schema_document>(
+            common_chat_schema_from_json(common_chat_tool_parameters(function)));
+        if (!document->root) {
+            continue;
+        }
+        const auto stem = "tool-" + tool.name;
+        add(stem + "-schema", { document, document->root.get() });
+        const auto * object = dynamic_cast<const common_chat_schema_object *>(document->root.get());
+        if (object == nullptr) {
+            continue;
+        }
+        for (const auto & property : object->properties) {
+            add(stem + "-arg-" + property.name + "-schema", { document, property.schema.get() });
         }
     }
-    return build_grammar(
-        [&](const common_grammar_builder & builder) { arena.build_grammar(builder, false); });
+    return places;
 }
 
-std::string rendered_json(const common_chat_params & params, bool must_call) {
+// What may come before the calls of an answer, and where it cannot be left out.
+struct talk {
+    const common_peg_arena & arena;
+    const bool               silent;  // no thoughts either
+    std::vector<int8_t>      known = std::vector<int8_t>(arena.size(), -1);
+
+    bool is_tagged(const common_peg_tag_parser & tag) const {
+        return tag.tag == common_chat_peg_builder::CONTENT ||
+               (silent && tag.tag == common_chat_peg_builder::REASONING);
+    }
+
+    // Whether the node cannot be had without. Rules may be recursive: a node that is being looked
+    // at counts as one that can.
+    bool needed(common_peg_parser_id id) {
+        if (known.at(id) >= 0) {
+            return known[id] != 0;
+        }
+        known[id]         = 0;
+        const auto & node = arena.get(id);
+        const auto child  = [&](common_peg_parser_id one) { return needed(one); };
+        bool       is     = false;
+        if (const auto * tag = std::get_if<common_peg_tag_parser>(&node)) {
+            is = is_tagged(*tag) || needed(tag->child);
+        } else if (const auto * sequence = std::get_if<common_peg_sequence_parser>(&node)) {
+            is = std::any_of(sequence->children.begin(), sequence->children.end(), child);
+        } else if (const auto * choice = std::get_if<common_peg_choice_parser>(&node)) {
+            is = !choice->children.empty() &&
+                 std::all_of(choice->children.begin(), choice->children.end(), child);
+        } else if (const auto * repetition = std::get_if<common_peg_repetition_parser>(&node)) {
+            is = repetition->min_count > 0 && needed(repetition->child);
+        } else if (const auto * rule = std::get_if<common_peg_rule_parser>(&node)) {
+            is = needed(rule->child);
+        } else if (const auto * ref = std::get_if<common_peg_ref_parser>(&node)) {
+            is = needed(arena.get_rule(ref->name));
+        } else if (const auto * atomic = std::get_if<common_peg_atomic_parser>(&node)) {
+            is = needed(atomic->child);
+        }
+        known[id] = is ? 1 : 0;
+        return is;
+    }
+};
+
+// Takes out of the parser what comes before the calls, with the marks around it where it can do
+// without them; where it cannot, no text may stand between them.
+void hush(common_peg_arena & arena, bool silent) {
+    const auto before = arena;
+    talk       said{ before, silent };
+    for (common_peg_parser_id id = 0; id < arena.size(); ++id) {
+        auto & node = arena.get(id);
+        if (const auto * tag = std::get_if<common_peg_tag_parser>(&node)) {
+            if (tag->tag == common_chat_peg_builder::CONTENT) {
+                node = common_peg_epsilon_parser{};
+            }
+        } else if (const auto * repetition = std::get_if<common_peg_repetition_parser>(&node)) {
+            if (repetition->min_count == 0 && said.needed(repetition->child)) {
+                node = common_peg_epsilon_parser{};
+            }
+        } else if (auto * choice = std::get_if<common_peg_choice_parser>(&node)) {
+            if (!said.needed(id)) {
+                auto & ways = choice->children;
+                ways.erase(std::remove_if(ways.begin(), ways.end(),
+                                          [&](auto way) { return said.needed(way); }),
+                           ways.end());
+            }
+        }
+    }
+}
+
+// The grammar of an answer that consists of calls: llama.cpp's own lets any text come before the
+// first call, which a weak model never gets past. Thoughts may still come before, unless the answer
+// is to be without or begins with one. False where it cannot be had without letting go of a schema.
+bool calls_only(const common_chat_params & params, const common_chat_templates_inputs & inputs,
+                std::string & grammar) {
+    common_peg_arena arena;
+    arena.load(params.parser);
+    const auto & start  = params.thinking_start_tag;
+    const bool   begins = !start.empty() && params.generation_prompt.find(start) != std::string::npos;
+    hush(arena, !inputs.enable_thinking && !begins);
+    const auto schemas = argument_schemas(inputs.tools);
+    for (common_peg_parser_id id = 0; id < arena.size(); ++id) {
+        auto * schema = std::get_if<common_peg_schema_parser>(&arena.get(id));
+        if (schema == nullptr) {
+            continue;
+        }
+        // A saved parser has no schemas, and without one any JSON would do.
+        const auto place = schemas.find(schema->name);
+        if (place == schemas.end() || place->second.node == nullptr) {
+            return false;
+        }
+        schema->doc  = place->second.document;
+        schema->node = place->second.node;
+    }
+    grammar = build_grammar(
+        [&](const common_grammar_builder & builder) { arena.build_grammar(builder, false); });
+    return true;
+}
+
+std::string rendered_json(const common_chat_params &           params,
+                          const common_chat_templates_inputs & inputs) {
+    const bool       must_call = inputs.tool_choice == COMMON_CHAT_TOOL_CHOICE_REQUIRED;
     common_peg_arena arena;
     if (!params.parser.empty()) {
         arena.load(params.parser);
@@ -138,7 +260,10 @@ std::string rendered_json(const common_chat_params & params, bool must_call) {
     auto out                  = common_json::object();
     out["plain"]              = arena.empty() || is_plain(arena, arena.root());
     if (must_call && !params.grammar.empty() && !params.grammar_lazy) {
-        out["calls_only"]     = calls_only(arena);
+        std::string grammar;
+        if (!arena.empty() && calls_only(params, inputs, grammar)) {
+            out["calls_only"] = grammar;
+        }
     }
     out["prompt"]             = params.prompt;
     out["format"]             = std::string(common_chat_format_name(params.format));
@@ -446,8 +571,7 @@ int modeld_templates_apply(const common_chat_templates * templates, const char *
         }
         std::string failure;
         try {
-            give(out, rendered_json(common_chat_templates_apply(templates, inputs),
-                                    inputs.tool_choice == COMMON_CHAT_TOOL_CHOICE_REQUIRED));
+            give(out, rendered_json(common_chat_templates_apply(templates, inputs), inputs));
             return MODELD_OK;
         } catch (const std::exception & e) {
             failure = e.what();
@@ -461,8 +585,7 @@ int modeld_templates_apply(const common_chat_templates * templates, const char *
         if (plain) {
             inputs.force_pure_content = true;
             try {
-                give(out, rendered_json(common_chat_templates_apply(templates, inputs),
-                                    inputs.tool_choice == COMMON_CHAT_TOOL_CHOICE_REQUIRED));
+                give(out, rendered_json(common_chat_templates_apply(templates, inputs), inputs));
                 return MODELD_OK;
             } catch (const std::exception & e) {
                 failure = e.what();

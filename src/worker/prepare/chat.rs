@@ -103,7 +103,9 @@ impl Preparer {
             return Ok(Calls::None);
         }
         let templates = self.templates.as_ref().map_err(|reason| self.bad_template(reason))?;
-        let native = *constraint == Constraint::None && templates.calls_tools();
+        let native = *constraint == Constraint::None
+            && templates.calls_tools()
+            && !tools::are_confused(&chat.tools);
         Ok(if native { Calls::Native } else { Calls::Generic })
     }
 

@@ -1,5 +1,7 @@
 //! What a request says about tools, put in the terms of what can be done.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use crate::domain::{ChatPrompt, Constraint, Error, ErrorKind, Tool, ToolChoice};
@@ -60,6 +62,30 @@ pub(super) fn offer(chat: &mut ChatPrompt, constraint: &Constraint) -> Result<As
         return Err(Error::unsupported("response_format", message));
     }
     Ok(Asked { must, parallel: chat.parallel_tool_calls })
+}
+
+/// Whether llama.cpp would take rules of its grammars for one another: it names them after the tools,
+/// in letters, digits and hyphens, beside `tool-call` and others of its own.
+pub(super) fn are_confused(tools: &[Tool]) -> bool {
+    const TAKEN: [&str; 6] = ["call", "calls", "call-first", "call-root", "choice", "choices"];
+    let mut names: HashSet<String> = HashSet::with_capacity(tools.len());
+    for tool in tools {
+        let mut name = String::with_capacity(tool.name.len());
+        for letter in tool.name.chars() {
+            match letter {
+                'a'..='z' | 'A'..='Z' | '0'..='9' | '-' => name.push(letter),
+                _ if name.ends_with('-') => {}
+                _ => name.push('-'),
+            }
+        }
+        if TAKEN.contains(&name.as_str()) || !names.insert(name) {
+            return true;
+        }
+    }
+    // An argument's rule is named after the tool and the argument.
+    names.iter().any(|name| {
+        name.match_indices("-arg-").any(|(at, _)| name.get(..at).is_some_and(|n| names.contains(n)))
+    })
 }
 
 /// The same request without thoughts, whatever else it says of them.
@@ -190,6 +216,20 @@ mod tests {
         assert_eq!(error.expect_err("unknown").param.as_deref(), Some("tool_choice"));
         let mut none = ChatPrompt { tools: vec![], ..chat(ToolChoice::Required) };
         assert!(offer(&mut none, &Constraint::None).is_err());
+    }
+
+    #[test]
+    fn names_that_make_the_same_rule_are_confused() {
+        let confused = |names: &[&str]| {
+            let tool = |name: &&str| Tool { name: (*name).to_owned(), ..Tool::default() };
+            are_confused(&names.iter().map(tool).collect::<Vec<_>>())
+        };
+        for names in [&["get_it", "get-it"][..], &["call"], &["a-arg-b", "a"], &["é", "è"]] {
+            assert!(confused(names), "{names:?}");
+        }
+        for names in [&["get_it", "get_its"][..], &["recall", "calling"], &["a-arg-b"], &[]] {
+            assert!(!confused(names), "{names:?}");
+        }
     }
 
     #[test]
