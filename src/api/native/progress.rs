@@ -187,7 +187,9 @@ impl Lines {
     fn line(&self, kind: &'static str, text: &str, layer: Layer, model: Option<String>) -> Vec<u8> {
         let mut message = text.replace(['\n', '\r'], " ");
         if message.len() > MAX_MESSAGE {
-            message.truncate(message.floor_char_boundary(MAX_MESSAGE));
+            let whole = |end: &usize| message.is_char_boundary(*end);
+            let end = (0..=MAX_MESSAGE).rev().find(whole).unwrap_or(0);
+            message.truncate(end);
             message.push('…');
         }
         let mode = self.direction.word();

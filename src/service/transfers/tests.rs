@@ -280,7 +280,7 @@ async fn a_request_pulls_only_where_the_settings_say_so() {
     let mut desk = desk().await;
     desk.shelf.let_all_pass();
     let (caller, request) = ask();
-    let missing = desk.service.generate(caller, "ai/a", request).await.err().expect("missing");
+    let missing = desk.service.generate(caller, "ai/a", request).await.expect_err("missing");
     assert_eq!(missing.kind, ErrorKind::ModelNotFound);
     assert!(missing.message.ends_with("`modeld pull ai/a` gets it"), "{missing}");
     let settings = ModelSettings { auto_pull: true, ..ModelSettings::default() };
