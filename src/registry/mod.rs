@@ -8,6 +8,7 @@ mod config;
 pub mod egress;
 mod manifest;
 pub mod media;
+pub mod oci;
 mod remote;
 
 pub use config::{Config, MAX_CONFIG_BYTES};

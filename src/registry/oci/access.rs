@@ -1,0 +1,46 @@
+use std::any::Any;
+
+use futures_util::future::BoxFuture;
+use oci_client::secrets::RegistryAuth;
+use secrecy::SecretString;
+
+use crate::registry::FetchError;
+use crate::registry::egress::{EgressError, EgressRequest, EgressResponse};
+
+use super::{RegistryHost, Scope};
+
+/// Sends requests to registries with the credentials that each of them may see.
+pub trait Access: Send + Sync {
+    /// Sends what `build` makes, authorised for `scope`; `build` is called anew for each try.
+    /// `token` is what a client sent along for this host. An answer that says no (401, 403) may
+    /// come back as it is.
+    fn send<'a>(
+        &'a self,
+        host: &'a RegistryHost,
+        scope: &'a Scope,
+        token: Option<&'a SecretString>,
+        build: &'a (dyn Fn() -> EgressRequest + Sync),
+    ) -> BoxFuture<'a, Result<EgressResponse, FetchError>>;
+
+    /// The same right in the form in which an upload takes it, good for a while.
+    fn oci_auth<'a>(
+        &'a self,
+        host: &'a RegistryHost,
+        scope: &'a Scope,
+        token: Option<&'a SecretString>,
+    ) -> BoxFuture<'a, Result<RegistryAuth, FetchError>>;
+}
+
+/// Opens the way by which uploads leave the machine, under the same policy as all else.
+pub trait Gateway: Send + Sync {
+    /// A way to these hosts (`host:port`) and to no others.
+    fn open(&self, allowed: Vec<String>) -> BoxFuture<'_, Result<OpenGate, EgressError>>;
+}
+
+/// A way that is open until this is dropped.
+pub struct OpenGate {
+    /// The URL of the HTTP proxy to go through.
+    pub proxy: Option<String>,
+    /// What keeps it open.
+    pub guard: Box<dyn Any + Send + Sync>,
+}
