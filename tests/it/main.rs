@@ -30,6 +30,7 @@ mod media;
 mod openapi;
 mod overload;
 mod readme;
+mod registry;
 mod sampling;
 mod sdk;
 mod slow_clients;

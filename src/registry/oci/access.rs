@@ -1,5 +1,3 @@
-use std::any::Any;
-
 use futures_util::future::BoxFuture;
 use oci_client::secrets::RegistryAuth;
 use secrecy::SecretString;
@@ -41,6 +39,6 @@ pub trait Gateway: Send + Sync {
 pub struct OpenGate {
     /// The URL of the HTTP proxy to go through.
     pub proxy: Option<String>,
-    /// What keeps it open.
-    pub guard: Box<dyn Any + Send + Sync>,
+    /// Why it last let something not through. Owns what keeps the way open.
+    pub failure: Box<dyn Fn() -> Option<EgressError> + Send + Sync>,
 }

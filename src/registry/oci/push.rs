@@ -16,7 +16,7 @@ use crate::registry::{Descriptor, FetchError, OutgoingModel, ProgressSink, Retry
 use super::answer::invalid;
 use super::document::fatal;
 use super::retry::{Patience, patiently};
-use super::session::{Session, certificates, failed, host_and_port};
+use super::session::{Session, certificates, host_and_port};
 use super::source::Source;
 use super::upload::{self, BeforePiece, Limits, Meter};
 use super::{Access, Gateway};
@@ -51,7 +51,7 @@ impl Push {
         // Authorised before anything else, so that a missing login is said at once.
         self.rights().await?;
         let gate = gateway.open(vec![host_and_port(&self.source.host.endpoint)]).await?;
-        let session = Session::new(&self.source, &self.tag, gate.proxy.as_deref(), &certificates)?;
+        let session = Session::new(&self.source, &self.tag, gate, &certificates)?;
         let session = Arc::new(session);
         let mut seen = BTreeSet::new();
         let blobs = artifact.layers.iter().map(|layer| layer.blob).chain([artifact.config]);
@@ -62,7 +62,6 @@ impl Push {
             .try_for_each(|()| ready(Ok(())))
             .await?;
         patiently(self.patience, || self.push_manifest(&session, &manifest)).await?;
-        drop(gate.guard);
         Ok(())
     }
 
@@ -141,7 +140,7 @@ impl Push {
             let large = StatusCode::PAYLOAD_TOO_LARGE.as_u16();
             too_large =
                 matches!(&error, OciDistributionError::ServerError { code, .. } if *code == large);
-            failed(error, &self.source.host.name, &format!("the layer {digest}"))
+            session.explain(error, &format!("the layer {digest}"))
         })
         .await;
         match sent {
@@ -161,7 +160,7 @@ impl Push {
     ) -> std::result::Result<bool, FetchError> {
         let (name, what) = (digest.to_string(), format!("the layer {digest}"));
         let asked = session.whole.blob_exists(&session.reference, &name);
-        match self.in_time(asked, &what).await {
+        match self.in_time(session, asked, &what).await {
             Err(error) if error.error.kind == ErrorKind::RegistryInvalid => Ok(false),
             other => other,
         }
@@ -178,8 +177,9 @@ impl Push {
         let body = manifest.to_vec();
         let kind = HeaderValue::from_static(media::MANIFEST);
         let (client, reference) = (&session.whole, &session.reference);
-        self.in_time(client.push_manifest_raw(reference, body, kind), &what).await?;
-        let reported = self.in_time(client.fetch_manifest_digest(reference, &auth), &what).await?;
+        self.in_time(session, client.push_manifest_raw(reference, body, kind), &what).await?;
+        let reported =
+            self.in_time(session, client.fetch_manifest_digest(reference, &auth), &what).await?;
         let own = Digest::of(manifest).to_string();
         // Another algorithm's digest cannot be compared.
         if reported != own && !reported.starts_with("sha512:") {
@@ -216,14 +216,14 @@ impl Push {
 
     async fn in_time<T>(
         &self,
+        session: &Session,
         asked: impl Future<Output = std::result::Result<T, OciDistributionError>>,
         what: &str,
     ) -> std::result::Result<T, FetchError> {
-        let host = &self.source.host.name;
         match timeout(self.limits.answer, asked).await {
-            Ok(answer) => answer.map_err(|error| failed(error, host, what)),
+            Ok(answer) => answer.map_err(|error| session.explain(error, what)),
             Err(_) => {
-                let seconds = self.limits.answer.as_secs();
+                let (host, seconds) = (&self.source.host.name, self.limits.answer.as_secs());
                 Err(FetchError::passing(format!(
                     "{host} does not answer for {what} within {seconds} s"
                 )))

@@ -11,7 +11,9 @@ use url::Url;
 
 use crate::domain::{Error, ErrorKind, Result};
 use crate::registry::FetchError;
+use crate::registry::egress::EgressError;
 
+use super::OpenGate;
 use super::answer::{Deed, clean, invalid, message, of_status};
 use super::source::Source;
 
@@ -25,17 +27,20 @@ pub(super) struct Session {
     pub pieces: Client,
     /// Whether it is such a registry.
     in_pieces: AtomicBool,
+    /// What both go through.
+    gate: OpenGate,
+    host: String,
 }
 
 impl Session {
-    /// A session with the registry of `source` through `proxy`.
+    /// A session with the registry of `source` through `gate`.
     ///
     /// One request for a blob is what most registries handle best: pieces of 4 MiB each cost a
     /// round trip, and those that store in S3 put small ones together again at a price.
     pub fn new(
         source: &Source,
         tag: &str,
-        proxy: Option<&str>,
+        gate: OpenGate,
         certificates: &[Certificate],
     ) -> Result<Self> {
         let endpoint = &source.host.endpoint;
@@ -57,8 +62,8 @@ impl Session {
                 // may take hours. Each use here has a limit of its own.
                 connect_timeout: Some(std::time::Duration::from_secs(10)),
                 user_agent: concat!("modeld/", env!("CARGO_PKG_VERSION")),
-                https_proxy: proxy.map(str::to_owned),
-                http_proxy: proxy.map(str::to_owned),
+                https_proxy: gate.proxy.clone(),
+                http_proxy: gate.proxy.clone(),
                 ..ClientConfig::default()
             };
             Client::try_from(config).map_err(|e| {
@@ -67,7 +72,23 @@ impl Session {
             })
         };
         let (whole, pieces) = (client(true)?, client(false)?);
-        Ok(Self { reference, whole, pieces, in_pieces: AtomicBool::new(false) })
+        let host = source.host.name.clone();
+        Ok(Self { reference, whole, pieces, in_pieces: AtomicBool::new(false), gate, host })
+    }
+
+    /// What a failed upload means. Where it was the gate that did not let it through, the client
+    /// does not know why, and may take the gate's refusal for the registry's.
+    pub fn explain(&self, error: OciDistributionError, what: &str) -> FetchError {
+        let has_answer = match &error {
+            OciDistributionError::RequestError(error) => error.status().is_some(),
+            OciDistributionError::ServerError { .. } => true,
+            _ => return failed(error, &self.host, what),
+        };
+        match (self.gate.failure)() {
+            Some(forbidden @ EgressError::Forbidden(_)) => forbidden.into(),
+            Some(other) if !has_answer => other.into(),
+            _ => failed(error, &self.host, what),
+        }
     }
 
     /// Whether blobs go in pieces now.
@@ -141,8 +162,8 @@ fn authority(endpoint: &Url) -> String {
     }
 }
 
-/// What a failed upload means.
-pub(super) fn failed(error: OciDistributionError, host: &str, what: &str) -> FetchError {
+/// What a failed upload means, going by what the client says.
+fn failed(error: OciDistributionError, host: &str, what: &str) -> FetchError {
     let status = |code: u16, said: Option<&str>| {
         let code = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         of_status(code, None, said, host, (Deed::Write, what))

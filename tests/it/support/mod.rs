@@ -7,6 +7,7 @@ pub mod http;
 pub mod minilm;
 pub mod models;
 pub mod projector;
+pub mod registry;
 pub mod worker;
 
 mod skip;
