@@ -153,7 +153,10 @@ fn retry_after(headers: &HeaderMap, now: jiff::Timestamp) -> Option<Duration> {
         // More digits than fit are more than an hour, too.
         text.parse().map_or(MAX_RETRY_AFTER, Duration::from_secs)
     } else {
-        let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
+        let date = jiff::fmt::rfc2822::DateTimeParser::new()
+            .relaxed_weekday(true)
+            .parse_timestamp(text)
+            .ok()?;
         // A date that has passed asks for no pause.
         Duration::try_from(date.duration_since(now)).unwrap_or_default()
     };
@@ -200,9 +203,10 @@ mod tests {
         for broken in [204, 206, 301, 400, 405, 416, 418] {
             assert_eq!(of(broken), (ErrorKind::RegistryInvalid, Retry::Never), "{broken}");
         }
-        let late = Some(Duration::from_secs(9));
-        let busy = of_status(StatusCode::TOO_MANY_REQUESTS, late, None, "h", (Deed::Write, "w"));
-        assert_eq!((busy.retry, busy.error.retry_after), (Retry::After(late.unwrap()), late));
+        let late = Duration::from_secs(9);
+        let busy =
+            of_status(StatusCode::TOO_MANY_REQUESTS, Some(late), None, "h", (Deed::Write, "w"));
+        assert_eq!((busy.retry, busy.error.retry_after), (Retry::After(late), Some(late)));
     }
 
     #[test]

@@ -244,6 +244,32 @@ mod tests {
     }
 
     #[test]
+    fn a_gates_refusal_is_not_taken_for_the_registrys() {
+        let explained = |failure: Option<EgressError>, code: u16| {
+            let host = super::super::RegistryHost {
+                name: "r.example".to_owned(),
+                endpoint: "https://r.example/".parse().unwrap(),
+            };
+            let reference = "r.example/m:t".parse().unwrap();
+            let source = Source::new(host, &reference, true, None, false).unwrap();
+            let gate = OpenGate { proxy: None, failure: Box::new(move || failure.clone()) };
+            let session = Session::new(&source, "t", gate, &[]).unwrap();
+            let error = OciDistributionError::ServerError {
+                code,
+                url: String::new(),
+                message: String::new(),
+            };
+            session.explain(error, "x").error.kind
+        };
+        let forbidden = EgressError::Forbidden("10.0.0.1 is private".to_owned());
+        assert_eq!(explained(None, 403), ErrorKind::RegistryUnauthorized);
+        assert_eq!(explained(Some(forbidden), 403), ErrorKind::RegistryForbidden);
+        // A fault that has passed says nothing about an answer that came after it.
+        let passed = EgressError::Unreachable("no route".to_owned());
+        assert_eq!(explained(Some(passed), 403), ErrorKind::RegistryUnauthorized);
+    }
+
+    #[test]
     fn a_gate_is_told_the_port() {
         for (endpoint, expected) in [
             ("https://r.example/", "r.example:443"),
