@@ -1,6 +1,7 @@
 use futures_util::future::BoxFuture;
 use oci_client::secrets::RegistryAuth;
 use secrecy::SecretString;
+use url::Url;
 
 use crate::registry::FetchError;
 use crate::registry::egress::{EgressError, EgressRequest, EgressResponse};
@@ -31,8 +32,8 @@ pub trait Access: Send + Sync {
 
 /// Opens the way by which uploads leave the machine, under the same policy as all else.
 pub trait Gateway: Send + Sync {
-    /// A way to these hosts (`host:port`) and to no others.
-    fn open(&self, allowed: Vec<String>) -> BoxFuture<'_, Result<OpenGate, EgressError>>;
+    /// A way to the host and port of this URL and to no others.
+    fn open<'a>(&'a self, registry: &'a Url) -> BoxFuture<'a, Result<OpenGate, EgressError>>;
 }
 
 /// A way that is open until this is dropped.

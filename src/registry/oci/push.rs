@@ -16,7 +16,7 @@ use crate::registry::{Descriptor, FetchError, OutgoingModel, ProgressSink, Retry
 use super::answer::invalid;
 use super::document::{self, fatal};
 use super::retry::{Patience, patiently};
-use super::session::{Session, certificates, host_and_port};
+use super::session::{Session, certificates};
 use super::source::Source;
 use super::upload::{self, BeforePiece, Limits, Meter};
 use super::{Access, Gateway};
@@ -50,7 +50,7 @@ impl Push {
         let certificates = certificates(ca_files).await?;
         // Authorised before anything else, so that a missing login is said at once.
         self.rights().await?;
-        let gate = gateway.open(vec![host_and_port(&self.source.host.endpoint)]).await?;
+        let gate = gateway.open(&self.source.host.endpoint).await?;
         let session = Session::new(&self.source, &self.tag, gate, &certificates)?;
         let session = Arc::new(session);
         let mut seen = BTreeSet::new();

@@ -148,12 +148,7 @@ pub(super) async fn certificates(files: &[PathBuf]) -> Result<Vec<Certificate>> 
     Ok(found)
 }
 
-/// `host:port` with the port that the scheme implies: what a gate is told to let through.
-pub(super) fn host_and_port(endpoint: &Url) -> String {
-    let host = endpoint.host_str().unwrap_or_default();
-    format!("{host}:{}", endpoint.port_or_known_default().unwrap_or(443))
-}
-
+/// `host[:port]`, as references begin.
 fn authority(endpoint: &Url) -> String {
     let host = endpoint.host_str().unwrap_or_default();
     match endpoint.port() {
@@ -267,16 +262,5 @@ mod tests {
         // A fault that has passed says nothing about an answer that came after it.
         let passed = EgressError::Unreachable("no route".to_owned());
         assert_eq!(explained(Some(passed), 403), ErrorKind::RegistryUnauthorized);
-    }
-
-    #[test]
-    fn a_gate_is_told_the_port() {
-        for (endpoint, expected) in [
-            ("https://r.example/", "r.example:443"),
-            ("http://localhost:5000/", "localhost:5000"),
-            ("http://[::1]/", "[::1]:80"),
-        ] {
-            assert_eq!(host_and_port(&endpoint.parse().unwrap()), expected);
-        }
     }
 }

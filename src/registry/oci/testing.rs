@@ -216,7 +216,7 @@ impl Access for Plain {
 pub struct Straight;
 
 impl Gateway for Straight {
-    fn open(&self, _: Vec<String>) -> BoxFuture<'_, Result<OpenGate, EgressError>> {
+    fn open<'a>(&'a self, _: &'a url::Url) -> BoxFuture<'a, Result<OpenGate, EgressError>> {
         async { Ok(OpenGate { proxy: None, failure: Box::new(|| None) }) }.boxed()
     }
 }
