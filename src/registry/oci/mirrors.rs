@@ -37,6 +37,11 @@ impl MirrorTable {
         Ok(())
     }
 
+    /// Every mirror: what the policy for outgoing requests has to let through.
+    pub fn all(&self) -> impl Iterator<Item = &RegistryHost> {
+        self.hosts.values().flatten()
+    }
+
     /// The mirrors of a registry, in their order.
     pub fn of(&self, host: &str) -> &[RegistryHost] {
         self.hosts.get(host).map(Vec::as_slice).unwrap_or_default()
@@ -104,6 +109,7 @@ mod tests {
         );
         assert_eq!(found("ghcr.io"), [pair("cache.example", "https://cache.example/ghcr/")]);
         assert_eq!(found("quay.io"), []);
+        assert_eq!(table.all().count(), 3);
     }
 
     #[test]

@@ -115,7 +115,7 @@ impl Registry {
 
     /// The certificate authority, where there is TLS.
     pub fn ca(&self) -> Option<PathBuf> {
-        self.has_tls.then(|| self.dir.path().join("cert.pem"))
+        self.has_tls.then(|| self.dir.path().join("ca.pem"))
     }
 
     /// Where the registry keeps the bytes of a blob, given by its 64 digits.
@@ -176,17 +176,25 @@ fn configuration(dir: &Path, at: SocketAddr, has_tls: bool) -> String {
     )
 }
 
-/// A certificate for `name`, signed by itself, and a file of users.
+/// A certificate authority, a certificate of it for `name`, and a file of users.
 fn make_secrets(dir: &Path, name: &str) {
     let run = |command: &mut Command| {
         let output = command.current_dir(dir).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         output.stdout
     };
-    run(Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
-        .args(["-nodes", "-days", "2", "-subj", "/CN=test", "-keyout", "key.pem"])
-        .args(["-out", "cert.pem", "-addext", &format!("subjectAltName=DNS:{name}")]));
+    let certificate = || {
+        let mut command = Command::new("openssl");
+        command.args(["req", "-x509", "-newkey", "ec", "-pkeyopt"]);
+        command.args(["ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]);
+        command
+    };
+    run(certificate().args(["-subj", "/CN=authority", "-keyout", "ca-key.pem", "-out", "ca.pem"]));
+    run(certificate()
+        .args(["-subj", "/CN=registry", "-CA", "ca.pem", "-CAkey", "ca-key.pem"])
+        .args(["-keyout", "key.pem", "-out", "cert.pem"])
+        .args(["-addext", "basicConstraints=critical,CA:FALSE"])
+        .args(["-addext", &format!("subjectAltName=DNS:{name}")]));
     let users = run(Command::new("htpasswd").args(["-Bbn", USER.0, USER.1]));
     fs::write(dir.join("users"), users).unwrap();
 }
