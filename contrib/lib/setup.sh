@@ -50,6 +50,7 @@ package_name() {
     node:apt-get | node:pacman | node:apk | node:dnf) echo nodejs npm ;;
     node:zypper) echo nodejs-default npm-default ;;
     node:brew) echo node ;;
+    htpasswd:apt-get) echo apache2-utils ;;
     *) echo "$2" ;;
     esac
 }
@@ -125,6 +126,13 @@ need() {
     if [ "$manager" = apt-get ]; then
         # shellcheck disable=SC2086
         $as_root apt-get update -q >&2 || die "apt-get update failed"
+        # The package would start its registry on every interface; the tests start their own.
+        case " $packages " in
+        *" docker-registry "*)
+            # shellcheck disable=SC2086
+            if have systemctl; then $as_root systemctl mask docker-registry >&2 || :; fi
+            ;;
+        esac
     fi
     # shellcheck disable=SC2086
     $as_root env DEBIAN_FRONTEND=noninteractive $install >&2 || die "this failed: $as_root$install"

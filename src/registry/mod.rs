@@ -11,6 +11,7 @@ pub mod hub;
 mod manifest;
 pub mod media;
 mod registries;
+pub mod oci;
 mod remote;
 pub mod search;
 

@@ -34,6 +34,7 @@ mod openapi;
 mod overload;
 mod pull;
 mod readme;
+mod registry;
 mod sampling;
 mod sdk;
 mod slow_clients;

@@ -10,6 +10,7 @@ pub mod layout;
 pub mod minilm;
 pub mod models;
 pub mod projector;
+pub mod registry;
 pub mod worker;
 
 mod skip;

@@ -1,0 +1,157 @@
+use std::sync::Arc;
+
+use http::{StatusCode, header};
+
+use crate::domain::{Digest, Error, ErrorKind};
+use crate::registry::{
+    Artifact, ArtifactError, Config, Descriptor, FetchError, MAX_CONFIG_BYTES, media,
+};
+
+use super::Access;
+use super::answer::{clean, invalid, refusal, refuse_coding};
+use super::document::{self, Document, fatal};
+use super::index;
+use super::retry::{Patience, patiently};
+use super::source::Source;
+
+/// A model as one source has it.
+pub(super) struct Found {
+    pub document: Document,
+    pub artifact: Artifact,
+    pub config: Vec<u8>,
+}
+
+/// Asks one source for what a tag or digest names, down to the config, and checks it all.
+pub(super) async fn resolve(
+    access: &Arc<dyn Access>,
+    source: &Source,
+    named: &str,
+    pinned: Option<Digest>,
+    patience: Patience,
+) -> Result<Found, FetchError> {
+    let access = access.as_ref();
+    let what = format!("{}:{named}", source.name());
+    let fetch = |named: String, digest, size| async move {
+        let named = named.as_str();
+        patiently(patience, || document::fetch(access, source, named, digest, size)).await
+    };
+    let mut document = fetch(named.to_owned(), pinned, None).await?;
+    if document.head.manifests.is_some() {
+        document = choose(&document, &what, fetch).await?;
+    }
+    let artifact = read(&document, &what)?;
+    artifact.require_runnable().map_err(|e| refused(&e, &what))?;
+    let config =
+        patiently(patience, || fetch_config(access, source, artifact.config, &what)).await?;
+    Config::parse(&config, &artifact).map_err(|e| refused(&e, &what))?;
+    Ok(Found { document, artifact, config })
+}
+
+/// The one manifest of an index that is a model. Indexes of indexes are not followed.
+async fn choose<F>(
+    index: &Document,
+    what: &str,
+    fetch: impl Fn(String, Option<Digest>, Option<u64>) -> F,
+) -> Result<Document, FetchError>
+where
+    F: Future<Output = Result<Document, FetchError>>,
+{
+    let candidates = index::candidates(index, what)?;
+    let mut models = Vec::new();
+    let mut refusal = None;
+    for candidate in candidates {
+        let digest = candidate.digest;
+        let document = fetch(digest.to_string(), Some(digest), Some(candidate.size)).await?;
+        if document.head.manifests.is_some() {
+            return Err(invalid(format!("{what} is an index that names another index, {digest}")));
+        }
+        match read(&document, what) {
+            Ok(_) => models.push(document),
+            Err(error) => refusal = Some(error),
+        }
+    }
+    match refusal {
+        Some(refusal) if models.is_empty() => Err(refusal),
+        _ => index::only_one(models, what),
+    }
+}
+
+/// Reads a manifest, and says of what is no model what it is instead.
+fn read(document: &Document, what: &str) -> Result<Artifact, FetchError> {
+    let head = &document.head;
+    let config_type = head.config.as_ref().and_then(|config| config.media_type.as_deref());
+    let known = [media::CONFIG_V1, media::CONFIG_V2, media::CONFIG_CNCF];
+    if let Some(other) = config_type.filter(|kind| !known.contains(kind))
+        && head.schema_version == Some(2)
+        && head.manifests.is_none()
+    {
+        let artifact = head.artifact_type.as_deref().map(clean).unwrap_or_default();
+        let artifact = match artifact.is_empty() {
+            true => String::new(),
+            false => format!(" (artifact type {artifact:?})"),
+        };
+        let other = clean(other);
+        return Err(fatal(Error::new(
+            ErrorKind::UnsupportedModel,
+            format!("{what} is no model that modeld can run: its config is {other:?}{artifact}"),
+        )));
+    }
+    Artifact::parse(&document.bytes).map_err(|e| refused(&e, what))
+}
+
+fn refused(error: &ArtifactError, what: &str) -> FetchError {
+    let kind = match error {
+        ArtifactError::ConfigType(_)
+        | ArtifactError::NoWeights
+        | ArtifactError::SeveralWeights(_)
+        | ArtifactError::Several(..) => ErrorKind::UnsupportedModel,
+        _ => ErrorKind::RegistryInvalid,
+    };
+    fatal(Error::new(kind, format!("{what} is not taken: {error}")))
+}
+
+/// The config is needed whole before anything is promised to the user, so it is read here.
+async fn fetch_config(
+    access: &dyn Access,
+    source: &Source,
+    config: Descriptor,
+    what: &str,
+) -> Result<Vec<u8>, FetchError> {
+    let host = &source.host.name;
+    let limit = usize::try_from(config.size).ok().filter(|size| *size <= MAX_CONFIG_BYTES);
+    let limit = limit.ok_or_else(|| {
+        invalid(format!(
+            "the config of {what} has {} bytes, more than {MAX_CONFIG_BYTES}",
+            config.size
+        ))
+    })?;
+    let url = source.blob_url(&config.digest).map_err(fatal)?;
+    let build = || {
+        let mut request = source.get(url.clone());
+        let plain = http::HeaderValue::from_static("identity");
+        request.headers.insert(header::ACCEPT_ENCODING, plain);
+        request
+    };
+    let answer = access.send(&source.host, &source.scope, source.token.as_ref(), &build).await?;
+    if answer.status != StatusCode::OK {
+        let what = format!("the config of {what}");
+        let mut error = refusal(answer, host, &what).await;
+        // The manifest that names it is there: this is not the user's mistake.
+        if error.error.kind == ErrorKind::RegistryNotFound {
+            error.error.kind = ErrorKind::RegistryInvalid;
+        }
+        return Err(error);
+    }
+    refuse_coding(&answer.headers, host)?;
+    let bytes = answer.read(limit).await?.to_vec();
+    let found = Digest::of(&bytes);
+    if bytes.len() != limit || found != config.digest {
+        let got = bytes.len();
+        return Err(invalid(format!(
+            "{host} sends {got} bytes with the digest {found} as the config of {what} instead of \
+             {limit} bytes with {}",
+            config.digest
+        )));
+    }
+    Ok(bytes)
+}
