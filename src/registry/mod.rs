@@ -1,12 +1,15 @@
 //! Registries: what model artifacts look like on the wire, and the only way to where they are.
 //!
 //! Owns the wire types of OCI model artifacts in the two forms that exist, Docker's and the CNCF
-//! ModelPack, the limits that an untrusted one is held to, how one is written, the Hugging Face Hub
-//! ([`hub`]), [`search`], and the policy for outgoing requests ([`egress`]). It knows no store.
+//! ModelPack, the limits that an untrusted one is held to, how one is written, the OCI protocol
+//! ([`oci`]), the Hugging Face Hub ([`hub`]), [`search`], the policy for outgoing requests
+//! ([`egress`]) and the credentials that they carry ([`auth`]). It knows no store.
 
+pub mod auth;
 mod compose;
 mod config;
 pub mod egress;
+mod host;
 pub mod hub;
 mod manifest;
 pub mod media;
@@ -17,6 +20,7 @@ pub mod search;
 
 pub use compose::{NewArtifact, NewLayer, NewModel, compose};
 pub use config::{Config, MAX_CONFIG_BYTES};
+pub use host::{RegistryHost, Scope};
 pub use manifest::{
     Artifact, ArtifactError, Descriptor, Layer, MAX_LAYERS, MAX_MANIFEST_BYTES, Role, check_path,
 };
