@@ -13,8 +13,8 @@ mod host;
 pub mod hub;
 mod manifest;
 pub mod media;
-mod registries;
 pub mod oci;
+mod registries;
 mod remote;
 pub mod search;
 

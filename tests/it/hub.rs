@@ -15,7 +15,12 @@ use crate::support::hub::{Repo, RepoFile, StandIn};
 use crate::support::models;
 
 fn client(server: &StandIn) -> Hub {
-    let egress = Egress::new(EgressOptions::default()).unwrap();
+    let egress = Egress::new(EgressOptions {
+        // The stand-in's files are behind another port of the same address.
+        insecure: vec!["127.0.0.1".to_owned(), "localhost".to_owned()],
+        ..EgressOptions::default()
+    })
+    .unwrap();
     Hub::new(egress, HubOptions { endpoint: server.url.parse().unwrap(), token: None })
 }
 

@@ -89,16 +89,7 @@ impl Exchange<'_> {
     }
 
     async fn post(&self, token: &SecretString) -> Result<EgressResponse, NoToken> {
-        let mut form = Serializer::new(String::new());
-        form.append_pair("grant_type", "refresh_token").append_pair("client_id", "modeld");
-        if let Some(service) = self.service {
-            form.append_pair("service", service);
-        }
-        if let Some(scope) = self.scope_text() {
-            form.append_pair("scope", &scope);
-        }
-        form.append_pair("refresh_token", token.expose_secret());
-        let form = Bytes::from(form.finish());
+        let form = self.refresh_form(token);
         let mut headers = HeaderMap::new();
         let kind = HeaderValue::from_static("application/x-www-form-urlencoded");
         headers.insert(header::CONTENT_TYPE, kind);
@@ -118,6 +109,19 @@ impl Exchange<'_> {
             named: self.registry.endpoint.clone(),
         };
         Ok(self.egress.send(request).await.map_err(FetchError::from)?)
+    }
+
+    fn refresh_form(&self, token: &SecretString) -> Bytes {
+        let mut form = Serializer::new(String::new());
+        form.append_pair("grant_type", "refresh_token").append_pair("client_id", "modeld");
+        if let Some(service) = self.service {
+            form.append_pair("service", service);
+        }
+        if let Some(scope) = self.scope_text() {
+            form.append_pair("scope", &scope);
+        }
+        form.append_pair("refresh_token", token.expose_secret());
+        Bytes::from(form.finish())
     }
 
     async fn read(

@@ -18,7 +18,12 @@ fn hub(server: &StandIn) -> Hub {
 }
 
 fn with_token(server: &StandIn, token: Option<&'static str>) -> Hub {
-    let egress = Egress::new(EgressOptions::default()).unwrap();
+    let egress = Egress::new(EgressOptions {
+        // The stand-in's files are behind another port of the same address.
+        insecure: vec!["127.0.0.1".to_owned(), "localhost".to_owned()],
+        ..EgressOptions::default()
+    })
+    .unwrap();
     let endpoint = server.url.parse().unwrap();
     let token = token
         .map(|token| -> super::TokenSource { Arc::new(move || Some(SecretString::from(token))) });
@@ -373,7 +378,12 @@ async fn a_search_says_which_source_failed() {
         {"name": "../tiny"},
     ]});
     server.instead("/v2/namespaces/ai/repositories?name=tiny", Instead::json(&found));
-    let egress = Egress::new(EgressOptions::default()).unwrap();
+    let egress = Egress::new(EgressOptions {
+        // The stand-in's files are behind another port of the same address.
+        insecure: vec!["127.0.0.1".to_owned(), "localhost".to_owned()],
+        ..EgressOptions::default()
+    })
+    .unwrap();
     let docker = DockerHub::new(egress, server.url.parse().unwrap());
     let search = Search { docker: Some(docker), hugging_face: Some(hub(&server)) };
     let results = search.find(" TINY ", 10).await.unwrap();

@@ -3,10 +3,11 @@ use oci_client::secrets::RegistryAuth;
 use secrecy::SecretString;
 use url::Url;
 
-use crate::registry::FetchError;
-use crate::registry::egress::{EgressError, EgressRequest, EgressResponse};
-
-use super::{RegistryHost, Scope};
+use crate::registry::auth::Authorizer;
+use crate::registry::egress::{
+    Egress, EgressError, EgressGate, EgressRequest, EgressResponse, HostPort,
+};
+use crate::registry::{FetchError, RegistryHost, Scope};
 
 /// Sends requests to registries with the credentials that each of them may see.
 pub trait Access: Send + Sync {
@@ -42,4 +43,37 @@ pub struct OpenGate {
     pub proxy: Option<String>,
     /// Why it last let something not through. Owns what keeps the way open.
     pub failure: Box<dyn Fn() -> Option<EgressError> + Send + Sync>,
+}
+
+impl Access for Authorizer {
+    fn send<'a>(
+        &'a self,
+        host: &'a RegistryHost,
+        scope: &'a Scope,
+        token: Option<&'a SecretString>,
+        build: &'a (dyn Fn() -> EgressRequest + Sync),
+    ) -> BoxFuture<'a, Result<EgressResponse, FetchError>> {
+        Box::pin(Self::send(self, host, scope, token, build))
+    }
+
+    fn oci_auth<'a>(
+        &'a self,
+        host: &'a RegistryHost,
+        scope: &'a Scope,
+        token: Option<&'a SecretString>,
+    ) -> BoxFuture<'a, Result<RegistryAuth, FetchError>> {
+        Box::pin(Self::oci_auth(self, host, scope, token))
+    }
+}
+
+impl Gateway for Egress {
+    fn open<'a>(&'a self, registry: &'a Url) -> BoxFuture<'a, Result<OpenGate, EgressError>> {
+        Box::pin(async move {
+            let gate =
+                EgressGate::start(self, HostPort::of(registry).into_iter().collect()).await?;
+            let proxy = Some(gate.proxy_url().to_owned());
+            // The way is open as long as somebody may ask why something did not get through.
+            Ok(OpenGate { proxy, failure: Box::new(move || gate.last_failure()) })
+        })
+    }
 }

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use url::Url;
 
-use super::RegistryHost;
+use crate::registry::RegistryHost;
 
 /// Which mirrors stand in for which registry, in the order in which they are asked. Only pulls use
 /// them, and the registry itself is asked last.

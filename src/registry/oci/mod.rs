@@ -10,7 +10,6 @@ mod access;
 mod answer;
 mod blobs;
 mod document;
-mod host;
 mod index;
 mod mirrors;
 mod push;
@@ -28,6 +27,5 @@ mod testing;
 mod tests;
 
 pub use access::{Access, Gateway, OpenGate};
-pub use host::{RegistryHost, Scope};
 pub use mirrors::{MirrorError, MirrorTable};
 pub use registry::{OciOptions, OciRegistry};

@@ -15,7 +15,9 @@ use super::push::Push;
 use super::retry::Patience;
 use super::source::Source;
 use super::upload::Limits;
-use super::{Access, Gateway, MirrorTable, RegistryHost, resolve, tags};
+use crate::registry::RegistryHost;
+
+use super::{Access, Gateway, MirrorTable, resolve, tags};
 
 /// What the OCI registries are spoken to with, besides the policy.
 #[derive(Debug, Clone, Default)]

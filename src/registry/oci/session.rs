@@ -241,7 +241,7 @@ mod tests {
     #[test]
     fn a_gates_refusal_is_not_taken_for_the_registrys() {
         let explained = |failure: Option<EgressError>, code: u16| {
-            let host = super::super::RegistryHost {
+            let host = crate::registry::RegistryHost {
                 name: "r.example".to_owned(),
                 endpoint: "https://r.example/".parse().unwrap(),
             };

@@ -5,7 +5,7 @@ use url::Url;
 use crate::domain::{Digest, Error, Result};
 use crate::registry::egress::EgressRequest;
 
-use super::{RegistryHost, Scope};
+use crate::registry::{RegistryHost, Scope};
 
 /// One place that has a repository: its registry or a mirror of it.
 #[derive(Clone)]

@@ -18,7 +18,8 @@ use crate::registry::egress::{Egress, EgressError, EgressOptions, EgressRequest,
 use crate::registry::media;
 
 use super::retry::Patience;
-use super::{Access, Gateway, OciOptions, OciRegistry, OpenGate, RegistryHost, Scope};
+use super::{Access, Gateway, OciOptions, OciRegistry, OpenGate};
+use crate::registry::{RegistryHost, Scope};
 
 /// A request as the fake registry got it.
 #[derive(Debug, Clone)]

@@ -12,11 +12,9 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use http::HeaderValue;
 use modeld::domain::ModelRef;
-use modeld::registry::FetchError;
-use modeld::registry::egress::{Egress, EgressError, EgressOptions, EgressRequest, EgressResponse};
-use modeld::registry::oci::{
-    Access, Gateway, OciOptions, OciRegistry, OpenGate, RegistryHost, Scope,
-};
+use modeld::registry::egress::{Egress, EgressOptions, EgressRequest, EgressResponse};
+use modeld::registry::oci::{Access, OciOptions, OciRegistry};
+use modeld::registry::{FetchError, RegistryHost, Scope};
 use oci_client::secrets::RegistryAuth;
 use secrecy::SecretString;
 use tempfile::TempDir;
@@ -106,7 +104,7 @@ impl Registry {
         let basic = basic.map(|(user, password)| (user.to_owned(), password.to_owned()));
         let access = Arc::new(Plain { egress: egress.clone(), basic });
         let options = OciOptions { ca_files, ..OciOptions::default() };
-        OciRegistry::new(egress, access, Arc::new(Straight), options)
+        OciRegistry::new(egress.clone(), access, Arc::new(egress), options)
     }
 
     pub fn reference(&self, rest: &str) -> ModelRef {
@@ -233,14 +231,5 @@ impl Access for Plain {
             None => RegistryAuth::Anonymous,
         };
         async move { Ok(auth) }.boxed()
-    }
-}
-
-/// Uploads without a gate.
-struct Straight;
-
-impl Gateway for Straight {
-    fn open<'a>(&'a self, _: &'a url::Url) -> BoxFuture<'a, Result<OpenGate, EgressError>> {
-        async { Ok(OpenGate { proxy: None, failure: Box::new(|| None) }) }.boxed()
     }
 }
