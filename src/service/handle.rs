@@ -7,8 +7,8 @@ use crate::domain::ClientKey;
 use crate::models::Models;
 use crate::scheduler::Scheduler;
 
-use super::ModelSettings;
 use super::archive::MAX_UPLOADS;
+use super::{Accounts, ModelSettings};
 
 /// Who asks, and until when the answer is of use.
 #[derive(Debug, Clone)]
@@ -25,6 +25,7 @@ pub struct Service {
     pub(super) models: Models,
     pub(super) scheduler: Scheduler,
     pub(super) settings: ModelSettings,
+    pub(super) accounts: Option<Accounts>,
     pub(super) uploads: Arc<Semaphore>,
     pub(super) imports: Arc<Semaphore>,
 }
@@ -34,13 +35,21 @@ impl Service {
     pub fn new(models: Models, scheduler: Scheduler) -> Self {
         let uploads = Arc::new(Semaphore::new(MAX_UPLOADS));
         let imports = Arc::new(Semaphore::new(1));
-        Self { models, scheduler, settings: ModelSettings::default(), uploads, imports }
+        let settings = ModelSettings::default();
+        Self { models, scheduler, settings, accounts: None, uploads, imports }
     }
 
     /// Says how models are loaded.
     #[must_use]
     pub fn with_settings(mut self, settings: ModelSettings) -> Self {
         self.settings = settings;
+        self
+    }
+
+    /// Says what is logged in to and searched; without it, neither is done.
+    #[must_use]
+    pub fn with_accounts(mut self, accounts: Accounts) -> Self {
+        self.accounts = Some(accounts);
         self
     }
 }

@@ -5,6 +5,7 @@
 //! context, and hands the queue memory estimates as numbers. It knows no dialect and no socket,
 //! and holds no state of its own.
 
+mod accounts;
 mod archive;
 mod catalog;
 mod embed;
@@ -14,6 +15,7 @@ mod import;
 mod runnable;
 mod status;
 
+pub use accounts::Accounts;
 pub use embed::{Embedded, MAX_INPUTS};
 pub use handle::{Caller, Service};
 pub use runnable::ModelSettings;
