@@ -1,8 +1,8 @@
 use clap::Parser;
 
 use super::{
-    CliError, ExitCode, Printer, completions, import, inspect, list, man, package, ps, rm, run,
-    serve, status, tag, unload, version,
+    CliError, ExitCode, Printer, completions, import, inspect, list, login, logout, man, package,
+    ps, rm, run, search, serve, status, tag, unload, version,
 };
 use crate::client::Client;
 use crate::config::{Env, daemon_host};
@@ -37,6 +37,9 @@ pub enum Command {
     Inspect(inspect::Args),
     Tag(tag::Args),
     Rm(rm::Args),
+    Login(login::Args),
+    Logout(logout::Args),
+    Search(search::Args),
     Ps(ps::Args),
     #[command(visible_alias = "stop")]
     Unload(unload::Args),
@@ -104,6 +107,9 @@ pub(super) async fn dispatch(
         Command::Inspect(args) => inspect::run(args, client, printer).await,
         Command::Tag(args) => tag::run(args, client, printer).await,
         Command::Rm(args) => rm::run(args, client, printer).await,
+        Command::Login(args) => login::run(args, client, printer, &mut login::Terminal).await,
+        Command::Logout(args) => logout::run(args, client, printer).await,
+        Command::Search(args) => search::run(args, client, printer).await,
         Command::Ps(args) => ps::run(args, client, printer).await,
         Command::Unload(args) => unload::run(args, client, printer).await,
         Command::Status(args) => status::run(args, client, printer).await,

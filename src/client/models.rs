@@ -3,7 +3,8 @@ use futures_core::Stream;
 use http::Method;
 
 use super::wire::{
-    Chat, Import, ImportLine, Model, Progress, Removed, Running, Unload, Unloaded, Version,
+    Chat, Found, Import, ImportLine, LoggedIn, LoggedOut, Login, Model, Progress, Removed, Running,
+    Unload, Unloaded, Version,
 };
 use super::{Client, ClientError, Response};
 
@@ -82,6 +83,38 @@ impl Client {
     pub async fn import(&self, what: &Import) -> Result<Imports, ClientError> {
         let lines = self.post_stream("/modeld/import", what).await?.lines();
         Ok(Imports { lines })
+    }
+
+    /// Has the daemon check a credential and keep it.
+    ///
+    /// # Errors
+    /// As [`Client::get`]; `Status` 401 when the registry refuses it.
+    pub async fn log_in(&self, login: &Login<'_>) -> Result<LoggedIn, ClientError> {
+        self.post("/modeld/login", login).await
+    }
+
+    /// Has the daemon forget a credential.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub async fn log_out(&self, registry: &str) -> Result<LoggedOut, ClientError> {
+        self.delete(&format!("/modeld/login?registry={}", encoded(registry))).await
+    }
+
+    /// The logins that the daemon keeps.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub async fn logins(&self) -> Result<Vec<LoggedIn>, ClientError> {
+        self.get("/modeld/login").await
+    }
+
+    /// Looks for models where they are published.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub async fn search(&self, query: &str, limit: u32) -> Result<Found, ClientError> {
+        self.get(&format!("/modeld/search?query={}&limit={limit}", encoded(query))).await
     }
 
     /// Loaded models.

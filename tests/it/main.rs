@@ -27,6 +27,7 @@ mod hub;
 mod import;
 mod layering;
 mod lifecycle;
+mod login;
 mod malformed;
 mod media;
 mod openapi;
