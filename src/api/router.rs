@@ -42,6 +42,14 @@ pub fn router(state: ApiState) -> Router {
         .route("/models/create", post(native::create).route_layer(manage.clone()))
         .route("/models/load", post(native::load).route_layer(manage.clone()))
         .route("/modeld/import", post(native::import).route_layer(manage.clone()))
+        .route(
+            "/modeld/login",
+            get(native::logins)
+                .post(native::login)
+                .delete(native::logout)
+                .route_layer(manage.clone()),
+        )
+        .route("/modeld/search", get(native::search).route_layer(manage.clone()))
         .route("/models/{*model}", model.get(native::inspect))
         .route("/engines/ps", get(native::ps))
         .route("/engines/status", get(native::status))
@@ -177,6 +185,10 @@ pub const ROUTES: &[Route] = &[
     managing("POST", "/models/create", "pulls a model, with its progress as lines of JSON"),
     managing("POST", "/models/load", "takes in a model as a Docker model tar"),
     managing("POST", "/modeld/import", "takes in what other programs have, as JSON lines"),
+    managing("POST", "/modeld/login", "checks a registry's credential and keeps it"),
+    managing("DELETE", "/modeld/login", "forgets a registry's credential (`?registry=R`)"),
+    managing("GET", "/modeld/login", "the registries and user names that are logged in"),
+    managing("GET", "/modeld/search", "looks for models on Docker Hub and the Hugging Face Hub"),
     open("GET", "/engines/ps", "the loaded models"),
     open("GET", "/engines/status", "the state of the engine"),
     managing("POST", "/engines/unload", "unloads idle models"),

@@ -1,8 +1,8 @@
 use clap::Parser;
 
 use super::{
-    CliError, ExitCode, Printer, completions, import, inspect, list, man, package, ps, pull, push,
-    rm, run, serve, status, tag, transfers, unload, version,
+    CliError, ExitCode, Printer, completions, import, inspect, list, login, logout, man, package,
+    ps, pull, push, rm, run, search, serve, status, tag, transfers, unload, version,
 };
 use crate::client::Client;
 use crate::config::{Env, daemon_host};
@@ -40,6 +40,9 @@ pub enum Command {
     Inspect(inspect::Args),
     Tag(tag::Args),
     Rm(rm::Args),
+    Login(login::Args),
+    Logout(logout::Args),
+    Search(search::Args),
     Ps(ps::Args),
     #[command(visible_alias = "stop")]
     Unload(unload::Args),
@@ -110,6 +113,9 @@ pub(super) async fn dispatch(
         Command::Inspect(args) => inspect::run(args, client, printer).await,
         Command::Tag(args) => tag::run(args, client, printer).await,
         Command::Rm(args) => rm::run(args, client, printer).await,
+        Command::Login(args) => login::run(args, client, printer, &mut login::Terminal).await,
+        Command::Logout(args) => logout::run(args, client, printer).await,
+        Command::Search(args) => search::run(args, client, printer).await,
         Command::Ps(args) => ps::run(args, client, printer).await,
         Command::Unload(args) => unload::run(args, client, printer).await,
         Command::Status(args) => status::run(args, client, printer).await,

@@ -46,7 +46,8 @@ impl CliError {
             | Self::Daemon(
                 DaemonError::UnsafeDirectory { .. }
                 | DaemonError::SocketTaken { .. }
-                | DaemonError::Inherited { .. },
+                | DaemonError::Inherited { .. }
+                | DaemonError::Registries { .. },
             ) => ExitCode::Config,
             Self::Usage(_) => ExitCode::Usage,
             Self::Interrupted => ExitCode::Interrupted,

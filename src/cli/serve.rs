@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::{CliError, ExitCode};
-use crate::config::{self, Env, RawConfig};
+use crate::config::{self, Env, RawConfig, Variables};
 use crate::daemon::{
     Daemon, DaemonError, Inherited, Outcome, Parts, Shutdown, raise_descriptor_limit, start_logging,
 };
@@ -83,6 +83,12 @@ pub struct Args {
     insecure_registry: Vec<String>,
     #[arg(
         long,
+        value_name = config::settings::REGISTRY_PRIVATE_HOST.value,
+        help = help(config::settings::REGISTRY_PRIVATE_HOST)
+    )]
+    registry_private_host: Vec<String>,
+    #[arg(
+        long,
         value_name = config::settings::REGISTRY_CA.value,
         help = help(config::settings::REGISTRY_CA)
     )]
@@ -136,7 +142,8 @@ pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
             ..WorkerConfig::default()
         })
         .map_err(|source| DaemonError::Io { doing: "start threads".to_owned(), source })?;
-        let parts = Parts { engines: Arc::new(engines), inherited };
+        let parts =
+            Parts { engines: Arc::new(engines), inherited, variables: Variables::of_process() };
         let bound = Daemon::build(&config, parts, shutdown).await?;
         Ok::<_, DaemonError>(bound.run().await)
     });
@@ -163,6 +170,7 @@ impl Args {
             grace,
             registry_mirror,
             insecure_registry,
+            registry_private_host,
             registry_ca,
             hub_url,
             signature_key,
@@ -182,6 +190,7 @@ impl Args {
             grace,
             registry_mirror: listed(registry_mirror),
             insecure_registry: listed(insecure_registry),
+            registry_private_host: listed(registry_private_host),
             registry_ca: listed(registry_ca),
             hub_url,
             signature_key: listed(signature_key),

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::repl::{self, Terminal};
-use super::{Cli, CliError, ExitCode, Printer, app, run};
+use super::{Cli, CliError, ExitCode, Printer, app, login, run};
 use crate::client::Client;
 use crate::config::DaemonHost;
 
@@ -157,6 +157,17 @@ impl Fake {
         done
     }
 
+    /// `modeld login …` with an input of this text; where it is a terminal, answers are typed.
+    pub(super) async fn log_in(&self, args: &[&str], input: login::Typed) -> Done {
+        let line = ["modeld", "login"].iter().chain(args);
+        let app::Command::Login(args) = Cli::try_parse_from(line).unwrap().command else {
+            panic!("another command");
+        };
+        let mut input = input;
+        self.capture(async |client, printer| login::run(args, client, printer, &mut input).await)
+            .await
+    }
+
     async fn capture<F>(&self, command: F) -> Done
     where
         F: AsyncFnOnce(&Client, &mut Printer) -> Result<(), CliError>,
@@ -243,6 +254,41 @@ async fn answer(State(seen): State<Seen>, request: Request) -> Response {
             let hit = body["models"] == json!(["smollm2"]);
             axum::Json(json!({"unloaded_runners": u8::from(hit)})).into_response()
         }
+        "POST /modeld/login" => {
+            *seen.uploaded.lock().unwrap() = body.to_vec();
+            let login: Value = serde_json::from_slice(&body).unwrap();
+            if login["password"] == "wrong" {
+                let text = "the login to docker.io failed: wrong password; nothing was stored\n";
+                return (StatusCode::UNAUTHORIZED, text).into_response();
+            }
+            let verified = login["registry"] != "open.example";
+            axum::Json(json!({"registry": login["registry"], "username": login["username"],
+                              "verified": verified}))
+            .into_response()
+        }
+        "GET /modeld/login" => axum::Json(json!([
+            {"registry": "docker.io", "username": "u"}, {"registry": "ghcr.io", "username": null}
+        ]))
+        .into_response(),
+        line if line.starts_with("DELETE /modeld/login?registry=") => {
+            let registry = line.rsplit('=').next().unwrap_or_default();
+            let removed = registry == "docker.io";
+            axum::Json(json!({"registry": registry, "removed": removed})).into_response()
+        }
+        line if line.starts_with("GET /modeld/search?query=silent") => {
+            let errors = json!([{"source": "docker.io", "message": "it stalled"}]);
+            axum::Json(json!({"results": [], "errors": errors})).into_response()
+        }
+        line if line.starts_with("GET /modeld/search?") => axum::Json(json!({
+            "results": [
+                {"name": "ai/smollm2", "source": "docker.io", "description": "Tiny\u{1b}[2J LLM",
+                 "downloads": 1_234_567, "stars": 12, "updated": 0, "gguf": false},
+                {"name": "hf.co/org/Repo-GGUF", "source": "huggingface.co",
+                 "description": "d".repeat(100), "downloads": 999, "newer": 1}
+            ],
+            "errors": [{"source": "docker.io", "message": "docker.io:443 stalled"}]
+        }))
+        .into_response(),
         "POST /models/load" => {
             *seen.uploaded.lock().unwrap() = body.to_vec();
             "{\"type\":\"success\",\"message\":\"Model loaded\"}\n".into_response()

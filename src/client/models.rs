@@ -3,8 +3,8 @@ use futures_core::Stream;
 use http::Method;
 
 use super::wire::{
-    Chat, Create, Import, ImportLine, Model, Progress, Removed, Running, Transfer, Unload,
-    Unloaded, Version,
+    Chat, Create, Found, Import, ImportLine, LoggedIn, LoggedOut, Login, Model, Progress, Removed,
+    Running, Transfer, Unload, Unloaded, Version,
 };
 use super::{Client, ClientError, Response};
 
@@ -121,6 +121,38 @@ impl Client {
     /// As [`Client::get`]; `Status` 404 when there is none.
     pub async fn cancel_transfer(&self, model: &str) -> Result<Vec<Transfer>, ClientError> {
         self.delete(&format!("/modeld/transfers?reference={}", encoded(model))).await
+    }
+
+    /// Has the daemon check a credential and keep it.
+    ///
+    /// # Errors
+    /// As [`Client::get`]; `Status` 401 when the registry refuses it.
+    pub async fn log_in(&self, login: &Login<'_>) -> Result<LoggedIn, ClientError> {
+        self.post("/modeld/login", login).await
+    }
+
+    /// Has the daemon forget a credential.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub async fn log_out(&self, registry: &str) -> Result<LoggedOut, ClientError> {
+        self.delete(&format!("/modeld/login?registry={}", encoded(registry))).await
+    }
+
+    /// The logins that the daemon keeps.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub async fn logins(&self) -> Result<Vec<LoggedIn>, ClientError> {
+        self.get("/modeld/login").await
+    }
+
+    /// Looks for models where they are published.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub async fn search(&self, query: &str, limit: u32) -> Result<Found, ClientError> {
+        self.get(&format!("/modeld/search?query={}&limit={limit}", encoded(query))).await
     }
 
     /// Loaded models.

@@ -96,6 +96,91 @@ pub struct Version {
     pub version: String,
 }
 
+/// What to log in with; a user name with a password, or a token alone. Deliberately without Debug.
+#[derive(Serialize)]
+pub struct Login<'a> {
+    /// The registry's host.
+    pub registry: &'a str,
+    /// The user name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub username: Option<&'a str>,
+    /// Its password.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password: Option<&'a str>,
+    /// A token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<&'a str>,
+}
+
+/// Who is logged in where.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct LoggedIn {
+    /// The registry's host.
+    pub registry: String,
+    /// The user name, where it is known.
+    pub username: Option<String>,
+    /// Whether the registry has just confirmed it.
+    #[serde(default = "yes")]
+    pub verified: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// What became of a logout.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct LoggedOut {
+    /// The registry's host.
+    pub registry: String,
+    /// Whether there was a login.
+    pub removed: bool,
+}
+
+/// What a search found.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Found {
+    /// The models.
+    pub results: Vec<Hit>,
+    /// The sources that did not answer.
+    pub errors: Vec<SearchFailure>,
+}
+
+/// A model that can be pulled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hit {
+    /// What to pull.
+    pub name: String,
+    /// `docker.io` or `huggingface.co`.
+    #[serde(default)]
+    pub source: String,
+    /// In one line.
+    #[serde(default)]
+    pub description: String,
+    /// How often it was fetched.
+    #[serde(default)]
+    pub downloads: u64,
+    /// Stars or likes.
+    #[serde(default)]
+    pub stars: u64,
+    /// Unix seconds; 0 if nobody says.
+    #[serde(default)]
+    pub updated: i64,
+    /// Whether the source says that it has GGUF files.
+    #[serde(default)]
+    pub gguf: bool,
+}
+
+/// A source that did not answer.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct SearchFailure {
+    /// `docker.io` or `huggingface.co`.
+    pub source: String,
+    /// For people.
+    pub message: String,
+}
+
 /// One line of a progress stream.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Progress {

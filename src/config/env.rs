@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::SETTINGS;
 use super::host::DaemonHostVars;
@@ -57,6 +58,38 @@ impl Env {
         let trimmed =
             self.vars.get(name)?.trim_matches(|c: char| c.is_whitespace() || "\"'".contains(c));
         (!trimmed.is_empty()).then_some(trimmed)
+    }
+}
+
+type ReadVariable = dyn Fn(&str) -> Option<String> + Send + Sync;
+
+/// Variables that other programs made customary, for proxies and logins; a part of them are secrets,
+/// so there is deliberately no `Debug`. The default has none.
+#[derive(Clone)]
+pub struct Variables {
+    read: Arc<ReadVariable>,
+}
+
+impl Variables {
+    /// Those of the process; one that is not UTF-8 counts as unset.
+    pub fn of_process() -> Self {
+        Self::from_fn(|name| std::env::var(name).ok())
+    }
+
+    /// What `read` answers for their names.
+    pub fn from_fn(read: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
+        Self { read: Arc::new(read) }
+    }
+
+    /// The variable as it is.
+    pub fn get(&self, name: &str) -> Option<String> {
+        (self.read)(name)
+    }
+}
+
+impl Default for Variables {
+    fn default() -> Self {
+        Self::from_fn(|_| None)
     }
 }
 

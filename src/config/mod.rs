@@ -21,7 +21,7 @@ mod resolved;
 pub mod settings;
 
 pub use duration::{parse_duration, parse_keep_alive};
-pub use env::{Env, path_variable};
+pub use env::{Env, Variables, path_variable};
 pub use error::ConfigError;
 pub use host::{DaemonHost, daemon_host};
 pub use raw::RawConfig;

@@ -25,6 +25,8 @@ pub struct RawConfig {
     pub registry_mirror: Option<String>,
     /// `--insecure-registry HOST[:PORT]`
     pub insecure_registry: Option<String>,
+    /// `--registry-private-host HOST[:PORT]`
+    pub registry_private_host: Option<String>,
     /// `--registry-ca FILE`
     pub registry_ca: Option<String>,
     /// `--hub-url URL`

@@ -78,11 +78,10 @@ fn parts(text: &str) -> impl Iterator<Item = &str> {
 
 fn registry_name(host: &str) -> Result<String, String> {
     let host = host.to_ascii_lowercase();
+    let bare = !host.contains(['/', '\\', '?', '#', '@']);
     // A URL knows best what a host with a port looks like.
     let parsed = Url::parse(&format!("https://{host}/")).ok();
-    let fits = parsed
-        .is_some_and(|url| url.path() == "/" && url.username().is_empty() && url.query().is_none());
-    if !fits || host.contains('/') {
+    if !bare || parsed.is_none() {
         return Err(format!("{host:?} is no HOST or HOST:PORT"));
     }
     Ok(match host.as_str() {
@@ -125,7 +124,7 @@ mod tests {
             hosts("A.example, [::1]:5000"),
             Ok(vec!["a.example".into(), "[::1]:5000".into()])
         );
-        for text in ["https://x", "a/b", "a:b", "u@h"] {
+        for text in ["https://x", "a/b", "a:b", "u@h", "@h", "a#b", "a?b", "a\\b"] {
             assert!(hosts(text).is_err(), "{text}");
         }
     }

@@ -50,6 +50,12 @@ pub fn resolve(raw: &RawConfig, env: &Env) -> Result<Config, ConfigError> {
             env,
         )
         .parse(registries::hosts)?,
+        registry_private_hosts: Said::or_default(
+            settings::REGISTRY_PRIVATE_HOST,
+            &raw.registry_private_host,
+            env,
+        )
+        .parse(registries::hosts)?,
         registry_ca: Said::or_default(settings::REGISTRY_CA, &raw.registry_ca, env)
             .parse(|text| Ok(registries::files(text, env)))?,
         hub_url: Said::or_default(settings::HUB_URL, &raw.hub_url, env)
@@ -267,6 +273,7 @@ mod tests {
                 grace: unset(Duration::from_secs(10)),
                 registry_mirrors: unset(Vec::new()),
                 insecure_registries: unset(Vec::new()),
+                registry_private_hosts: unset(Vec::new()),
                 registry_ca: unset(Vec::new()),
                 hub_url: unset("https://huggingface.co".parse().unwrap()),
                 signature_keys: unset(Vec::new()),

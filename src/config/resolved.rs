@@ -72,6 +72,8 @@ pub struct Config {
     pub registry_mirrors: Set<Vec<Mirror>>,
     /// Registries that speak plain HTTP.
     pub insecure_registries: Set<Vec<String>>,
+    /// Hosts that may have private addresses although only an answer named them.
+    pub registry_private_hosts: Set<Vec<String>>,
     /// PEM files with further certificate authorities.
     pub registry_ca: Set<Vec<PathBuf>>,
     /// The Hugging Face Hub, or what stands in for it.

@@ -129,6 +129,16 @@ pub const INSECURE_REGISTRY: Setting = Setting {
     meaning: "A registry that speaks plain HTTP, as loopback addresses may anyway; several with \
               commas",
 };
+/// Hosts of private networks that registries refer to.
+pub const REGISTRY_PRIVATE_HOST: Setting = Setting {
+    name: "registry private host",
+    flag: "--registry-private-host",
+    value: "HOST[:PORT]",
+    env: "MODELD_REGISTRY_PRIVATE_HOSTS",
+    default: "",
+    meaning: "A host that may have a private address although only a registry's answer names it; \
+              several with commas",
+};
 /// Further certificate authorities.
 pub const REGISTRY_CA: Setting = Setting {
     name: "registry CA",
@@ -192,6 +202,7 @@ pub const SETTINGS: &[Setting] = &[
     GRACE,
     REGISTRY_MIRROR,
     INSECURE_REGISTRY,
+    REGISTRY_PRIVATE_HOST,
     REGISTRY_CA,
     HUB_URL,
     SIGNATURE_KEY,

@@ -7,9 +7,10 @@ use super::activation::Inherited;
 use super::listen::{Address, Listeners};
 use super::lock::StoreLock;
 use super::phase::Patience;
+use super::registries::Outside;
 use super::shutdown::Shutdown;
 use crate::api::{self, ApiState};
-use crate::config::Config;
+use crate::config::{Config, Variables};
 use crate::engine::EngineFactory;
 use crate::models::Models;
 use crate::scheduler::{Scheduler, SchedulerConfig};
@@ -22,6 +23,8 @@ pub struct Parts {
     pub engines: Arc<dyn EngineFactory>,
     /// Listeners that somebody opened for us.
     pub inherited: Vec<Inherited>,
+    /// What the environment says about proxies and logins.
+    pub variables: Variables,
 }
 
 /// The daemon before it exists.
@@ -52,11 +55,13 @@ impl Daemon {
         parts: Parts,
         shutdown: Shutdown,
     ) -> Result<Bound, DaemonError> {
+        let outside = Outside::new(config, &parts.variables)?;
         let listeners = Listeners::open(config, parts.inherited).await?;
         // Before the store is opened: opening removes what dead writers left, and only the lock
         // says that they are dead.
         let store_lock = StoreLock::take(&config.models_path.value)?;
-        let models = Models::new(Store::open(&config.models_path.value)?);
+        let models =
+            Models::new(Store::open(&config.models_path.value)?).with_registry(outside.registry);
         let settings = ModelSettings {
             max_context: config.context.value,
             auto_pull: config.auto_pull.value,
@@ -73,6 +78,7 @@ impl Daemon {
         );
         let service = Service::new(models, scheduler.clone())
             .with_settings(settings)
+            .with_accounts(outside.accounts)
             .with_max_pulls(config.max_pulls.value);
         let transfers = service.all_transfers();
         let state = ApiState::new(service, shutdown.draining().clone());

@@ -64,6 +64,14 @@ pub enum DaemonError {
         /// What is wrong with it.
         problem: String,
     },
+    /// What registries are spoken to with cannot be used.
+    #[error("{setting}: {problem}")]
+    Registries {
+        /// The flag or variable at fault.
+        setting: String,
+        /// What is wrong, naming the file.
+        problem: String,
+    },
     /// The system refused something.
     #[error("cannot {doing}: {source}")]
     Io {

@@ -25,6 +25,7 @@ mod lock;
 mod logging;
 mod notify;
 mod phase;
+mod registries;
 mod run;
 mod shutdown;
 mod socket;

@@ -96,7 +96,7 @@ mod tests {
 
     use super::super::{Address, Daemon, DaemonError, Inherited, Parts, Shutdown};
     use super::*;
-    use crate::config::{Config, Env, RawConfig, resolve};
+    use crate::config::{Config, Env, RawConfig, Variables, resolve};
     use crate::domain::{Error, Result};
     use crate::engine::{BoxFuture, Engine, EngineFactory, LoadProgress};
     use crate::protocol::LoadSpec;
@@ -143,7 +143,8 @@ mod tests {
             shutdown: &Shutdown,
             inherited: Vec<Inherited>,
         ) -> std::result::Result<Bound, DaemonError> {
-            let parts = Parts { engines: Arc::new(NoEngines), inherited };
+            let parts =
+                Parts { engines: Arc::new(NoEngines), inherited, variables: Variables::default() };
             Daemon::build(&self.config, parts, shutdown.clone()).await
         }
     }

@@ -72,16 +72,16 @@ pub struct Search {
 }
 
 impl Search {
-    /// Up to `limit` hits (1 to [`MAX_HITS`]) of each source.
+    /// Up to `limit` hits (1 to [`MAX_HITS`]) of each source; for an empty query, those that are
+    /// fetched most.
     ///
     /// # Errors
-    /// `InvalidValue` for a query that is empty, too long or holds control characters, or for a
+    /// `InvalidValue` for a query that is too long or holds control characters, or for a
     /// limit out of range; never the failure of a source.
     pub async fn find(&self, query: &str, limit: usize) -> Result<SearchResults> {
         let query = query.trim();
-        if query.is_empty() || query.len() > MAX_QUERY_BYTES || query.chars().any(char::is_control)
-        {
-            let text = format!("a query has 1 to {MAX_QUERY_BYTES} bytes of printable text");
+        if query.len() > MAX_QUERY_BYTES || query.chars().any(char::is_control) {
+            let text = format!("a query has at most {MAX_QUERY_BYTES} bytes of printable text");
             return Err(Error::invalid("query", text));
         }
         if !(1..=MAX_HITS).contains(&limit) {
@@ -154,7 +154,10 @@ impl DockerHub {
         let longest = words.iter().max_by_key(|word| word.len()).copied().unwrap_or_default();
         let mut url = self.endpoint.clone();
         url.set_path(&format!("/v2/namespaces/{NAMESPACE}/repositories"));
-        url.query_pairs_mut().append_pair("name", longest).append_pair("page_size", "100");
+        if !longest.is_empty() {
+            url.query_pairs_mut().append_pair("name", longest);
+        }
+        url.query_pairs_mut().append_pair("page_size", "100");
         let request = EgressRequest::get(url, self.endpoint.clone());
         let response = self.egress.send(request).await?;
         if response.status != http::StatusCode::OK {

@@ -8,9 +8,9 @@ use crate::domain::ClientKey;
 use crate::models::Models;
 use crate::scheduler::Scheduler;
 
-use super::ModelSettings;
 use super::archive::MAX_UPLOADS;
 use super::transfers::{DEFAULT_MAX_PULLS, Transfers};
+use super::{Accounts, ModelSettings};
 
 /// Who asks, and until when the answer is of use.
 #[derive(Debug, Clone)]
@@ -27,6 +27,7 @@ pub struct Service {
     pub(super) models: Models,
     pub(super) scheduler: Scheduler,
     pub(super) settings: ModelSettings,
+    pub(super) accounts: Option<Accounts>,
     pub(super) uploads: Arc<Semaphore>,
     pub(super) imports: Arc<Semaphore>,
     pub(super) transfers: Transfers,
@@ -39,7 +40,8 @@ impl Service {
         let imports = Arc::new(Semaphore::new(1));
         let places = NonZeroUsize::new(DEFAULT_MAX_PULLS).unwrap_or(NonZeroUsize::MIN);
         let transfers = Transfers::new(places);
-        Self { models, scheduler, settings: ModelSettings::default(), uploads, imports, transfers }
+        let settings = ModelSettings::default();
+        Self { models, scheduler, settings, accounts: None, uploads, imports, transfers }
     }
 
     /// Says how models are loaded.
@@ -53,6 +55,13 @@ impl Service {
     #[must_use]
     pub fn with_max_pulls(mut self, places: NonZeroUsize) -> Self {
         self.transfers = Transfers::new(places);
+        self
+    }
+
+    /// Says what is logged in to and searched; without it, neither is done.
+    #[must_use]
+    pub fn with_accounts(mut self, accounts: Accounts) -> Self {
+        self.accounts = Some(accounts);
         self
     }
 }

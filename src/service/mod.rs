@@ -5,6 +5,7 @@
 //! context, and hands the queue memory estimates as numbers. It knows no dialect and no socket,
 //! and holds no state of its own, besides the running [`Transfers`].
 
+mod accounts;
 mod archive;
 mod catalog;
 mod embed;
@@ -15,6 +16,7 @@ mod runnable;
 mod status;
 pub(crate) mod transfers;
 
+pub use accounts::Accounts;
 pub use embed::{Embedded, MAX_INPUTS};
 pub use handle::{Caller, Service};
 pub use runnable::ModelSettings;

@@ -28,6 +28,7 @@ mod hub;
 mod import;
 mod layering;
 mod lifecycle;
+mod login;
 mod malformed;
 mod media;
 mod openapi;

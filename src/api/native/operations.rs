@@ -5,14 +5,17 @@ use utoipa::openapi::schema::{AdditionalProperties, Type};
 use utoipa::openapi::{RefOr, Schema};
 
 use crate::api::describe::{
-    Content, Dialect, Operation, Parameter, Schemas, flag, list_of, named, of, opaque, query, text,
+    Content, Dialect, Operation, Parameter, Schemas, flag, integer, list_of, named, of, opaque,
+    query, text,
 };
 use crate::api::reply::{JSON, TEXT};
 
 use super::create::Create;
 use super::error::Envelope;
 use super::import::{Import, Line as ImportLine};
+use super::login::{LoggedIn, LoggedOut, LoginRequest, WireLogin};
 use super::progress::Line;
+use super::search::Found;
 use super::transfers::WireTransfer;
 use super::types::{Loaded, Tagged, Unload, Unloaded, WireLoaded, WireModel, WireRemoval};
 use super::utility::{Health, Version};
@@ -97,6 +100,28 @@ pub(in crate::api) const DIALECT: Dialect = Dialect {
             parameters: &[],
             request: Some((JSON, named::<Import>)),
             answers: &[(200, &[(NDJSON, named::<ImportLine>)])],
+        },
+        Operation {
+            method: "POST",
+            paths: &["/modeld/login"],
+            parameters: &[],
+            request: Some((JSON, named::<LoginRequest>)),
+            answers: &[(200, &[(JSON, named::<LoggedIn>)])],
+        },
+        Operation {
+            method: "DELETE",
+            paths: &["/modeld/login"],
+            parameters: &[required("registry", "its host, as `docker.io` or `localhost:5000`")],
+            request: None,
+            answers: &[(200, &[(JSON, named::<LoggedOut>)])],
+        },
+        get(&["/modeld/login"], &[(200, &[(JSON, list_of::<WireLogin>)])]),
+        Operation {
+            parameters: &[
+                query("query", text, "words; without it, what is fetched most"),
+                query("limit", integer, "hits of each source, from 1 to 100; 25 if absent"),
+            ],
+            ..get(&["/modeld/search"], &[(200, &[(JSON, named::<Found>)])])
         },
         get(&["/engines/ps"], &[(200, &[(JSON, list_of::<WireLoaded>)])]),
         get(&["/engines/status"], &[(200, &[(JSON, states)])]),

@@ -16,7 +16,7 @@ use super::choose::choose;
 use super::listing;
 
 /// Where a token comes from when the client sends none along; asked anew for each model.
-pub type TokenSource = Arc<dyn Fn() -> Option<SecretString> + Send + Sync>;
+pub type TokenSource = Arc<dyn Fn() -> BoxFuture<'static, Option<SecretString>> + Send + Sync>;
 
 /// Where the Hub itself is.
 pub const HUB_ENDPOINT: &str = "https://huggingface.co";
@@ -69,10 +69,10 @@ impl Hub {
     }
 
     /// What `repo` may be asked with. The client's token goes before the user's own.
-    pub(super) fn access(&self, repo: &str, token: Option<&SecretString>) -> Result<Access> {
+    pub(super) async fn access(&self, repo: &str, token: Option<&SecretString>) -> Result<Access> {
         let token = match (token, &self.options.token) {
             (Some(token), _) => Some(token.clone()),
-            (None, Some(source)) => source(),
+            (None, Some(source)) => source().await,
             (None, None) => None,
         };
         let token = token.filter(|token| !token.expose_secret().trim().is_empty());
@@ -159,8 +159,9 @@ impl Hub {
             );
             return Err(Error::new(ErrorKind::InvalidReference, text));
         }
-        let repository = listing::repository(self, &self.access(asked, token)?, asked).await?;
-        let access = self.access(&repository.id, token)?;
+        let access = self.access(asked, token).await?;
+        let repository = listing::repository(self, &access, asked).await?;
+        let access = self.access(&repository.id, token).await?;
         let files = listing::files(self, &access, &repository).await?;
         let chosen = choose(&files, name.tag().unwrap_or("latest"), &access.name)?;
         let mut remote = assemble(self, &access, &repository, &chosen).await?;

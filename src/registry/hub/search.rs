@@ -29,8 +29,10 @@ impl Hub {
     /// `RegistryUnavailable`, `RegistryInvalid`.
     pub async fn search(&self, query: &str, limit: usize) -> Result<Vec<SearchHit>> {
         let mut url = self.url(&["api", "models"])?;
+        if !query.is_empty() {
+            url.query_pairs_mut().append_pair("search", query);
+        }
         url.query_pairs_mut()
-            .append_pair("search", query)
             .append_pair("filter", "gguf")
             .append_pair("sort", "downloads")
             .append_pair("direction", "-1")

@@ -25,8 +25,9 @@ fn with_token(server: &StandIn, token: Option<&'static str>) -> Hub {
     })
     .unwrap();
     let endpoint = server.url.parse().unwrap();
-    let token = token
-        .map(|token| -> super::TokenSource { Arc::new(move || Some(SecretString::from(token))) });
+    let token = token.map(|token| -> super::TokenSource {
+        Arc::new(move || Box::pin(std::future::ready(Some(SecretString::from(token)))))
+    });
     Hub::new(egress, HubOptions { endpoint, token })
 }
 
@@ -411,7 +412,12 @@ async fn a_search_says_which_source_failed() {
     assert_eq!(results.hits.len(), 1);
     let [(source, error)] = results.failures.as_slice() else { panic!("{:?}", results.failures) };
     assert_eq!((*source, error.kind), (Source::DockerHub, ErrorKind::RegistryUnavailable));
-    for (query, limit) in [("", 1), ("a\u{7}", 1), ("a", 0), ("a", 101)] {
+    // Without a query, what is fetched most.
+    server.instead("/v2/namespaces/ai/repositories?page_size", Instead::json(&found));
+    let results = search.find(" ", 1).await.unwrap();
+    let names: Vec<&str> = results.hits.iter().map(|hit| hit.name.as_str()).collect();
+    assert_eq!(names, ["ai/tiny-large", "hf.co/Org/Tiny-GGUF"]);
+    for (query, limit) in [("a\u{7}", 1), ("a", 0), ("a", 101)] {
         assert_eq!(search.find(query, limit).await.unwrap_err().kind, ErrorKind::InvalidValue);
     }
 }
