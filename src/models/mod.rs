@@ -1,23 +1,28 @@
 //! From a reference to local, verified, leased files; and from files to an artifact.
 //!
 //! Owns what connects the store with the formats: catalogue entries, the check of weights before
-//! anything else sees them, the directories that sharded models run from, loading and packaging of
-//! Docker model archives. It never runs a model and speaks to no network.
+//! anything else sees them, the directories that sharded models run from, loading, writing,
+//! exporting and changing of Docker model archives. It never runs a model and speaks to no network.
 
 mod archive;
 mod bundle;
 mod card;
 mod catalog;
+mod export;
 mod import;
 mod package;
 mod pull;
+mod repackage;
 mod resolve;
+mod tar_out;
 #[cfg(test)]
 mod tests;
 
 pub use archive::load_archive;
 pub use catalog::Models;
+pub use export::Export;
 pub use import::{ImportEvent, ImportOptions, Imported, Origin, Places};
 pub use package::{PackageOptions, PackagePlan};
 pub use pull::{PullLimits, PullPlan};
+pub use repackage::{Changes, Repackaged};
 pub use resolve::LocalModel;

@@ -9,6 +9,7 @@ use crate::scheduler::Scheduler;
 
 use super::ModelSettings;
 use super::archive::MAX_UPLOADS;
+use super::export::MAX_EXPORTS;
 
 /// Who asks, and until when the answer is of use.
 #[derive(Debug, Clone)]
@@ -27,6 +28,7 @@ pub struct Service {
     pub(super) settings: ModelSettings,
     pub(super) uploads: Arc<Semaphore>,
     pub(super) imports: Arc<Semaphore>,
+    pub(super) exports: Arc<Semaphore>,
 }
 
 impl Service {
@@ -34,7 +36,8 @@ impl Service {
     pub fn new(models: Models, scheduler: Scheduler) -> Self {
         let uploads = Arc::new(Semaphore::new(MAX_UPLOADS));
         let imports = Arc::new(Semaphore::new(1));
-        Self { models, scheduler, settings: ModelSettings::default(), uploads, imports }
+        let exports = Arc::new(Semaphore::new(MAX_EXPORTS));
+        Self { models, scheduler, settings: ModelSettings::default(), uploads, imports, exports }
     }
 
     /// Says how models are loaded.

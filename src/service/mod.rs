@@ -8,6 +8,7 @@
 mod archive;
 mod catalog;
 mod embed;
+mod export;
 mod generate;
 mod handle;
 mod import;
@@ -15,5 +16,6 @@ mod runnable;
 mod status;
 
 pub use embed::{Embedded, MAX_INPUTS};
+pub use export::Exporting;
 pub use handle::{Caller, Service};
 pub use runnable::ModelSettings;

@@ -31,6 +31,7 @@ mod malformed;
 mod media;
 mod openapi;
 mod overload;
+mod packaging;
 mod readme;
 mod sampling;
 mod sdk;

@@ -9,5 +9,5 @@ mod trace;
 
 pub(super) use browser::guard_browser;
 pub(super) use front::front;
-pub(super) use rights::require_management;
+pub(super) use rights::{may_manage, require_management};
 pub(super) use trace::{note_template, trace};

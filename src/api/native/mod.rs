@@ -3,10 +3,12 @@
 
 mod engines;
 mod error;
+mod export;
 mod import;
 mod load;
 mod models;
 mod operations;
+mod repackage;
 mod types;
 mod utility;
 

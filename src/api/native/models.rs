@@ -1,7 +1,7 @@
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::{Query, Request, State};
 use axum::response::IntoResponse;
-use http::{StatusCode, Uri};
+use http::{Extensions, Method, StatusCode, Uri};
 use serde::Deserialize;
 
 use crate::api::params::ModelName;
@@ -9,6 +9,8 @@ use crate::api::refusal::Reply;
 use crate::api::state::ApiState;
 use crate::domain::{Error, ErrorKind, Result};
 
+use super::export::export;
+use super::repackage::repackage;
 use super::types::{Tagged, WireModel, WireRemoval};
 
 /// Every query parameter of these routes.
@@ -27,12 +29,17 @@ pub(in crate::api) async fn list(State(state): State<ApiState>) -> Reply {
     Ok(Json(models).into_response())
 }
 
-/// `GET /models/{name}`.
+/// `GET /models/{name}` and, since names may hold slashes, `GET /models/{name}/export`.
 pub(in crate::api) async fn inspect(
     State(state): State<ApiState>,
     ModelName(name): ModelName,
+    method: Method,
     uri: Uri,
+    extensions: Extensions,
 ) -> Reply {
+    if let Some(name) = name.strip_suffix("/export") {
+        return export(&state, name, &method, &extensions).await;
+    }
     // Present but empty counts as true, and what is no boolean as false: DMR's rule.
     if params(&uri)?.remote.is_some_and(|text| text.is_empty() || go_bool(&text) == Some(true)) {
         let message = "models of a registry cannot be inspected yet; leave `remote` out";
@@ -62,7 +69,7 @@ pub(in crate::api) async fn remove(
 pub(in crate::api) async fn act(
     State(state): State<ApiState>,
     ModelName(path): ModelName,
-    uri: Uri,
+    request: Request,
 ) -> Reply {
     let (name, action) = path.rsplit_once('/').unwrap_or(("", &path));
     match (name, action) {
@@ -70,10 +77,11 @@ pub(in crate::api) async fn act(
             let message = "a POST to /models/ needs a name and an action: /models/{name}/tag";
             Err(Error::new(ErrorKind::RouteNotFound, message).into())
         }
-        (name, "tag") => tag(&state, name, params(&uri)?).await,
+        (name, "tag") => tag(&state, name, params(request.uri())?).await,
+        (name, "repackage") => repackage(&state, name, request).await,
         (_, action) => {
             let action: String = action.chars().take(64).collect();
-            let message = format!("unknown action {action:?}; there is: tag");
+            let message = format!("unknown action {action:?}; there are: tag, repackage");
             Err(Error::new(ErrorKind::RouteNotFound, message).into())
         }
     }

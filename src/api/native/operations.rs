@@ -10,7 +10,9 @@ use crate::api::describe::{
 use crate::api::reply::{JSON, TEXT};
 
 use super::error::Envelope;
+use super::export::TAR;
 use super::import::{Import, Line};
+use super::repackage::{Repackage, Repackaged};
 use super::types::{Loaded, Tagged, Unload, Unloaded, WireLoaded, WireModel, WireRemoval};
 use super::utility::{Health, Version};
 
@@ -65,11 +67,19 @@ pub(in crate::api) const DIALECT: Dialect = Dialect {
             request: None,
             answers: &[(201, &[(JSON, named::<Tagged>)])],
         },
+        get(&["/models/{*model}/export"], &[(200, &[(TAR, opaque)])]),
+        Operation {
+            method: "POST",
+            paths: &["/models/{*model}/repackage"],
+            parameters: &[],
+            request: Some((JSON, named::<Repackage>)),
+            answers: &[(201, &[(JSON, named::<Repackaged>)])],
+        },
         Operation {
             method: "POST",
             paths: &["/models/load"],
             parameters: &[],
-            request: Some(("application/x-tar", opaque)),
+            request: Some((TAR, opaque)),
             // The text is one line of the same JSON.
             answers: &[(200, &[(TEXT, text), (JSON, named::<Loaded>)])],
         },

@@ -137,7 +137,7 @@ impl Context {
             vocab_size: usize::try_from(model.vocab_size()).unwrap_or(0),
             can_rewind: !model.is_recurrent(),
         };
-        Ok(Self {
+        let context = Self {
             raw,
             limits,
             batch: BatchArrays::default(),
@@ -145,7 +145,35 @@ impl Context {
             rows: Vec::new(),
             _model: model,
             _abort: abort,
-        })
+        };
+        context.apply_adapters()?;
+        Ok(context)
+    }
+
+    /// The room for them is in the graph already: it is sized by the adapters of the model.
+    fn apply_adapters(&self) -> Result<(), ContextError> {
+        let mut adapters = self._model.adapters();
+        if adapters.is_empty() {
+            return Ok(());
+        }
+        let mut error = Bytes::empty();
+        // SAFETY: the context lives; the adapters belong to its model, which lives longer, and
+        // llama.cpp copies the pointers.
+        let status = unsafe {
+            shim::modeld_adapters_apply(
+                self.raw.as_ptr(),
+                adapters.as_mut_ptr(),
+                adapters.len(),
+                &mut error,
+            )
+        };
+        match Status::from(status) {
+            Status::Ok => Ok(()),
+            _ => Err(ContextError::Llama(format!(
+                "the LoRA adapters cannot be applied: {}",
+                error.text()
+            ))),
+        }
     }
 
     /// Whether it keeps a state between batches; encoders do not.
