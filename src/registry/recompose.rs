@@ -84,7 +84,7 @@ pub fn recompose(
     if converted || layers != old_layers {
         let (outer, key) = if modelpack { ("modelfs", "diffIds") } else { ("rootfs", "diff_ids") };
         // Layers are never compressed, so that these are their digests.
-        let digests = layers.iter().map(|(_, layer)| layer["digest"].clone()).collect();
+        let digests = layers.iter().map(|(_, layer)| digest_of(layer).into()).collect();
         let list = inner(&mut config, outer)?;
         let kind = if modelpack { "layers" } else { "rootfs" };
         list.entry("type").or_insert_with(|| kind.into());
@@ -121,7 +121,7 @@ fn apply(layers: &mut Vec<RoledLayer>, edit: &Edit, modelpack: bool) {
     let Edit { role, blob, file_name } = edit;
     let digest = blob.digest.to_string();
     let replaces = matches!(role, Role::Projector | Role::ChatTemplate);
-    let same = |layer: &RoledLayer| layer.0 == *role && layer.1["digest"] == digest.as_str();
+    let same = |layer: &RoledLayer| layer.0 == *role && digest_of(&layer.1) == digest.as_str();
     if layers.iter().any(same) && (!replaces || count(layers, *role) == 1) {
         return;
     }
@@ -172,7 +172,13 @@ fn media_type(role: Role, modelpack: bool) -> &'static str {
 }
 
 fn to_docker((role, layer): &mut RoledLayer) {
-    layer["mediaType"] = media_type(*role, false).into();
+    if let Some(layer) = layer.as_object_mut() {
+        layer.insert("mediaType".to_owned(), media_type(*role, false).into());
+    }
+}
+
+fn digest_of(layer: &Value) -> &str {
+    layer.get("digest").and_then(Value::as_str).unwrap_or_default()
 }
 
 fn path_of(layer: &Value) -> Option<&str> {

@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_projector_takes_memory_of_its_own() {
+    async fn projector_and_adapters_take_memory_of_their_own() {
         let Home { mut local, _dir } = home(&Writer::tiny()).await;
         let alone =
             runnable("ai/first", local.clone(), &settings(), None).expect("fits").memory_bytes;
@@ -225,7 +225,12 @@ mod tests {
         local.mmproj = Some(projector.clone());
         let with = runnable("ai/first", local.clone(), &settings(), None).expect("fits");
         assert_eq!(with.memory_bytes, alone + 1000);
-        assert_eq!(with.spec.mmproj, Some(projector));
+        assert_eq!(with.spec.mmproj, Some(projector.clone()));
+        local.adapters = vec![projector.clone(), projector.clone()];
+        let adapted = runnable("ai/first", local.clone(), &settings(), None).expect("fits");
+        assert_eq!(adapted.memory_bytes, alone + 3000);
+        assert_eq!(adapted.spec.adapters, local.adapters);
+        local.adapters.clear();
         let budget = ModelSettings { memory_budget: Some(alone), ..settings() };
         assert_eq!(context(&local, budget), Ok(256));
     }

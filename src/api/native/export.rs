@@ -5,7 +5,6 @@ use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 use http::{Extensions, HeaderValue, Method, header};
-use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use crate::api::middleware::may_manage;
@@ -49,10 +48,10 @@ pub(super) async fn export(
 
 /// What `export` writes on a thread of its own, which ends when nobody reads any more.
 fn stream(export: Exporting) -> Body {
-    let (pieces, mut received) = mpsc::channel(PIECES_AHEAD);
-    let runtime = Handle::current();
+    let (pieces, mut written) = mpsc::channel(1);
+    let (forward, mut received) = mpsc::channel(PIECES_AHEAD);
     tokio::task::spawn_blocking(move || {
-        let mut out = Pieces { pieces, runtime, buffer: Vec::with_capacity(PIECE) };
+        let mut out = Pieces { pieces, buffer: Vec::with_capacity(PIECE) };
         let Err(error) = export.write_tar(&mut out) else { return };
         if error.kind() == io::ErrorKind::BrokenPipe {
             return;
@@ -61,19 +60,25 @@ fn stream(export: Exporting) -> Body {
         // The connection ends without its last bytes, so that no client takes this for all.
         drop(out.send(Err(error)));
     });
+    // A thread cannot wait for a while; this can.
+    tokio::spawn(async move {
+        while let Some(piece) = written.recv().await {
+            if forward.send_timeout(piece, PATIENCE).await.is_err() {
+                break;
+            }
+        }
+    });
     Body::from_stream(futures_util::stream::poll_fn(move |context| received.poll_recv(context)))
 }
 
 struct Pieces {
     pieces: mpsc::Sender<io::Result<Bytes>>,
-    runtime: Handle,
     buffer: Vec<u8>,
 }
 
 impl Pieces {
     fn send(&self, piece: io::Result<Bytes>) -> io::Result<()> {
-        let sent = self.runtime.block_on(self.pieces.send_timeout(piece, PATIENCE));
-        sent.map_err(|_| io::ErrorKind::BrokenPipe.into())
+        self.pieces.blocking_send(piece).map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 }
 

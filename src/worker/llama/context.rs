@@ -64,7 +64,7 @@ pub struct Context {
     /// For each token of the last batch, whether it has a logits row; empty after a failure.
     rows: Vec<bool>,
     // llama.cpp holds pointers into both; they are dropped after `raw` is freed.
-    _model: Arc<Model>,
+    pub(super) model: Arc<Model>,
     _abort: Arc<AtomicBool>,
 }
 
@@ -143,37 +143,11 @@ impl Context {
             batch: BatchArrays::default(),
             row_width,
             rows: Vec::new(),
-            _model: model,
+            model,
             _abort: abort,
         };
         context.apply_adapters()?;
         Ok(context)
-    }
-
-    /// The room for them is in the graph already: it is sized by the adapters of the model.
-    fn apply_adapters(&self) -> Result<(), ContextError> {
-        let mut adapters = self._model.adapters();
-        if adapters.is_empty() {
-            return Ok(());
-        }
-        let mut error = Bytes::empty();
-        // SAFETY: the context lives; the adapters belong to its model, which lives longer, and
-        // llama.cpp copies the pointers.
-        let status = unsafe {
-            shim::modeld_adapters_apply(
-                self.raw.as_ptr(),
-                adapters.as_mut_ptr(),
-                adapters.len(),
-                &mut error,
-            )
-        };
-        match Status::from(status) {
-            Status::Ok => Ok(()),
-            _ => Err(ContextError::Llama(format!(
-                "the LoRA adapters cannot be applied: {}",
-                error.text()
-            ))),
-        }
     }
 
     /// Whether it keeps a state between batches; encoders do not.

@@ -1,13 +1,11 @@
-use std::ffi::CString;
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
-use std::ptr::NonNull;
 use std::sync::{Arc, RwLock};
 
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::LlamaModelParams;
 use llama_cpp_sys_2 as sys;
 
+use super::adapters::AdapterPtr;
 use super::{backend, logs, shim};
 use crate::domain::Sampling;
 use crate::worker::compute::Token;
@@ -19,7 +17,7 @@ pub struct Model {
     vocab_size: i32,
     longest_token: usize,
     /// LoRA adapters that every context of the model applies.
-    adapters: Vec<AdapterPtr>,
+    pub(super) adapters: Vec<AdapterPtr>,
     /// Control tokens that are spelled out in answers. Few.
     spelled: RwLock<Vec<Token>>,
 }
@@ -32,15 +30,6 @@ struct VocabPtr(*const sys::llama_vocab);
 unsafe impl Send for VocabPtr {}
 // SAFETY: as above.
 unsafe impl Sync for VocabPtr {}
-
-/// Belongs to the model and lives as long.
-#[derive(Clone, Copy)]
-struct AdapterPtr(NonNull<sys::llama_adapter_lora>);
-
-// SAFETY: an adapter is written while it loads and only read after that.
-unsafe impl Send for AdapterPtr {}
-// SAFETY: as above.
-unsafe impl Sync for AdapterPtr {}
 
 // `Model::as_ptr` reads the one pointer that `LlamaModel` (`repr(transparent)`) consists of.
 const _: () = assert!(size_of::<LlamaModel>() == size_of::<*mut sys::llama_model>());
@@ -84,32 +73,6 @@ impl Model {
         let (vocab, spelled) = (VocabPtr(vocab), RwLock::default());
         let adapters = Vec::new();
         Ok(Arc::new(Self { inner, vocab, vocab_size, longest_token, adapters, spelled }))
-    }
-
-    /// Loads a LoRA adapter, which contexts that are made from now on apply.
-    ///
-    /// # Errors
-    /// llama.cpp's own error lines. They may name paths.
-    pub fn add_adapter(&mut self, path: &Path) -> Result<(), String> {
-        let text = CString::new(path.as_os_str().as_bytes())
-            .map_err(|_| "its path contains a NUL".to_owned())?;
-        logs::take_errors();
-        let mut error = shim::Bytes::empty();
-        // SAFETY: the model lives and, borrowed mutably, is used by nobody else; `text` ends with a
-        // NUL and lives for the call.
-        let raw = unsafe {
-            shim::modeld_adapter_load(self.as_ptr().cast_mut(), text.as_ptr(), &mut error)
-        };
-        let raw = NonNull::new(raw).ok_or_else(|| {
-            let thrown = error.text();
-            logs::take_errors_or(if thrown.is_empty() { "it was not taken" } else { &thrown })
-        })?;
-        self.adapters.push(AdapterPtr(raw));
-        Ok(())
-    }
-
-    pub(super) fn adapters(&self) -> Vec<*mut sys::llama_adapter_lora> {
-        self.adapters.iter().map(|adapter| adapter.0.as_ptr()).collect()
     }
 
     /// A metadata value as text; arrays are not kept by llama.cpp.
