@@ -37,7 +37,7 @@ mod tools;
 
 pub use fields::compatibility;
 pub use peer::{ListenerClass, PeerInfo};
-pub use router::{ROUTES, Route, router};
+pub use router::{ACTIONS, ROUTES, Route, router};
 pub use state::ApiState;
 
 #[cfg(test)]

@@ -196,6 +196,13 @@ pub const ROUTES: &[Route] = &[
     managing("DELETE", "/modeld/transfers", "stops those of `?reference=`"),
 ];
 
+/// What lies behind the catch-all of a route in [`ROUTES`]: names may hold slashes, so that no router
+/// can tell these apart, and the handler of that route does.
+pub const ACTIONS: &[Route] = &[
+    managing("GET", "/models/{*model}/export", "a model as a Docker model tar"),
+    managing("POST", "/models/{*model}/repackage", "makes another model with the same weights"),
+];
+
 async fn unknown_route(request: Request) -> Refusal {
     let path: String = request.uri().path().chars().take(200).collect();
     let message = format!("{} {path} is not served by modeld; check the path", request.method());

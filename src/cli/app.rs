@@ -1,8 +1,8 @@
 use clap::Parser;
 
 use super::{
-    CliError, ExitCode, Printer, completions, import, inspect, list, login, logout, man, package,
-    ps, pull, push, rm, run, search, serve, status, tag, transfers, unload, version,
+    CliError, ExitCode, Printer, completions, export, import, inspect, list, load, login, logout,
+    man, package, ps, pull, push, rm, run, search, serve, status, tag, transfers, unload, version,
 };
 use crate::client::Client;
 use crate::config::{Env, daemon_host};
@@ -33,6 +33,8 @@ pub enum Command {
     Push(push::Args),
     Transfers(transfers::Args),
     Package(package::Args),
+    Export(export::Args),
+    Load(load::Args),
     Import(import::Args),
     #[command(visible_alias = "ls")]
     List(list::Args),
@@ -108,6 +110,8 @@ pub(super) async fn dispatch(
         Command::Push(args) => push::run(args, client, printer).await,
         Command::Transfers(args) => transfers::run(args, client, printer).await,
         Command::Package(args) => package::run(args, client, printer).await,
+        Command::Export(args) => export::run(args, client, printer).await,
+        Command::Load(args) => load::run(args, client, printer).await,
         Command::Import(args) => import::run(args, client, printer).await,
         Command::List(args) => list::run(args, client, printer).await,
         Command::Inspect(args) => inspect::run(args, client, printer).await,

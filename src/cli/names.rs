@@ -1,3 +1,6 @@
+use super::CliError;
+use crate::domain::ModelRef;
+
 /// A tag as people know it: without the default registry, the default organisation and the
 /// default tag. `docker.io/ai/smollm2:latest` is `smollm2`.
 pub(super) fn short(tag: &str) -> &str {
@@ -26,6 +29,16 @@ pub(super) fn matches(tag: &str, filter: &str) -> bool {
 pub(super) fn split_target(target: &str) -> (&str, &str) {
     let (repo, tag) = split(target);
     (repo, tag.filter(|t| !t.is_empty()).unwrap_or("latest"))
+}
+
+/// The same, where it is one that a model can have.
+pub(super) fn checked_target(target: &str) -> Result<(&str, &str), CliError> {
+    let (repo, tag) = split_target(target);
+    ModelRef::parse(&format!("{repo}:{tag}"))
+        .map_err(|e| CliError::Usage(e.to_string()))?
+        .qualified_tag()
+        .ok_or_else(|| CliError::Usage(format!("{target:?} cannot be a model's name")))?;
+    Ok((repo, tag))
 }
 
 /// A colon after the last slash starts the tag; one before it belongs to a port.

@@ -1,29 +1,23 @@
-use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
-use futures_core::Stream;
-use futures_util::StreamExt as _;
-use indicatif::{ProgressBar, ProgressStyle};
-use tokio::sync::mpsc;
-
-use super::{CliError, Printer, names};
-use crate::client::{Client, ClientError};
-use crate::domain::ModelRef;
+use super::{CliError, Printer, names, push, stream};
+use crate::client::Client;
+use crate::client::wire::Repackage;
 use crate::models::{PackageOptions, PackagePlan};
 
-/// One piece of the archive on its way to the daemon.
-const CHUNK: usize = 256 * 1024;
+/// The largest template or licence that is sent as text, in bytes.
+const MAX_TEXT: u64 = 1 << 20;
 
-/// Pieces that may wait: reading stays ahead of sending, memory stays small.
-const CHUNKS_AHEAD: usize = 4;
-
-/// Make a model from a GGUF file and put it into the store
+/// Make a model from a GGUF file, or another one from a model of the store
 #[derive(Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("source").required(true).args(["gguf", "from"])))]
 pub struct Args {
-    /// The model; of a split one the first file, the others beside it
+    /// The model's file; of a split one the first file, the others beside it
     #[arg(long, value_name = "FILE")]
-    gguf: PathBuf,
+    gguf: Option<PathBuf>,
+    /// A model of the store to start from; its weights are not copied
+    #[arg(long, value_name = "MODEL")]
+    from: Option<String>,
     /// The projector of a model that sees
     #[arg(long, value_name = "FILE")]
     mmproj: Option<PathBuf>,
@@ -33,9 +27,15 @@ pub struct Args {
     /// A licence text; may be given several times
     #[arg(short, long, value_name = "FILE")]
     license: Vec<PathBuf>,
+    /// A LoRA adapter in GGUF; may be given several times
+    #[arg(long, value_name = "FILE")]
+    lora: Vec<PathBuf>,
     /// The largest context that the model may get
-    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..=2_147_483_647))]
     context_size: Option<u32>,
+    /// Then upload it to the registry that its name says
+    #[arg(long)]
+    push: bool,
     /// The name to give it
     #[arg(value_name = "MODEL")]
     name: String,
@@ -47,19 +47,52 @@ pub(super) async fn run(
     printer: &mut Printer,
 ) -> Result<(), CliError> {
     // Hashing a large file takes a while; nobody should wait for it in vain.
-    let (repo, tag) = names::split_target(&args.name);
-    ModelRef::parse(&format!("{repo}:{tag}"))
-        .map_err(|e| CliError::Usage(e.to_string()))?
-        .qualified_tag()
-        .ok_or_else(|| CliError::Usage(format!("{:?} cannot be a model's name", args.name)))?;
+    let target = names::checked_target(&args.name)?;
     client.version().await?;
-    let options = PackageOptions {
-        weights: args.gguf,
-        mmproj: args.mmproj,
-        chat_template: args.chat_template,
-        licenses: args.license,
-        context_size: args.context_size,
+    let Args { gguf, from, mmproj, chat_template, license, lora, context_size, push: _, name: _ } =
+        &args;
+    let id = match (gguf, from) {
+        (Some(gguf), _) => {
+            let options = PackageOptions {
+                weights: gguf.clone(),
+                mmproj: mmproj.clone(),
+                chat_template: chat_template.clone(),
+                licenses: license.clone(),
+                adapters: lora.clone(),
+                context_size: *context_size,
+            };
+            from_files(options, target, client, printer).await?
+        }
+        (None, Some(model)) => {
+            let changes = Repackage {
+                target: format!("{}:{}", target.0, target.1),
+                context_size: *context_size,
+                chat_template: chat_template.as_deref().map(text).transpose()?,
+                licenses: license.iter().map(|path| text(path)).collect::<Result<_, _>>()?,
+                mmproj: mmproj.as_deref().map(absolute).transpose()?,
+                lora: lora.iter().map(|path| absolute(path)).collect::<Result<_, _>>()?,
+            };
+            let made = client.repackage(model, &changes).await?;
+            made.model.unwrap_or_else(|| "(id unknown)".to_owned())
+        }
+        (None, None) => {
+            return Err(CliError::Usage("give --gguf FILE or --from MODEL".to_owned()));
+        }
     };
+    printer.line(format!("Model {:?} packaged as {id}", args.name))?;
+    match args.push {
+        true => push::run(push::Args { model: args.name }, client, printer).await,
+        false => Ok(()),
+    }
+}
+
+/// Reads the files, sends them as an archive, and names what the daemon made of it.
+async fn from_files(
+    options: PackageOptions,
+    (repo, tag): (&str, &str),
+    client: &Client,
+    printer: &mut Printer,
+) -> Result<String, CliError> {
     if printer.err_is_terminal() {
         printer.note(format!("Reading {}", options.weights.display()));
     }
@@ -68,102 +101,39 @@ pub(super) async fn run(
         .map_err(|e| CliError::Failed(format!("cannot read the files: {e}")))?
         .map_err(|e| CliError::Failed(e.to_string()))?;
     let id = plan.manifest_digest().to_string();
-    send(client, plan, printer.err_is_terminal()).await?;
+    let (length, visible) = (Some(plan.total_bytes()), printer.err_is_terminal());
+    let write = move |mut out: &mut dyn std::io::Write| plan.write_tar(&mut out, &mut |_| ());
+    stream::load(client, length, visible, write).await?;
     client.tag(&id, repo, tag).await?;
-    printer.line(format!("Model {:?} packaged as {id}", args.name))
+    Ok(id)
 }
 
-async fn send(client: &Client, plan: PackagePlan, visible: bool) -> Result<(), ClientError> {
-    let length = plan.total_bytes();
-    let bar = if visible { ProgressBar::new(length) } else { ProgressBar::hidden() };
-    if let Ok(style) = ProgressStyle::with_template("{bar:30} {bytes}/{total_bytes} {eta}") {
-        bar.set_style(style);
+/// A small file, as the daemon gets it.
+fn text(path: &Path) -> Result<String, CliError> {
+    let failed =
+        |why: String| CliError::Failed(format!("{} cannot be used: {why}", path.display()));
+    let found = path.metadata().map_err(|e| failed(e.to_string()))?;
+    if found.len() > MAX_TEXT {
+        return Err(failed(format!("it has {} bytes, more than {MAX_TEXT}", found.len())));
     }
-    let stream = written(move |mut out| plan.write_tar(&mut out, &mut |_| ())).inspect({
-        let bar = bar.clone();
-        move |chunk| {
-            if let Ok(bytes) = chunk {
-                bar.inc(u64::try_from(bytes.len()).unwrap_or(0));
-            }
-        }
-    });
-    let sent = client.load(Some(length), stream).await;
-    bar.finish_and_clear();
-    sent.map(drop)
+    let bytes = std::fs::read(path).map_err(|e| failed(e.to_string()))?;
+    String::from_utf8(bytes).map_err(|_| failed("it is not UTF-8 text".to_owned()))
 }
 
-/// What `write` writes, as a stream; it runs in a thread that ends when nobody reads any more.
-fn written<F>(write: F) -> impl Stream<Item = std::io::Result<Bytes>> + Send + 'static
-where
-    F: FnOnce(&mut dyn Write) -> std::io::Result<()> + Send + 'static,
-{
-    let (chunks, received) = mpsc::channel(CHUNKS_AHEAD);
-    tokio::task::spawn_blocking(move || {
-        let mut pieces = Pieces { chunks, buffer: Vec::new() };
-        let done = write(&mut pieces);
-        if let Err(error) = done.and_then(|()| pieces.flush()) {
-            // The reader is gone when the daemon refused; then it has said why.
-            let _ = pieces.chunks.blocking_send(Err(error));
-        }
-    });
-    futures_util::stream::unfold(received, async |mut received: mpsc::Receiver<_>| {
-        Some((received.recv().await?, received))
-    })
-}
-
-/// Writes from a thread become chunks of a stream.
-struct Pieces {
-    chunks: mpsc::Sender<std::io::Result<Bytes>>,
-    buffer: Vec<u8>,
-}
-
-impl Write for Pieces {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.buffer.extend_from_slice(bytes);
-        if self.buffer.len() >= CHUNK {
-            self.flush()?;
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        let bytes = std::mem::take(&mut self.buffer);
-        if bytes.is_empty() {
-            return Ok(());
-        }
-        self.chunks
-            .blocking_send(Ok(bytes.into()))
-            .map_err(|_| std::io::ErrorKind::BrokenPipe.into())
-    }
+/// A large file, where the daemon finds it.
+fn absolute(path: &Path) -> Result<String, CliError> {
+    let failed =
+        |e: std::io::Error| CliError::Failed(format!("{} cannot be used: {e}", path.display()));
+    let found = path.canonicalize().map_err(failed)?;
+    found
+        .into_os_string()
+        .into_string()
+        .map_err(|_| CliError::Failed(format!("{}: its path is not UTF-8 text", path.display())))
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::testing::Fake;
-    use super::*;
-
-    #[tokio::test]
-    async fn everything_that_is_written_arrives_in_order() {
-        let fake = Fake::start().await;
-        let bytes: Vec<u8> = (0..3 * CHUNK + 7).map(|i| u8::try_from(i % 251).unwrap()).collect();
-        let sent = bytes.clone();
-        let stream = written(move |out| sent.chunks(100_001).try_for_each(|c| out.write_all(c)));
-        let length = u64::try_from(bytes.len()).unwrap();
-        let said = fake.client().load(Some(length), stream).await.unwrap();
-        assert_eq!(said.kind, "success");
-        assert!(fake.uploaded() == bytes);
-    }
-
-    #[tokio::test]
-    async fn a_file_that_cannot_be_read_to_its_end_is_the_error_that_is_shown() {
-        let fake = Fake::start().await;
-        let stream = written(|out| {
-            out.write_all(&[0; CHUNK])?;
-            Err(std::io::Error::other("m.gguf became shorter while it was read"))
-        });
-        let error = fake.client().load(None, stream).await.unwrap_err();
-        assert_eq!(error.to_string(), "m.gguf became shorter while it was read");
-    }
 
     #[tokio::test]
     async fn a_missing_file_is_named_and_nothing_is_sent() {
@@ -182,8 +152,56 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_context_of_zero_is_a_usage_error() {
-        let args = ["package", "--gguf", "f", "--context-size", "0", "mine"];
-        assert_eq!(Fake::absent().run(&args).await.code, 2);
+    async fn a_context_that_cannot_be_is_a_usage_error() {
+        for size in ["0", "2147483648", "-1"] {
+            let args = ["package", "--gguf", "f", "--context-size", size, "mine"];
+            assert_eq!(Fake::absent().run(&args).await.code, 2, "{size}");
+        }
+    }
+
+    #[tokio::test]
+    async fn there_is_one_source() {
+        let fake = Fake::absent();
+        assert_eq!(fake.run(&["package", "mine"]).await.code, 2);
+        let both = ["package", "--gguf", "f", "--from", "m", "mine"];
+        assert_eq!(fake.run(&both).await.code, 2);
+    }
+
+    #[tokio::test]
+    async fn another_model_is_made_of_one_without_sending_its_weights() {
+        let fake = Fake::start().await;
+        let write = |name: &str, text: &str| {
+            std::fs::write(fake.dir().join(name), text).unwrap();
+            fake.dir().join(name).canonicalize().unwrap().display().to_string()
+        };
+        let (template, licence) = (write("t.jinja", "{{ messages }}"), write("L", "as you like"));
+        let lora = write("a.gguf", "weights");
+        let done = fake
+            .run(&[
+                "package",
+                "--from",
+                "smollm2",
+                "--context-size",
+                "256",
+                "--chat-template",
+                &template,
+                "--license",
+                &licence,
+                "--license",
+                &licence,
+                "--lora",
+                &lora,
+                "mine",
+            ])
+            .await;
+        let id = format!("sha256:{}", "e".repeat(64));
+        assert_eq!(done.out, format!("Model \"mine\" packaged as {id}\n"), "{}", done.err);
+        assert_eq!(fake.all(), ["GET /version", "POST /models/smollm2/repackage"]);
+        let sent: serde_json::Value = serde_json::from_slice(&fake.uploaded()).unwrap();
+        let expected = serde_json::json!({
+            "target": "mine:latest", "context_size": 256, "chat_template": "{{ messages }}",
+            "licenses": ["as you like", "as you like"], "lora": [lora],
+        });
+        assert_eq!(sent, expected);
     }
 }

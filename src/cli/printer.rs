@@ -33,6 +33,11 @@ impl Printer {
         }
     }
 
+    /// Whether somebody looks at the data.
+    pub fn out_is_terminal(&self) -> bool {
+        self.out_is_terminal
+    }
+
     /// Whether somebody looks at the notes.
     pub fn err_is_terminal(&self) -> bool {
         self.err_is_terminal

@@ -8,7 +8,7 @@ use crate::config::Env;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Which one; modeld tag gives it the name to push it under
-    model: String,
+    pub(super) model: String,
 }
 
 pub(super) async fn run(

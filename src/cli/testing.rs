@@ -291,7 +291,19 @@ async fn answer(State(seen): State<Seen>, request: Request) -> Response {
         .into_response(),
         "POST /models/load" => {
             *seen.uploaded.lock().unwrap() = body.to_vec();
-            "{\"type\":\"success\",\"message\":\"Model loaded\"}\n".into_response()
+            let id = format!("sha256:{}", "d".repeat(64));
+            format!("{}\n", json!({"type": "success", "message": "Model loaded", "model": id}))
+                .into_response()
+        }
+        "GET /models/smollm2/export" => "an archive".into_response(),
+        "GET /models/broken/export" => {
+            let parts = [Ok("half of"), Err(std::io::Error::other("the disk failed"))];
+            Body::from_stream(futures_util::stream::iter(parts)).into_response()
+        }
+        "POST /models/smollm2/repackage" => {
+            *seen.uploaded.lock().unwrap() = body.to_vec();
+            let answer = json!({"message": "", "model": format!("sha256:{}", "e".repeat(64))});
+            (StatusCode::CREATED, axum::Json(answer)).into_response()
         }
         "POST /models/create good" => progress(&["waiting", "warning", "half", "all", "pulled"]),
         "POST /models/create good detached" => {

@@ -3,7 +3,7 @@ use futures_core::Stream;
 use futures_util::StreamExt as _;
 use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT};
 use http::{Method, Request, StatusCode};
-use http_body::Frame;
+use http_body::{Body as _, Frame};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::Incoming;
@@ -189,6 +189,24 @@ impl Response {
     /// The status, a success.
     pub fn status(&self) -> StatusCode {
         self.status
+    }
+
+    /// Its length in bytes, where the daemon said it.
+    pub fn length(&self) -> Option<u64> {
+        self.body.size_hint().exact()
+    }
+
+    /// Its next piece; `None` at the end.
+    ///
+    /// # Errors
+    /// [`ClientError::Broken`], also where it is shorter than was said.
+    pub async fn piece(&mut self) -> Result<Option<Bytes>, ClientError> {
+        while let Some(frame) = self.body.frame().await {
+            if let Ok(data) = frame.map_err(|e| ClientError::broken(&e))?.into_data() {
+                return Ok(Some(data));
+            }
+        }
+        Ok(None)
     }
 
     /// Reads all of it as JSON.

@@ -4,7 +4,7 @@ use http::Method;
 
 use super::wire::{
     Chat, Create, Found, Import, ImportLine, LoggedIn, LoggedOut, Login, Model, Progress, Removed,
-    Running, Transfer, Unload, Unloaded, Version,
+    Repackage, Repackaged, Running, Transfer, Unload, Unloaded, Version,
 };
 use super::{Client, ClientError, Response};
 
@@ -47,6 +47,30 @@ impl Client {
     /// As [`Client::get`]; `Status` 409 names what stands in the way.
     pub async fn remove(&self, model: &str, force: bool) -> Result<Vec<Removed>, ClientError> {
         self.delete(&format!("/models/{}?force={force}", encoded(model))).await
+    }
+
+    /// A model as an archive, as it comes.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub async fn export(&self, model: &str) -> Result<Response, ClientError> {
+        let request = self
+            .request(Method::GET, &format!("/models/{}/export", encoded(model)))?
+            .body(super::http::full(Vec::new()))
+            .map_err(|e| ClientError::Invalid(e.to_string()))?;
+        self.send_request(request).await
+    }
+
+    /// Makes another model of one.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub async fn repackage(
+        &self,
+        model: &str,
+        changes: &Repackage,
+    ) -> Result<Repackaged, ClientError> {
+        self.post(&format!("/models/{}/repackage", encoded(model)), changes).await
     }
 
     /// Hands in a model archive; returns what the daemon said at the end.

@@ -196,6 +196,9 @@ pub struct Progress {
     /// The one that moved.
     #[serde(default)]
     pub layer: Layer,
+    /// The id of a model that was taken in.
+    #[serde(default)]
+    pub model: Option<String>,
 }
 
 /// How far a layer is.
@@ -245,6 +248,39 @@ pub struct Transfer {
     /// Goes on without watchers.
     #[serde(default)]
     pub detached: bool,
+}
+
+/// What another model is to be made of one.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Repackage {
+    /// Its name.
+    pub target: String,
+    /// Its largest context, in tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context_size: Option<u32>,
+    /// The text of its template.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chat_template: Option<String>,
+    /// Texts of further licences.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub licenses: Vec<String>,
+    /// The absolute path of its projector.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mmproj: Option<String>,
+    /// Absolute paths of further LoRA adapters.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lora: Vec<String>,
+}
+
+/// A model that was made of another one.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Repackaged {
+    /// For people.
+    #[serde(default)]
+    pub message: String,
+    /// Its id, from daemons that say it.
+    #[serde(default)]
+    pub model: Option<String>,
 }
 
 /// One message of a chat.

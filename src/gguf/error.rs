@@ -82,6 +82,16 @@ pub enum GgufError {
     OutOfRange { key: String, value: String, min: u64, max: u64 },
     #[error("its vocabulary has {tokens} tokens, but {tensor:?} has rows for {rows}")]
     VocabularySize { tokens: u64, rows: u64, tensor: &'static str },
+    #[error("it is no LoRA adapter: {key} is {found:?} instead of {expected:?}")]
+    NotAnAdapter { key: &'static str, expected: &'static str, found: String },
+    #[error("it is an adapter that begins at certain tokens (aLoRA), which is not supported")]
+    ActivatedAdapter,
+    #[error("its tensor {name:?} is neither half of an adapter's pair (.lora_a, .lora_b)")]
+    AdapterTensor { name: String },
+    #[error("its pair for the tensor {target:?} lacks one half")]
+    AdapterHalf { target: String },
+    #[error("it changes no tensor")]
+    EmptyAdapter,
     #[error("its memory need cannot be computed: a product of its dimensions is out of range")]
     MemoryOverflow,
     #[error("the file cannot be read: {0}")]

@@ -4,6 +4,7 @@
 //! memory it will take. Pure parsing over any [`std::io::Read`]: it opens no file, keeps no large
 //! array, and no input makes it panic or take more than a few tens of megabytes.
 
+mod adapter;
 mod error;
 mod facts;
 mod header;
@@ -18,6 +19,7 @@ pub(crate) mod testing;
 mod tests;
 mod value;
 
+pub use adapter::Adapter;
 pub use error::GgufError;
 pub use facts::{Facts, Shape, Split};
 pub use header::{Header, MAX_HEADER_BYTES, MAX_KEYS, MAX_TENSORS, read_header};

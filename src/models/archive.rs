@@ -42,6 +42,9 @@ fn take(store: &Store, tar: impl Read, blobs: &mut Vec<Blob>) -> Result<Digest> 
             let manifest = manifest.ok_or_else(|| bad("it has no manifest.json"))?;
             return publish(store, &manifest);
         };
+        if i64::try_from(entry.size).is_err() {
+            return Err(bad(&format!("a member of {} bytes is more than any file", entry.size)));
+        }
         match classify(&entry)? {
             Member::Blob(digest) => blobs.push(take_blob(store, &mut tar, digest, entry.size)?),
             Member::Manifest if manifest.is_some() => {

@@ -1,18 +1,22 @@
 //! From a reference to local, verified, leased files; and from files to an artifact.
 //!
 //! Owns what connects the store with the formats: catalogue entries, the check of weights before
-//! anything else sees them, the directories that sharded models run from, loading and packaging of
-//! Docker model archives, and upkeep of the store that has to know what a model is. It never runs a model and speaks to no network.
+//! anything else sees them, the directories that sharded models run from, loading, writing,
+//! exporting and changing of Docker model archives, and upkeep of the store that has to know what a
+//! model is. It never runs a model, and speaks to registries only through [`crate::registry`].
 
 mod archive;
 mod bundle;
 mod card;
 mod catalog;
+mod export;
 mod import;
 mod maintenance;
 mod package;
 mod pull;
+mod repackage;
 mod resolve;
+mod tar_out;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -20,7 +24,9 @@ mod upkeep_tests;
 
 pub use archive::load_archive;
 pub use catalog::Models;
+pub use export::Export;
 pub use import::{ImportEvent, ImportOptions, Imported, Origin, Places};
 pub use package::{PackageOptions, PackagePlan};
 pub use pull::{PullLimits, PullPlan};
+pub use repackage::{Changes, Repackaged};
 pub use resolve::LocalModel;

@@ -1,12 +1,12 @@
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest as _, Sha256};
-
 use crate::domain::{Digest, Error, ErrorKind, Result};
-use crate::gguf::{Facts, Header, ShardName, facts_of, read_header};
+use crate::gguf::{Adapter, Facts, Header, ShardName, facts_of, read_header};
 use crate::registry::{Descriptor, NewArtifact, NewLayer, NewModel, compose, media};
+
+use super::tar_out::{ArchiveWriter, Checked, archive_bytes};
 
 /// What to put into an artifact.
 #[derive(Debug, Clone, Default)]
@@ -19,6 +19,8 @@ pub struct PackageOptions {
     pub chat_template: Option<PathBuf>,
     /// Licence texts.
     pub licenses: Vec<PathBuf>,
+    /// LoRA adapters, all to be applied.
+    pub adapters: Vec<PathBuf>,
     /// The largest context to run it with, in tokens; `None`: what it was trained for.
     pub context_size: Option<u32>,
 }
@@ -62,7 +64,8 @@ impl PackagePlan {
             .map(|path| (path, media::GGUF))
             .chain(options.mmproj.iter().map(|path| (path, media::MMPROJ)))
             .chain(options.chat_template.iter().map(|path| (path, media::CHAT_TEMPLATE)))
-            .chain(options.licenses.iter().map(|path| (path, media::LICENSE)));
+            .chain(options.licenses.iter().map(|path| (path, media::LICENSE)))
+            .chain(options.adapters.iter().map(|path| (path, media::LORA)));
         for (path, media_type) in sources {
             let blob = hash(path)?;
             let file_name = path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
@@ -89,6 +92,12 @@ impl PackagePlan {
         let facts = facts_of(&headers)?;
         if let Some(path) = &options.mmproj {
             Facts::of(&header_of(path)?)?;
+        }
+        for path in &options.adapters {
+            let name = path.display().to_string();
+            let adapter = Adapter::of(&header_of(path)?)
+                .map_err(|rule| Error::new(ErrorKind::InvalidModel, format!("{name}: {rule}")))?;
+            adapter.require_base(&name, &facts, &headers)?;
         }
         Ok((facts, headers.iter().map(|header| header.file_bytes).sum()))
     }
@@ -118,11 +127,9 @@ impl PackagePlan {
 
     /// The exact length of the archive in bytes.
     pub fn total_bytes(&self) -> u64 {
-        let small = [self.config.len() as u64, self.manifest.len() as u64];
-        let files = self.unique_layers().into_iter().map(|(_, blob)| blob.size).chain(small);
-        let blocks: u64 = files.map(|size| 512 + size.next_multiple_of(512)).sum();
-        // Two directories and the two blocks at the end.
-        blocks + 4 * 512
+        let config = self.config.len() as u64;
+        let blobs = self.unique_layers().into_iter().map(|(_, blob)| blob.size).chain([config]);
+        archive_bytes(blobs, self.manifest.len())
     }
 
     /// Writes the archive; `progress` hears how many bytes of it are out.
@@ -130,28 +137,14 @@ impl PackagePlan {
     /// # Errors
     /// Those of `out`; `InvalidData` where a file changed since it was planned.
     pub fn write_tar(&self, out: &mut impl Write, progress: &mut dyn FnMut(u64)) -> io::Result<()> {
-        let mut tar = tar::Builder::new(Counted { inner: out, written: 0, progress });
-        for dir in ["blobs/", "blobs/sha256/"] {
-            tar.append_data(&mut header(0, tar::EntryType::Directory, 0o755), dir, io::empty())?;
-        }
+        let mut archive = ArchiveWriter::new(out, progress)?;
         for (source, blob) in self.unique_layers() {
-            let file = File::open(source)?;
-            let mut checked = Checked { inner: file.take(blob.size), hash: Sha256::new(), read: 0 };
-            let mut entry = header(blob.size, tar::EntryType::Regular, 0o644);
-            tar.append_data(&mut entry, blob_name(&blob.digest), &mut checked)?;
-            if checked.read != blob.size || Digest::from_sha256(checked.hash) != blob.digest {
-                let message = format!("{} changed while it was packaged", source.display());
-                return Err(io::Error::new(io::ErrorKind::InvalidData, message));
-            }
+            archive.blob(File::open(source)?, blob, &source.display().to_string())?;
         }
-        let config_name = blob_name(&Digest::of(&self.config));
-        for (name, bytes) in
-            [(config_name, &self.config), ("manifest.json".to_owned(), &self.manifest)]
-        {
-            let mut entry = header(bytes.len() as u64, tar::EntryType::Regular, 0o644);
-            tar.append_data(&mut entry, name, bytes.as_slice())?;
-        }
-        tar.into_inner()?.inner.flush()
+        let digest = Digest::of(&self.config);
+        let config = Descriptor { digest, size: self.config.len() as u64 };
+        archive.blob(self.config.as_slice(), config, "the config")?;
+        archive.finish(&self.manifest)
     }
 
     /// Equal files are one blob.
@@ -164,19 +157,6 @@ impl PackagePlan {
         }
         unique
     }
-}
-
-fn header(size: u64, kind: tar::EntryType, mode: u32) -> tar::Header {
-    let mut header = tar::Header::new_gnu();
-    header.set_size(size);
-    header.set_entry_type(kind);
-    header.set_mode(mode);
-    header.set_mtime(0);
-    header
-}
-
-fn blob_name(digest: &Digest) -> String {
-    format!("blobs/sha256/{}", digest.hex())
 }
 
 /// All shards of a model by the name of any one; a file by itself otherwise.
@@ -230,47 +210,11 @@ fn hash(path: &Path) -> Result<Descriptor> {
         let message = format!("{} is not a regular file", path.display());
         return Err(Error::invalid("path", message));
     }
-    let mut checked = Checked { inner: file, hash: Sha256::new(), read: 0 };
+    let mut checked = Checked::new(file);
     io::copy(&mut checked, &mut io::sink()).map_err(|e| unreadable(path, &e))?;
-    Ok(Descriptor { digest: Digest::from_sha256(checked.hash), size: checked.read })
+    Ok(checked.finish())
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Error {
     Error::invalid("path", format!("{} cannot be read: {error}", path.display()))
-}
-
-/// Hashes and counts what is read through it.
-struct Checked<R> {
-    inner: R,
-    hash: Sha256,
-    read: u64,
-}
-
-impl<R: Read> Read for Checked<R> {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(out)?;
-        self.hash.update(out.get(..read).unwrap_or_default());
-        self.read = self.read.saturating_add(read as u64);
-        Ok(read)
-    }
-}
-
-/// Tells how much went out.
-struct Counted<'a, W> {
-    inner: W,
-    written: u64,
-    progress: &'a mut dyn FnMut(u64),
-}
-
-impl<W: Write> Write for Counted<'_, W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.inner.write(bytes)?;
-        self.written = self.written.saturating_add(written as u64);
-        (self.progress)(self.written);
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
-    }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::domain::{Digest, Error, ErrorKind, ModelEntry, Result};
-use crate::gguf::{Facts, Header, facts_of, human_bytes, read_header};
+use crate::gguf::{Adapter, Facts, Header, facts_of, human_bytes, read_header};
 use crate::registry::{Artifact, Layer, Role};
 use crate::store::{BlobState, Lease, Store};
 
@@ -23,6 +23,8 @@ pub struct LocalModel {
     pub mmproj: Option<PathBuf>,
     /// A chat template that replaces the one in the weights.
     pub chat_template: Option<PathBuf>,
+    /// LoRA adapters, all to be applied.
+    pub adapters: Vec<PathBuf>,
     /// Every file and directory that a worker must be able to read.
     pub readable: Vec<PathBuf>,
     /// What the weights say about themselves.
@@ -82,12 +84,14 @@ impl Inner {
                 first
             }
         };
-        readable.extend(mmproj.iter().chain(&chat_template).cloned());
+        let adapters: Vec<PathBuf> = card.artifact.with_role(Role::Adapter).map(path).collect();
+        readable.extend(mmproj.iter().chain(&chat_template).chain(&adapters).cloned());
         Ok(LocalModel {
             entry: self.cards.entry(&self.store, &found.model),
             weights: first,
             mmproj,
             chat_template,
+            adapters,
             readable,
             facts,
             lease,
@@ -98,7 +102,7 @@ impl Inner {
         let files = artifact
             .layers
             .iter()
-            .filter(|layer| matches!(layer.role, Role::Weights | Role::Projector))
+            .filter(|layer| matches!(layer.role, Role::Weights | Role::Projector | Role::Adapter))
             .map(|layer| self.store.open_blob(&layer.blob.digest))
             .collect::<std::result::Result<Vec<File>, _>>()?;
         let stamps: Vec<FileStamp> = files.iter().filter_map(stamp).collect();
@@ -116,7 +120,8 @@ impl Inner {
     }
 }
 
-/// Reads the headers of all weights (and of the projector) and checks that they are one model.
+/// Reads the headers of all weights (and of projector and adapters) and checks that they are one
+/// model.
 pub(super) fn check_weights(store: &Store, artifact: &Artifact) -> Result<Facts> {
     let header = |layer: &Layer| -> Result<Header> {
         let file = store.open_blob(&layer.blob.digest)?;
@@ -126,10 +131,21 @@ pub(super) fn check_weights(store: &Store, artifact: &Artifact) -> Result<Facts>
         Facts::of(&header(projector)?)?;
     }
     let headers = artifact.with_role(Role::Weights).map(header).collect::<Result<Vec<Header>>>()?;
-    facts_of(&headers)
+    let facts = facts_of(&headers)?;
+    for layer in artifact.with_role(Role::Adapter) {
+        let digest = layer.blob.digest.to_string();
+        let name = layer.path.as_deref().unwrap_or(&digest);
+        Adapter::of(&header(layer)?)
+            .map_err(|rule| {
+                let message = format!("the LoRA adapter {name} cannot be used: {rule}");
+                Error::new(ErrorKind::InvalidModel, message)
+            })?
+            .require_base(name, &facts, &headers)?;
+    }
+    Ok(facts)
 }
 
-fn check_blobs(store: &Store, artifact: &Artifact) -> Result<()> {
+pub(super) fn check_blobs(store: &Store, artifact: &Artifact) -> Result<()> {
     for layer in &artifact.layers {
         let what = match store.blob_state(&layer.blob.digest) {
             BlobState::Present(size) if size == layer.blob.size => continue,

@@ -8,6 +8,20 @@ use crate::store::Store;
 
 use super::*;
 
+mod exports;
+mod forms;
+mod repackage;
+
+/// A sound adapter for the tiny model, if the architecture says so.
+fn lora(architecture: &str) -> Writer {
+    Writer::empty()
+        .text("general.type", "adapter")
+        .text("general.architecture", architecture)
+        .text("adapter.type", "lora")
+        .tensor("token_embd.weight.lora_a", &[2, 4], 0)
+        .tensor("token_embd.weight.lora_b", &[2, 32], 0)
+}
+
 struct Home {
     dir: tempfile::TempDir,
     models: Models,
@@ -75,7 +89,7 @@ async fn a_packaged_model_loads_lists_and_resolves() {
         mmproj: Some(mmproj),
         chat_template: Some(template),
         licenses: vec![licence],
-        context_size: None,
+        ..PackageOptions::default()
     })
     .unwrap();
     insta::assert_snapshot!(String::from_utf8_lossy(plan.config_json()));
@@ -294,6 +308,28 @@ async fn every_hostile_archive_is_refused_and_leaves_nothing() {
         header.set_cksum();
         header.as_bytes().to_vec()
     };
+    // A header with a size that no octal digits hold.
+    let huge = |name: &str, size: u64| {
+        let mut header = tar::Header::new_gnu();
+        header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+        header.set_size(size);
+        header.set_entry_type(EntryType::Regular);
+        header.set_cksum();
+        good(header.as_bytes().to_vec())
+    };
+    let some_blob = format!("blobs/sha256/{}", "a".repeat(64));
+    // A long name by way of a member of its own, as GNU tar writes it.
+    let long = |kind, name: &str| {
+        good([member("././@LongLink", kind, name.as_bytes()), file("x", b"x")].concat())
+    };
+    let prefixed = {
+        let mut header = tar::Header::new_ustar();
+        header.as_ustar_mut().unwrap().prefix[..5].copy_from_slice(b"../..");
+        header.as_old_mut().name[..7].copy_from_slice(b"outside");
+        header.set_size(0);
+        header.set_cksum();
+        good(header.as_bytes().to_vec())
+    };
     let mut bad_sum = whole.clone();
     bad_sum[0] ^= 1;
     let mut changed = whole.clone();
@@ -325,6 +361,37 @@ async fn every_hostile_archive_is_refused_and_leaves_nothing() {
         ("pax path with ..", pax(record("path", "../x"))),
         ("pax size", pax(record("size", "many"))),
         ("pax of 1 MiB", pax("x".repeat(1 << 20))),
+        ("pax link", pax(record("GNU.sparse.name", "../x"))),
+        ("pax path of a link", {
+            let path = record("path", &some_blob);
+            let link = member("x", EntryType::Symlink, b"");
+            good([member("p", EntryType::XHeader, path.as_bytes()), link].concat())
+        }),
+        ("pax size of 8 EiB", {
+            let size = record("size", &(1u64 << 63).to_string());
+            let blob = file(&some_blob, b"x");
+            good([member("p", EntryType::XHeader, size.as_bytes()), blob].concat())
+        }),
+        ("blob of 8 EiB", huge(&some_blob, 1 << 63)),
+        ("other member of 8 EiB", huge("README", 1 << 63)),
+        ("long name with ..", long(EntryType::GNULongName, "../../outside")),
+        ("long name with NUL", long(EntryType::GNULongName, "a\0../outside")),
+        ("long link name", long(EntryType::GNULongLink, "/etc/passwd")),
+        ("prefix with ..", prefixed),
+        ("directory with ..", good(member("../outside", EntryType::Directory, b""))),
+        ("manifest as a link", good(member("manifest.json", EntryType::Symlink, b""))),
+        ("name no UTF-8", {
+            let mut bad = file("x", b"x");
+            bad[0] = 0xff;
+            let mut header = tar::Header::from_byte_slice(&bad[..512]).clone();
+            header.set_cksum();
+            bad[..512].copy_from_slice(header.as_bytes());
+            good(bad)
+        }),
+        ("same blob twice, once changed", {
+            let name = format!("blobs/sha256/{}", Digest::of(b"{}").hex());
+            good([blob(b"{}"), file(&name, b"[]")].concat())
+        }),
         ("short digest", good(file("blobs/sha256/abc", b"x"))),
         ("sha512", good(file(&format!("blobs/sha512/{}", "a".repeat(64)), b"x"))),
         ("upper case", good(file(&format!("blobs/sha256/{}", "A".repeat(64)), b"x"))),
@@ -359,10 +426,12 @@ async fn every_hostile_archive_is_refused_and_leaves_nothing() {
     let mut messages = Vec::new();
     for (what, tar) in cases {
         let home = Home::new();
+        home.write("outside", b"untouched");
         let error = home.load(tar).await.err().unwrap_or_else(|| panic!("{what} was taken"));
         assert_eq!(error.kind, ErrorKind::InvalidModel, "{what}: {error}");
         home.assert_empty(what);
-        assert_eq!(std::fs::read_dir(home.dir.path()).unwrap().count(), 1, "{what}");
+        assert_eq!(std::fs::read_dir(home.dir.path()).unwrap().count(), 2, "{what}");
+        assert_eq!(std::fs::read(home.dir.path().join("outside")).unwrap(), b"untouched");
         messages.push(format!("{what}: {error}"));
     }
     insta::assert_snapshot!(messages.join("\n"));

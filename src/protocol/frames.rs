@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::{Constraint, Error, Event, JobId, Limits, OutputOptions, Prompt, Sampling};
 
 /// Raised with every change of a frame.
-pub const PROTOCOL_VERSION: u32 = 2;
+pub const PROTOCOL_VERSION: u32 = 3;
 
 /// Which build speaks; the worker is the same binary, so anything else means that the file was
 /// replaced under a running daemon.
@@ -118,6 +118,8 @@ pub struct LoadSpec {
     pub mmproj: Option<PathBuf>,
     /// A chat template that replaces the one in the GGUF.
     pub chat_template: Option<PathBuf>,
+    /// LoRA adapters in GGUF, all of which are applied to the weights.
+    pub adapters: Vec<PathBuf>,
     /// Every directory and file the worker may read besides system libraries.
     pub readable: Vec<PathBuf>,
     /// KV cells, shared by all sequences; also the longest single sequence.

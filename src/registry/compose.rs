@@ -70,7 +70,7 @@ pub fn compose(model: NewModel<'_>, layers: &[NewLayer]) -> Result<NewArtifact> 
     Ok(NewArtifact { config, manifest })
 }
 
-fn model_config(model: NewModel<'_>) -> ModelConfig {
+pub(super) fn model_config(model: NewModel<'_>) -> ModelConfig {
     let NewModel { facts, weight_bytes, context_size, created: _ } = model;
     ModelConfig {
         format: "gguf".to_owned(),

@@ -169,7 +169,7 @@ impl Config {
 }
 
 /// The media type is not always told the truth by older tools; these fields are ModelPack's alone.
-fn is_cncf(document: &serde_json::Value, artifact: &Artifact) -> bool {
+pub(super) fn is_cncf(document: &serde_json::Value, artifact: &Artifact) -> bool {
     artifact.config_type == media::CONFIG_CNCF
         || document.pointer("/config/paramSize").is_some()
         || document.pointer("/descriptor/createdAt").is_some()

@@ -12,6 +12,9 @@ pub const MAX_MANIFEST_BYTES: usize = 4 << 20;
 /// The most layers of one artifact.
 pub const MAX_LAYERS: usize = 4096;
 
+/// The most LoRA adapters of one model: each adds to the work of every token.
+pub const MAX_ADAPTERS: usize = 16;
+
 /// Why an artifact is not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs, reason = "the message of each variant is its documentation")]
@@ -48,6 +51,8 @@ pub enum ArtifactError {
     SeveralWeights(usize),
     #[error("it has {0} {1} layers; one at most makes sense")]
     Several(usize, &'static str),
+    #[error("it has {0} LoRA adapters, more than {MAX_ADAPTERS}")]
+    TooManyAdapters(usize),
     #[error("its config has {0} bytes, more than {max}", max = super::MAX_CONFIG_BYTES)]
     ConfigTooLarge(usize),
     #[error("its config cannot be read: {0}")]
@@ -86,6 +91,8 @@ pub enum Role {
     ChatTemplate,
     /// A licence.
     License,
+    /// A LoRA adapter, applied to the weights.
+    Adapter,
     /// Something else that comes along.
     Other,
 }
@@ -175,7 +182,7 @@ impl Artifact {
     ///
     /// # Errors
     /// [`ArtifactError::NoWeights`]; where paths say that several GGUF layers are no shards,
-    /// [`ArtifactError::SeveralWeights`]; two projectors or templates.
+    /// [`ArtifactError::SeveralWeights`]; two projectors or templates; too many adapters.
     pub fn require_runnable(&self) -> Result<(), ArtifactError> {
         let weights: Vec<&Layer> = self.with_role(Role::Weights).collect();
         if weights.is_empty() {
@@ -196,7 +203,10 @@ impl Artifact {
                 return Err(ArtifactError::Several(count, name));
             }
         }
-        Ok(())
+        match self.with_role(Role::Adapter).count() {
+            count if count > MAX_ADAPTERS => Err(ArtifactError::TooManyAdapters(count)),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -234,6 +244,7 @@ fn role(media_type: &str, path: &str) -> Role {
         media::MMPROJ => Role::Projector,
         media::CHAT_TEMPLATE => Role::ChatTemplate,
         media::LICENSE => Role::License,
+        media::LORA => Role::Adapter,
         media::GGUF | media::CNCF_GGUF => {
             if name.contains("mmproj") {
                 Role::Projector
@@ -304,6 +315,7 @@ mod tests {
             (media::CNCF_WEIGHTS, "mmproj.gguf", Role::Projector),
             (media::CNCF_WEIGHTS, "model.safetensors", Role::Other),
             (media::CNCF_GGUF, "x", Role::Weights),
+            (media::LORA, "style.gguf", Role::Adapter),
             ("application/vnd.docker.ai.model.file", "chat_template.jinja", Role::ChatTemplate),
             ("application/octet-stream", "model.gguf", Role::Other),
         ] {

@@ -18,11 +18,20 @@ pub const MMPROJ: &str = "application/vnd.docker.ai.mmproj";
 pub const CHAT_TEMPLATE: &str = "application/vnd.docker.ai.chat.template.jinja";
 /// A licence text.
 pub const LICENSE: &str = "application/vnd.docker.ai.license";
+/// Any other file of an artifact whose layers are files.
+pub const FILE: &str = "application/vnd.docker.ai.model.file";
+/// A LoRA adapter in GGUF, to be applied to the weights. Neither Docker nor the CNCF has a type for
+/// it, so this one is modeld's own; others see a layer that they do not know.
+pub const LORA: &str = "application/vnd.modeld.lora.v1.gguf";
 
 /// CNCF weights whose format the path tells.
 pub const CNCF_WEIGHTS: &str = "application/vnd.cncf.model.weight.v1.raw";
 /// CNCF weights in GGUF, as older tools wrote them.
 pub const CNCF_GGUF: &str = "application/vnd.cncf.model.weight.v1.gguf";
+/// CNCF: what goes with the weights, as a chat template does.
+pub const CNCF_WEIGHT_CONFIG: &str = "application/vnd.cncf.model.weight.config.v1.raw";
+/// CNCF: documents, as licences are.
+pub const CNCF_DOC: &str = "application/vnd.cncf.model.doc.v1.raw";
 
 /// Where a layer's file belongs, relative, with `/`.
 pub const FILE_PATH: &str = "org.cncf.model.filepath";

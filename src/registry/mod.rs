@@ -14,6 +14,7 @@ pub mod hub;
 mod manifest;
 pub mod media;
 pub mod oci;
+mod recompose;
 mod registries;
 mod remote;
 pub mod search;
@@ -22,8 +23,10 @@ pub use compose::{NewArtifact, NewLayer, NewModel, compose};
 pub use config::{Config, MAX_CONFIG_BYTES};
 pub use host::{RegistryHost, Scope};
 pub use manifest::{
-    Artifact, ArtifactError, Descriptor, Layer, MAX_LAYERS, MAX_MANIFEST_BYTES, Role, check_path,
+    Artifact, ArtifactError, Descriptor, Layer, MAX_ADAPTERS, MAX_LAYERS, MAX_MANIFEST_BYTES, Role,
+    check_path,
 };
+pub use recompose::{Edit, Recomposed, Source, recompose};
 pub use registries::{HUB, Registries};
 pub use remote::{
     BlobBody, BlobSource, FetchError, OpenBlob, OutgoingModel, ProgressSink, Registry, RemoteModel,

@@ -39,6 +39,7 @@ fn model(name: &str) -> Runnable {
             weights: "/none".into(),
             mmproj: None,
             chat_template: None,
+            adapters: vec![],
             readable: Vec::new(),
             context_size: 4096,
             max_sequences: 8,

@@ -9,6 +9,7 @@ use crate::models::Models;
 use crate::scheduler::Scheduler;
 
 use super::archive::MAX_UPLOADS;
+use super::export::MAX_EXPORTS;
 use super::transfers::{DEFAULT_MAX_PULLS, Transfers};
 use super::{Accounts, ModelSettings};
 
@@ -31,6 +32,7 @@ pub struct Service {
     pub(super) uploads: Arc<Semaphore>,
     pub(super) imports: Arc<Semaphore>,
     pub(super) transfers: Transfers,
+    pub(super) exports: Arc<Semaphore>,
 }
 
 impl Service {
@@ -41,7 +43,8 @@ impl Service {
         let places = NonZeroUsize::new(DEFAULT_MAX_PULLS).unwrap_or(NonZeroUsize::MIN);
         let transfers = Transfers::new(places);
         let settings = ModelSettings::default();
-        Self { models, scheduler, settings, accounts: None, uploads, imports, transfers }
+        let exports = Arc::new(Semaphore::new(MAX_EXPORTS));
+        Self { models, scheduler, settings, accounts: None, uploads, imports, transfers, exports }
     }
 
     /// Says how models are loaded.

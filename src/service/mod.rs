@@ -9,6 +9,7 @@ mod accounts;
 mod archive;
 mod catalog;
 mod embed;
+mod export;
 mod generate;
 mod handle;
 mod import;
@@ -18,6 +19,7 @@ pub(crate) mod transfers;
 
 pub use accounts::Accounts;
 pub use embed::{Embedded, MAX_INPUTS};
+pub use export::Exporting;
 pub use handle::{Caller, Service};
 pub use runnable::ModelSettings;
 pub use transfers::{DEFAULT_MAX_PULLS, Direction, Moved, Step, Transfer, TransferInfo, Transfers};

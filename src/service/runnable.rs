@@ -62,7 +62,8 @@ pub(super) fn runnable(
     settings: &ModelSettings,
     purpose: Option<Purpose>,
 ) -> Result<Runnable> {
-    let LocalModel { entry, weights, mmproj, chat_template, readable, facts, lease } = local;
+    let LocalModel { entry, weights, mmproj, chat_template, adapters, readable, facts, lease } =
+        local;
     let own_purpose = purpose_of(&facts);
     if let Some(purpose) = purpose.filter(|purpose| *purpose != own_purpose) {
         return Err(wrong_kind(asked, own_purpose, purpose));
@@ -76,11 +77,11 @@ pub(super) fn runnable(
     let wanted = settings.max_context.min(own).min(packaged);
     // What is not for chats reads no images.
     let mmproj = mmproj.filter(|_| own_purpose == Purpose::Generate);
-    // What the projector computes with comes on top, but nothing tells how much that is.
-    let projector = mmproj.as_ref().and_then(|path| std::fs::metadata(path).ok());
-    let projector_bytes = projector.map_or(0, |file| file.len());
+    // What a projector computes with comes on top, but nothing tells how much that is.
+    let bytes = |path: &std::path::PathBuf| std::fs::metadata(path).map_or(0, |file| file.len());
+    let beside: u64 = mmproj.iter().chain(&adapters).map(bytes).fold(0, u64::saturating_add);
     let budget = settings.memory_budget.unwrap_or(u64::MAX);
-    let for_model = budget.saturating_sub(projector_bytes);
+    let for_model = budget.saturating_sub(beside);
     let uncountable = |fault: GgufError| {
         let message = format!("the memory that {asked} takes cannot be estimated: {fault}");
         Error::new(ErrorKind::InvalidModel, message)
@@ -92,7 +93,7 @@ pub(super) fn runnable(
     let needs = |context| estimate(context).map_err(uncountable);
     let context_size = gguf::fit_context(wanted, for_model, estimate).map_err(uncountable)?;
     let Some(context_size) = context_size else {
-        let least = needs(gguf::MIN_CONTEXT.min(wanted))?.total().saturating_add(projector_bytes);
+        let least = needs(gguf::MIN_CONTEXT.min(wanted))?.total().saturating_add(beside);
         let message = format!(
             "{asked} takes {} of memory with the smallest context; there are {} to use, \
              try a smaller quantization",
@@ -104,7 +105,7 @@ pub(super) fn runnable(
     if context_size < wanted {
         tracing::warn!(model = asked, wanted, context_size, "context cut to fit into memory");
     }
-    let memory_bytes = needs(context_size)?.total().saturating_add(projector_bytes);
+    let memory_bytes = needs(context_size)?.total().saturating_add(beside);
     let name = display_name(asked, &entry.tags).unwrap_or_else(|| entry.id.to_string());
     let spec = LoadSpec {
         name: name.clone(),
@@ -112,6 +113,7 @@ pub(super) fn runnable(
         weights,
         mmproj,
         chat_template,
+        adapters,
         readable,
         context_size,
         max_sequences,
@@ -222,7 +224,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_projector_takes_memory_of_its_own() {
+    async fn projector_and_adapters_take_memory_of_their_own() {
         let Home { mut local, _dir } = home(&Writer::tiny()).await;
         let alone =
             runnable("ai/first", local.clone(), &settings(), None).expect("fits").memory_bytes;
@@ -231,7 +233,12 @@ mod tests {
         local.mmproj = Some(projector.clone());
         let with = runnable("ai/first", local.clone(), &settings(), None).expect("fits");
         assert_eq!(with.memory_bytes, alone + 1000);
-        assert_eq!(with.spec.mmproj, Some(projector));
+        assert_eq!(with.spec.mmproj, Some(projector.clone()));
+        local.adapters = vec![projector.clone(), projector.clone()];
+        let adapted = runnable("ai/first", local.clone(), &settings(), None).expect("fits");
+        assert_eq!(adapted.memory_bytes, alone + 3000);
+        assert_eq!(adapted.spec.adapters, local.adapters);
+        local.adapters.clear();
         let budget = ModelSettings { memory_budget: Some(alone), ..settings() };
         assert_eq!(context(&local, budget), Ok(256));
     }

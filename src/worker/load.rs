@@ -64,11 +64,12 @@ pub fn load(
     watchdog: &Watchdog,
 ) -> Result<Loaded, Error> {
     let callback = fraction.clone();
-    let model = Model::load(&spec.weights, false, move |loaded| {
+    let mut model = Model::load(&spec.weights, false, move |loaded| {
         callback.set(loaded);
         true
     })
     .map_err(|lines| llama_error(spec, &lines))?;
+    add_adapters(spec, &mut model)?;
     let threads = if spec.threads == 0 { cpu::physical_cores() } else { spec.threads };
     if spec.purpose != Purpose::Generate {
         return load_pooled(spec, model, threads, abort);
@@ -102,6 +103,26 @@ pub fn load(
         audio: seeing.is_some_and(|projector| projector.sample_rate().is_some()),
     };
     Ok(Loaded { model, context: AnyContext::Generate(context), templates, projector, info })
+}
+
+/// Loads the LoRA adapters; one that cannot be applied fails the load, or answers would be those of
+/// another model.
+fn add_adapters(spec: &LoadSpec, model: &mut Arc<Model>) -> Result<(), Error> {
+    let count = spec.adapters.len();
+    for (number, path) in (1usize..).zip(&spec.adapters) {
+        let model = Arc::get_mut(model)
+            .ok_or_else(|| Error::internal("the model is in use before it is loaded"))?;
+        model.add_adapter(path).map_err(|lines| {
+            let message = format!(
+                "LoRA adapter {number} of {count} of {} cannot be applied: {}. Package the model \
+                 with adapters that were made for it, or without them",
+                spec.name,
+                first_reason(spec, &lines)
+            );
+            Error::new(ErrorKind::InvalidModel, message).with_cause(lines)
+        })?;
+    }
+    Ok(())
 }
 
 /// A model that makes vectors or scores.
@@ -267,7 +288,9 @@ fn first_reason(spec: &LoadSpec, lines: &str) -> String {
     }
     let mut reason = reason.to_owned();
     let (weights, mmproj) = (spec.weights.as_path(), spec.mmproj.as_deref());
-    for path in [mmproj, Some(weights), weights.parent()].into_iter().flatten() {
+    let adapters = spec.adapters.iter().map(std::path::PathBuf::as_path);
+    let files = adapters.chain(mmproj).chain([weights]).chain(weights.parent());
+    for path in files {
         let path = path.to_string_lossy();
         if path.len() > 1 {
             reason = reason.replace(path.as_ref(), "the file");
@@ -288,6 +311,7 @@ mod tests {
             weights: "/home/me/models/x.gguf".into(),
             mmproj: None,
             chat_template: None,
+            adapters: vec![],
             readable: vec![],
             context_size: 8192,
             max_sequences: 1,

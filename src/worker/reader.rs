@@ -163,6 +163,7 @@ mod tests {
             weights: "x".into(),
             mmproj: None,
             chat_template: None,
+            adapters: vec![],
             readable: vec![],
             context_size: 1,
             max_sequences: 1,

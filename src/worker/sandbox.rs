@@ -64,7 +64,7 @@ mod linux {
         let read = AccessFs::ReadFile | AccessFs::ReadDir;
         // What the spec names is meant to be read, listed as readable or not.
         let files = [Some(&spec.weights), spec.mmproj.as_ref(), spec.chat_template.as_ref()];
-        for path in spec.readable.iter().chain(files.into_iter().flatten()) {
+        for path in spec.readable.iter().chain(files.into_iter().flatten()).chain(&spec.adapters) {
             rules = allow(rules, path, read)?;
         }
         for path in SYSTEM_READ {
@@ -143,6 +143,7 @@ mod tests {
             weights: model.clone(),
             mmproj: None,
             chat_template: None,
+            adapters: vec![],
             readable: vec![],
             context_size: 1,
             max_sequences: 1,

@@ -33,6 +33,7 @@ mod malformed;
 mod media;
 mod openapi;
 mod overload;
+mod packaging;
 mod pull;
 mod readme;
 mod registry;

@@ -23,6 +23,7 @@ fn the_document_lists_every_route() {
     }
     let served: BTreeSet<String> = modeld::api::ROUTES
         .iter()
+        .chain(modeld::api::ACTIONS)
         .map(|route| match (route.method, route.path) {
             ("POST", "/models/{*model}") => "POST /models/{model}/tag".to_owned(),
             (method, path) => format!("{method} {}", path.replace("{*", "{")),

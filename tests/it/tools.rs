@@ -53,6 +53,7 @@ impl Worker {
             purpose: Purpose::Generate,
             weights,
             mmproj: None,
+            adapters: vec![],
             chat_template: Some(chat_template),
             readable: vec![dir.path().to_owned()],
             context_size: 4096,

@@ -4,6 +4,7 @@
 mod create;
 mod engines;
 mod error;
+mod export;
 mod import;
 mod load;
 mod login;
@@ -11,6 +12,7 @@ mod models;
 mod operations;
 mod progress;
 mod push;
+mod repackage;
 mod search;
 mod transfers;
 mod types;

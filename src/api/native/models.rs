@@ -1,8 +1,7 @@
 use axum::Json;
 use axum::extract::{Query, Request, State};
 use axum::response::IntoResponse;
-use http::Extensions;
-use http::{StatusCode, Uri};
+use http::{Extensions, Method, StatusCode, Uri};
 use serde::Deserialize;
 
 use crate::api::middleware::may_manage;
@@ -11,8 +10,10 @@ use crate::api::refusal::Reply;
 use crate::api::state::ApiState;
 use crate::domain::{Error, ErrorKind, Result};
 
+use super::export::export;
 use super::progress::adapted;
 use super::push::push;
+use super::repackage::repackage;
 use super::types::{Tagged, WireModel, WireRemoval};
 
 /// Every query parameter of these routes.
@@ -31,13 +32,17 @@ pub(in crate::api) async fn list(State(state): State<ApiState>) -> Reply {
     Ok(Json(models).into_response())
 }
 
-/// `GET /models/{name}`.
+/// `GET /models/{name}` and, since names may hold slashes, `GET /models/{name}/export`.
 pub(in crate::api) async fn inspect(
     State(state): State<ApiState>,
     ModelName(name): ModelName,
+    method: Method,
     uri: Uri,
     extensions: Extensions,
 ) -> Reply {
+    if let Some(name) = name.strip_suffix("/export") {
+        return export(&state, name, &method, &extensions).await;
+    }
     // Present but empty counts as true, and what is no boolean as false: DMR's rule.
     if params(&uri)?.remote.is_some_and(|text| text.is_empty() || go_bool(&text) == Some(true)) {
         // It makes the daemon speak to whatever the name says.
@@ -79,9 +84,10 @@ pub(in crate::api) async fn act(
         }
         (name, "tag") => tag(&state, name, params(request.uri())?).await,
         (name, "push") => push(&state, name, request).await,
+        (name, "repackage") => repackage(&state, name, request).await,
         (_, action) => {
             let action: String = action.chars().take(64).collect();
-            let message = format!("unknown action {action:?}; there are: tag, push");
+            let message = format!("unknown action {action:?}; there are: tag, push, repackage");
             Err(Error::new(ErrorKind::RouteNotFound, message).into())
         }
     }

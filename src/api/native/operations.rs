@@ -12,9 +12,11 @@ use crate::api::reply::{JSON, TEXT};
 
 use super::create::Create;
 use super::error::Envelope;
+use super::export::TAR;
 use super::import::{Import, Line as ImportLine};
 use super::login::{LoggedIn, LoggedOut, LoginRequest, WireLogin};
 use super::progress::Line;
+use super::repackage::{Repackage, Repackaged};
 use super::search::Found;
 use super::transfers::WireTransfer;
 use super::types::{Loaded, Tagged, Unload, Unloaded, WireLoaded, WireModel, WireRemoval};
@@ -86,11 +88,19 @@ pub(in crate::api) const DIALECT: Dialect = Dialect {
                 (202, &[(JSON, named::<WireTransfer>)]),
             ],
         },
+        get(&["/models/{*model}/export"], &[(200, &[(TAR, opaque)])]),
+        Operation {
+            method: "POST",
+            paths: &["/models/{*model}/repackage"],
+            parameters: &[],
+            request: Some((JSON, named::<Repackage>)),
+            answers: &[(201, &[(JSON, named::<Repackaged>)])],
+        },
         Operation {
             method: "POST",
             paths: &["/models/load"],
             parameters: &[],
-            request: Some(("application/x-tar", opaque)),
+            request: Some((TAR, opaque)),
             // The text is one line of the same JSON.
             answers: &[(200, &[(TEXT, text), (JSON, named::<Loaded>)])],
         },

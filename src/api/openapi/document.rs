@@ -13,7 +13,7 @@ use utoipa::openapi::{
 };
 
 use crate::api::describe::{self, Dialect, Operation, Parameter, Schemas, header, text};
-use crate::api::{ROUTES, Route, anthropic, native, openai, responses};
+use crate::api::{ACTIONS, ROUTES, Route, anthropic, native, openai, responses};
 
 use super::{errors, notes};
 
@@ -62,7 +62,7 @@ pub(super) fn document() -> OpenApi {
         }
     }
     let mut paths: BTreeMap<String, PathItem> = BTreeMap::new();
-    for route in ROUTES {
+    for route in ROUTES.iter().chain(ACTIONS) {
         let described = described(route);
         let operation = operation(route, described, &mut schemas);
         let item = PathItem::new(method(route.method), operation);
@@ -237,7 +237,8 @@ mod tests {
 
     #[test]
     fn every_route_is_described_once_and_nothing_else() {
-        let routes: Vec<_> = ROUTES.iter().map(|route| (route.method, route.path)).collect();
+        let all = ROUTES.iter().chain(ACTIONS);
+        let routes: Vec<_> = all.map(|route| (route.method, route.path)).collect();
         let described: Vec<_> = DIALECTS
             .iter()
             .flat_map(|dialect| dialect.operations)
@@ -262,7 +263,7 @@ mod tests {
                 assert!(operations.insert(id.to_owned()), "{id} twice");
             }
         }
-        assert_eq!(operations.len(), ROUTES.len());
+        assert_eq!(operations.len(), ROUTES.len() + ACTIONS.len());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use http::Request;
 use serde_json::json;
 
 use super::support::{Answer, Bench, CHAT, chat};
-use crate::api::{ListenerClass, ROUTES};
+use crate::api::{ACTIONS, ListenerClass, ROUTES};
 use crate::engine::scripted::ScriptedFactory;
 
 async fn bench() -> Bench {
@@ -33,7 +33,7 @@ const JSON: (&str, &str) = ("content-type", "application/json");
 async fn tcp_infers_and_lists_but_does_not_manage() {
     let bench = bench().await;
     tcp(&bench, "POST", CHAT, &[HOST, JSON]).await.expect(200);
-    for route in ROUTES {
+    for route in ROUTES.iter().chain(ACTIONS) {
         for prefix in ["", "/exp/vDD4.40", "/", "/exp/vDD4.40/"] {
             let path = format!("{prefix}{}", route.path.replace("{*model}", "ai/tiny"));
             let answer = tcp(&bench, route.method, &path, &[HOST, JSON]).await;

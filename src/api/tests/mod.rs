@@ -2,6 +2,7 @@
 
 mod answers;
 mod anthropic;
+mod archives;
 mod catalog;
 mod dialects;
 mod disconnect;

@@ -161,6 +161,7 @@ async fn load(factory: &WorkerFactory) -> Result<Arc<dyn Engine>> {
         weights: "/none".into(),
         mmproj: None,
         chat_template: None,
+        adapters: vec![],
         readable: Vec::new(),
         context_size: 128,
         max_sequences: 4,

@@ -114,7 +114,7 @@ async fn a_repository_becomes_the_artifact_that_the_packager_would_write() {
         mmproj: Some(write(4)),
         chat_template: Some(write(3)),
         licenses: vec![write(1)],
-        context_size: None,
+        ..Default::default()
     });
     assert_eq!(packaged.unwrap().manifest_digest(), model.id);
 }

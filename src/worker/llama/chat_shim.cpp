@@ -309,6 +309,28 @@ llama_context * modeld_context_new(llama_model * model, llama_context_params par
     return context;
 }
 
+// Belongs to the model and is freed with it. Null where it cannot be used: llama.cpp has said why.
+llama_adapter_lora * modeld_adapter_load(llama_model * model, const char * path,
+                                         modeld_bytes * error) {
+    llama_adapter_lora * adapter = nullptr;
+    guarded(error, [&] {
+        adapter = llama_adapter_lora_init(model, path);
+        return MODELD_OK;
+    });
+    return adapter;
+}
+
+// Applies these adapters, each in its full strength, and no others.
+int modeld_adapters_apply(llama_context * context, llama_adapter_lora ** adapters, size_t count,
+                          modeld_bytes * error) {
+    return guarded(error, [&] {
+        std::vector<float> scales(count, 1.0f);
+        return llama_set_adapters_lora(context, adapters, count, scales.data()) == 0
+                   ? MODELD_OK
+                   : MODELD_INPUT;
+    });
+}
+
 // `result` is llama_decode's own answer.
 int modeld_decode(llama_context * context, llama_batch batch, int32_t * result,
                   modeld_bytes * error) {

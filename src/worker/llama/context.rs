@@ -64,7 +64,7 @@ pub struct Context {
     /// For each token of the last batch, whether it has a logits row; empty after a failure.
     rows: Vec<bool>,
     // llama.cpp holds pointers into both; they are dropped after `raw` is freed.
-    _model: Arc<Model>,
+    pub(super) model: Arc<Model>,
     _abort: Arc<AtomicBool>,
 }
 
@@ -137,15 +137,17 @@ impl Context {
             vocab_size: usize::try_from(model.vocab_size()).unwrap_or(0),
             can_rewind: !model.is_recurrent(),
         };
-        Ok(Self {
+        let context = Self {
             raw,
             limits,
             batch: BatchArrays::default(),
             row_width,
             rows: Vec::new(),
-            _model: model,
+            model,
             _abort: abort,
-        })
+        };
+        context.apply_adapters()?;
+        Ok(context)
     }
 
     /// Whether it keeps a state between batches; encoders do not.

@@ -18,6 +18,7 @@
 
 #![allow(unsafe_code, reason = "foreign calls are what this module is for")]
 
+mod adapters;
 mod backend;
 mod chat;
 mod context;

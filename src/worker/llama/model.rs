@@ -5,6 +5,7 @@ use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::LlamaModelParams;
 use llama_cpp_sys_2 as sys;
 
+use super::adapters::AdapterPtr;
 use super::{backend, logs, shim};
 use crate::domain::Sampling;
 use crate::worker::compute::Token;
@@ -15,6 +16,8 @@ pub struct Model {
     vocab: VocabPtr,
     vocab_size: i32,
     longest_token: usize,
+    /// LoRA adapters that every context of the model applies.
+    pub(super) adapters: Vec<AdapterPtr>,
     /// Control tokens that are spelled out in answers. Few.
     spelled: RwLock<Vec<Token>>,
 }
@@ -68,7 +71,8 @@ impl Model {
             return Err("the model's vocabulary cannot be read".to_owned());
         }
         let (vocab, spelled) = (VocabPtr(vocab), RwLock::default());
-        Ok(Arc::new(Self { inner, vocab, vocab_size, longest_token, spelled }))
+        let adapters = Vec::new();
+        Ok(Arc::new(Self { inner, vocab, vocab_size, longest_token, adapters, spelled }))
     }
 
     /// A metadata value as text; arrays are not kept by llama.cpp.

@@ -2,8 +2,8 @@ use std::ffi::{c_char, c_int};
 use std::ptr;
 
 use llama_cpp_sys_2::{
-    llama_batch, llama_context, llama_context_params, llama_model, llama_sampler, llama_vocab,
-    mtmd_context, mtmd_input_chunks,
+    llama_adapter_lora, llama_batch, llama_context, llama_context_params, llama_model,
+    llama_sampler, llama_vocab, mtmd_context, mtmd_input_chunks,
 };
 
 /// `common_chat_templates`, known by pointer only.
@@ -118,6 +118,17 @@ unsafe extern "C" {
         params: llama_context_params,
         error: *mut Bytes,
     ) -> *mut llama_context;
+    pub(super) fn modeld_adapter_load(
+        model: *mut llama_model,
+        path: *const c_char,
+        error: *mut Bytes,
+    ) -> *mut llama_adapter_lora;
+    pub(super) fn modeld_adapters_apply(
+        context: *mut llama_context,
+        adapters: *mut *mut llama_adapter_lora,
+        count: usize,
+        error: *mut Bytes,
+    ) -> c_int;
     pub(super) fn modeld_decode(
         context: *mut llama_context,
         batch: llama_batch,

@@ -39,6 +39,7 @@ pub fn spec(weights: &Path, mmproj: Option<PathBuf>) -> LoadSpec {
         weights: weights.to_owned(),
         mmproj,
         chat_template: None,
+        adapters: vec![],
         readable: vec![weights.to_owned()],
         context_size: 2048,
         max_sequences: 4,
