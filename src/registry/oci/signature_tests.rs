@@ -260,10 +260,8 @@ async fn the_registry_cannot_change_a_payload_or_hide_behind_it() {
 #[tokio::test]
 async fn a_payload_may_name_this_repository() {
     let (model, signer) = (Model::new(), Signer::new());
-    let good = signer.model(&model);
     // The name has the port, which is known only when the registry is there.
-    let pages = signed(&model, &[good]);
-    let slot = std::sync::Arc::new(std::sync::Mutex::new(pages));
+    let slot = std::sync::Arc::new(std::sync::Mutex::new(Pages::new()));
     let shared = std::sync::Arc::clone(&slot);
     let fake = Fake::start(move |asked, _| {
         shared.lock().unwrap().get(&asked.path).cloned().unwrap_or_else(|| Reply::new(404, ""))
@@ -312,7 +310,7 @@ async fn of_a_thousand_signatures_the_newest_are_read() {
 async fn what_refers_to_the_model_is_looked_at_next() {
     let (model, signer, other) = (Model::new(), Signer::new(), Signer::new());
     let (good, bad) = (signer.model(&model), other.model(&model));
-    let mut pages = with_payloads(&model, &[good.clone()]);
+    let mut pages = with_payloads(&model, std::slice::from_ref(&good));
     let bad = [referrer(&mut pages, ARTIFACT, &[bad.layer()])];
     let both = [bad[0].clone(), referrer(&mut pages, ARTIFACT, &[good.layer()])];
     let bundle = referrer(&mut pages, "application/vnd.dev.sigstore.bundle.v0.3+json", &[]);
