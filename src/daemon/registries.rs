@@ -10,6 +10,7 @@ use crate::registry::egress::{Egress, EgressOptions, Proxies};
 use crate::registry::hub::{Hub, HubOptions, TokenSource};
 use crate::registry::oci::{MirrorTable, OciOptions, OciRegistry};
 use crate::registry::search::{DOCKER_HUB_ENDPOINT, DockerHub, Search};
+use crate::registry::signature::Keyring;
 use crate::registry::{Registries, Registry};
 use crate::service::Accounts;
 
@@ -40,10 +41,11 @@ impl Outside {
         );
         let credentials = Credentials::new(options);
         let authorizer = Authorizer::new(egress.clone(), credentials.clone());
+        let keyring = keyring(config)?;
         let options = OciOptions {
             mirrors: mirrors(config)?,
+            signatures: keyring.clone(),
             ca_files: config.registry_ca.value.clone(),
-            ..OciOptions::default()
         };
         let access = Arc::new(authorizer.clone());
         let gateway = Arc::new(egress.clone());
@@ -62,8 +64,18 @@ impl Outside {
         };
         let login = Login::new(authorizer);
         let accounts = Accounts { egress, login, search, hub: endpoint };
-        Ok(Self { registry: Arc::new(Registries::new(oci, Arc::new(hub))), accounts })
+        let registries = Registries::new(oci, Arc::new(hub)).with_signatures(keyring);
+        Ok(Self { registry: Arc::new(registries), accounts })
     }
+}
+
+fn keyring(config: &Config) -> std::result::Result<Keyring, DaemonError> {
+    let keys = config.signature_keys.value.iter();
+    let keys = keys.map(|signed| (signed.pattern.clone(), signed.key.clone())).collect();
+    Keyring::new(keys).map_err(|error| DaemonError::Registries {
+        setting: config.signature_keys.origin.to_string(),
+        problem: error.to_string(),
+    })
 }
 
 fn mirrors(config: &Config) -> std::result::Result<MirrorTable, DaemonError> {

@@ -3,7 +3,8 @@
 //! Owns the wire types of OCI model artifacts in the two forms that exist, Docker's and the CNCF
 //! ModelPack, the limits that an untrusted one is held to, how one is written, the OCI protocol
 //! ([`oci`]), the Hugging Face Hub ([`hub`]), [`search`], the policy for outgoing requests
-//! ([`egress`]) and the credentials that they carry ([`auth`]). It knows no store.
+//! ([`egress`]), the credentials that they carry ([`auth`]) and the signatures that models must have
+//! ([`signature`]). It knows no store.
 
 pub mod auth;
 mod compose;
@@ -18,6 +19,7 @@ mod recompose;
 mod registries;
 mod remote;
 pub mod search;
+pub mod signature;
 
 pub use compose::{NewArtifact, NewLayer, NewModel, compose};
 pub use config::{Config, MAX_CONFIG_BYTES};

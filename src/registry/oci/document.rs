@@ -5,6 +5,7 @@ use oci_client::manifest::{
 };
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use url::Url;
 
 use crate::domain::{Digest, Error};
 use crate::registry::{FetchError, MAX_MANIFEST_BYTES};
@@ -57,9 +58,21 @@ pub(super) async fn fetch(
     digest: Option<Digest>,
     size: Option<u64>,
 ) -> Result<Document, FetchError> {
-    let host = &source.host.name;
     let what = format!("the manifest of {}:{named}", source.scope.repository);
     let url = source.manifest_url(named).map_err(fatal)?;
+    fetch_from(access, source, url, &what, digest, size).await
+}
+
+/// The same for a document that is not below `manifests/`; messages call it `what`.
+pub(super) async fn fetch_from(
+    access: &dyn Access,
+    source: &Source,
+    url: Url,
+    what: &str,
+    digest: Option<Digest>,
+    size: Option<u64>,
+) -> Result<Document, FetchError> {
+    let host = &source.host.name;
     let accepted = HeaderValue::from_str(&ACCEPTED.join(", ")).map_err(|e| fatal(internal(e)))?;
     let build = || {
         let mut request = source.get(url.clone());
@@ -68,7 +81,7 @@ pub(super) async fn fetch(
     };
     let answer = access.send(&source.host, &source.scope, source.token.as_ref(), &build).await?;
     if answer.status != http::StatusCode::OK {
-        return Err(refusal(answer, host, &what).await);
+        return Err(refusal(answer, host, what).await);
     }
     let headers = answer.headers.clone();
     refuse_coding(&headers, host)?;

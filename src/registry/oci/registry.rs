@@ -6,18 +6,21 @@ use futures_util::future::BoxFuture;
 use oci_client::Reference;
 use secrecy::SecretString;
 
-use crate::domain::{Error, ErrorKind, ModelRef, Result};
+use crate::domain::{Digest, Error, ErrorKind, ModelRef, Result};
 use crate::registry::egress::Egress;
-use crate::registry::{OutgoingModel, ProgressSink, Registry, RemoteModel};
+use crate::registry::signature::Keyring;
+use crate::registry::{FetchError, OutgoingModel, ProgressSink, Registry, RemoteModel};
 
 use super::blobs::OciBlobs;
 use super::push::Push;
+use super::resolve::Found;
 use super::retry::Patience;
+use super::signatures::Wanted;
 use super::source::Source;
 use super::upload::Limits;
 use crate::registry::RegistryHost;
 
-use super::{Access, Gateway, MirrorTable, resolve, tags};
+use super::{Access, Gateway, MirrorTable, resolve, signatures, tags};
 
 /// What the OCI registries are spoken to with, besides the policy.
 #[derive(Debug, Clone, Default)]
@@ -27,6 +30,8 @@ pub struct OciOptions {
     /// PEM files with certificate authorities that uploads trust besides the system's; the same
     /// as the policy's.
     pub ca_files: Vec<PathBuf>,
+    /// Whose signatures models must have to be pulled.
+    pub signatures: Keyring,
 }
 
 /// Every registry that speaks the OCI distribution API.
@@ -69,7 +74,7 @@ impl OciRegistry {
             let Some(source) = sources.first() else {
                 return Err(Error::internal("a reference without a source"));
             };
-            match resolve::resolve(&self.access, source, &what, pinned, self.patience).await {
+            match self.find_at(source, &sources, named, &what, pinned).await {
                 Ok(found) => {
                     return Ok(RemoteModel {
                         id: found.document.digest,
@@ -93,6 +98,24 @@ impl OciRegistry {
                 Err(error) => return Err(error.error),
             }
         }
+    }
+
+    /// What the first of these sources has, if it is signed as it must be. Of what a mirror has, the
+    /// signatures may be there as well or with those that come after it.
+    async fn find_at(
+        &self,
+        source: &Source,
+        sources: &[Source],
+        named: &Reference,
+        what: &str,
+        pinned: Option<Digest>,
+    ) -> std::result::Result<Found, FetchError> {
+        let found = resolve::resolve(&self.access, source, what, pinned, self.patience).await?;
+        if let Some(demand) = self.options.signatures.demand(named) {
+            let wanted = Wanted { demand, named, manifest: found.document.digest };
+            signatures::require(self.access.as_ref(), sources, wanted, self.patience).await?;
+        }
+        Ok(found)
     }
 
     /// Mirrors first, the registry itself last.

@@ -1,17 +1,14 @@
 use std::sync::Arc;
 
-use http::{StatusCode, header};
-
 use crate::domain::{Digest, Error, ErrorKind};
-use crate::registry::{
-    Artifact, ArtifactError, Config, Descriptor, FetchError, MAX_CONFIG_BYTES, media,
-};
+use crate::registry::{Artifact, ArtifactError, Config, FetchError, MAX_CONFIG_BYTES, media};
 
 use super::Access;
-use super::answer::{clean, invalid, refusal, refuse_coding};
+use super::answer::{clean, invalid};
 use super::document::{self, Document, fatal};
 use super::index;
 use super::retry::{Patience, patiently};
+use super::small;
 use super::source::Source;
 
 /// A model as one source has it.
@@ -41,8 +38,11 @@ pub(super) async fn resolve(
     }
     let artifact = read(&document, &what)?;
     artifact.require_runnable().map_err(|e| refused(&e, &what))?;
-    let config =
-        patiently(patience, || fetch_config(access, source, artifact.config, &what)).await?;
+    // It is needed whole before anything is promised to the user.
+    let of_config = format!("the config of {what}");
+    let fetch_config =
+        || small::fetch(access, source, artifact.config, MAX_CONFIG_BYTES, &of_config);
+    let config = patiently(patience, fetch_config).await?;
     Config::parse(&config, &artifact).map_err(|e| refused(&e, &what))?;
     Ok(Found { document, artifact, config })
 }
@@ -108,50 +108,4 @@ fn refused(error: &ArtifactError, what: &str) -> FetchError {
         _ => ErrorKind::RegistryInvalid,
     };
     fatal(Error::new(kind, format!("{what} is not taken: {error}")))
-}
-
-/// The config is needed whole before anything is promised to the user, so it is read here.
-async fn fetch_config(
-    access: &dyn Access,
-    source: &Source,
-    config: Descriptor,
-    what: &str,
-) -> Result<Vec<u8>, FetchError> {
-    let host = &source.host.name;
-    let limit = usize::try_from(config.size).ok().filter(|size| *size <= MAX_CONFIG_BYTES);
-    let limit = limit.ok_or_else(|| {
-        invalid(format!(
-            "the config of {what} has {} bytes, more than {MAX_CONFIG_BYTES}",
-            config.size
-        ))
-    })?;
-    let url = source.blob_url(&config.digest).map_err(fatal)?;
-    let build = || {
-        let mut request = source.get(url.clone());
-        let plain = http::HeaderValue::from_static("identity");
-        request.headers.insert(header::ACCEPT_ENCODING, plain);
-        request
-    };
-    let answer = access.send(&source.host, &source.scope, source.token.as_ref(), &build).await?;
-    if answer.status != StatusCode::OK {
-        let what = format!("the config of {what}");
-        let mut error = refusal(answer, host, &what).await;
-        // The manifest that names it is there: this is not the user's mistake.
-        if error.error.kind == ErrorKind::RegistryNotFound {
-            error.error.kind = ErrorKind::RegistryInvalid;
-        }
-        return Err(error);
-    }
-    refuse_coding(&answer.headers, host)?;
-    let bytes = answer.read(limit).await?.to_vec();
-    let found = Digest::of(&bytes);
-    if bytes.len() != limit || found != config.digest {
-        let got = bytes.len();
-        return Err(invalid(format!(
-            "{host} sends {got} bytes with the digest {found} as the config of {what} instead of \
-             {limit} bytes with {}",
-            config.digest
-        )));
-    }
-    Ok(bytes)
 }

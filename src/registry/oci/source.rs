@@ -49,6 +49,13 @@ impl Source {
         self.below(&format!("blobs/{digest}"))
     }
 
+    /// The manifests of this artifact type whose subject is the one with this digest.
+    pub fn referrers_url(&self, digest: &Digest, artifact_type: &str) -> Result<Url> {
+        let mut url = self.below(&format!("referrers/{digest}"))?;
+        url.query_pairs_mut().append_pair("artifactType", artifact_type);
+        Ok(url)
+    }
+
     pub fn tags_url(&self) -> Result<Url> {
         self.below("tags/list?n=200")
     }
