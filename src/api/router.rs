@@ -42,7 +42,11 @@ pub fn router(state: ApiState) -> Router {
         .route("/models/create", post(native::create).route_layer(manage.clone()))
         .route("/models/load", post(native::load).route_layer(manage.clone()))
         .route("/modeld/import", post(native::import).route_layer(manage.clone()))
+        .route("/modeld/prune", post(native::prune).route_layer(manage.clone()))
+        .route("/modeld/fsck", post(native::fsck).route_layer(manage.clone()))
+        .route("/models/purge", delete(native::purge).route_layer(manage.clone()))
         .route("/models/{*model}", model.get(native::inspect))
+        .route("/engines/df", get(native::df))
         .route("/engines/ps", get(native::ps))
         .route("/engines/status", get(native::status))
         .route("/engines/unload", post(native::unload).route_layer(manage.clone()))
@@ -177,6 +181,10 @@ pub const ROUTES: &[Route] = &[
     managing("POST", "/models/create", "pulls a model, with its progress as lines of JSON"),
     managing("POST", "/models/load", "takes in a model as a Docker model tar"),
     managing("POST", "/modeld/import", "takes in what other programs have, as JSON lines"),
+    managing("POST", "/modeld/prune", "removes what no model needs, as JSON lines"),
+    managing("POST", "/modeld/fsck", "checks every file of the store, as JSON lines"),
+    managing("DELETE", "/models/purge", "removes every model and download (`?force=true`)"),
+    open("GET", "/engines/df", "the disk space that models take"),
     open("GET", "/engines/ps", "the loaded models"),
     open("GET", "/engines/status", "the state of the engine"),
     managing("POST", "/engines/unload", "unloads idle models"),

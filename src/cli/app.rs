@@ -1,8 +1,8 @@
 use clap::Parser;
 
 use super::{
-    CliError, ExitCode, Printer, completions, import, inspect, list, man, package, ps, pull, push,
-    rm, run, serve, status, tag, transfers, unload, version,
+    CliError, ExitCode, Printer, completions, df, fsck, import, inspect, list, man, package, prune,
+    ps, pull, purge, push, rm, run, serve, status, tag, transfers, unload, version,
 };
 use crate::client::Client;
 use crate::config::{Env, daemon_host};
@@ -43,6 +43,10 @@ pub enum Command {
     Ps(ps::Args),
     #[command(visible_alias = "stop")]
     Unload(unload::Args),
+    Df(df::Args),
+    Prune(prune::Args),
+    Fsck(fsck::Args),
+    Purge(purge::Args),
     Status(status::Args),
     Version(version::Args),
     Completions(completions::Args),
@@ -112,6 +116,10 @@ pub(super) async fn dispatch(
         Command::Rm(args) => rm::run(args, client, printer).await,
         Command::Ps(args) => ps::run(args, client, printer).await,
         Command::Unload(args) => unload::run(args, client, printer).await,
+        Command::Df(args) => df::run(args, client, printer).await,
+        Command::Prune(args) => prune::run(args, client, printer).await,
+        Command::Fsck(args) => fsck::run(args, client, printer).await,
+        Command::Purge(args) => purge::run(args, client, printer).await,
         Command::Status(args) => status::run(args, client, printer).await,
         Command::Version(args) => version::run(args, client, printer).await,
         Command::Completions(args) => completions::run(&args, printer),

@@ -29,6 +29,7 @@ pub struct Service {
     pub(super) settings: ModelSettings,
     pub(super) uploads: Arc<Semaphore>,
     pub(super) imports: Arc<Semaphore>,
+    pub(super) checks: Arc<Semaphore>,
     pub(super) transfers: Transfers,
 }
 
@@ -36,10 +37,11 @@ impl Service {
     /// A service with the default [`ModelSettings`].
     pub fn new(models: Models, scheduler: Scheduler) -> Self {
         let uploads = Arc::new(Semaphore::new(MAX_UPLOADS));
-        let imports = Arc::new(Semaphore::new(1));
+        let [imports, checks] = [1, 1].map(|places| Arc::new(Semaphore::new(places)));
         let places = NonZeroUsize::new(DEFAULT_MAX_PULLS).unwrap_or(NonZeroUsize::MIN);
         let transfers = Transfers::new(places);
-        Self { models, scheduler, settings: ModelSettings::default(), uploads, imports, transfers }
+        let settings = ModelSettings::default();
+        Self { models, scheduler, settings, uploads, imports, checks, transfers }
     }
 
     /// Says how models are loaded.

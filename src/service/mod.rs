@@ -14,6 +14,7 @@ mod import;
 mod runnable;
 mod status;
 pub(crate) mod transfers;
+mod upkeep;
 
 pub use embed::{Embedded, MAX_INPUTS};
 pub use handle::{Caller, Service};

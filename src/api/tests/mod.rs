@@ -12,4 +12,5 @@ mod responses;
 mod routes;
 mod support;
 mod transfers;
+mod upkeep;
 mod vectors;
