@@ -50,7 +50,11 @@ pub fn router(state: ApiState) -> Router {
                 .route_layer(manage.clone()),
         )
         .route("/modeld/search", get(native::search).route_layer(manage.clone()))
+        .route("/modeld/prune", post(native::prune).route_layer(manage.clone()))
+        .route("/modeld/fsck", post(native::fsck).route_layer(manage.clone()))
+        .route("/models/purge", delete(native::purge).route_layer(manage.clone()))
         .route("/models/{*model}", model.get(native::inspect))
+        .route("/engines/df", get(native::df))
         .route("/engines/ps", get(native::ps))
         .route("/engines/status", get(native::status))
         .route("/engines/unload", post(native::unload).route_layer(manage.clone()))
@@ -189,6 +193,10 @@ pub const ROUTES: &[Route] = &[
     managing("DELETE", "/modeld/login", "forgets a registry's credential (`?registry=R`)"),
     managing("GET", "/modeld/login", "the registries and user names that are logged in"),
     managing("GET", "/modeld/search", "looks for models on Docker Hub and the Hugging Face Hub"),
+    managing("POST", "/modeld/prune", "removes what no model needs, as JSON lines"),
+    managing("POST", "/modeld/fsck", "checks every file of the store, as JSON lines"),
+    managing("DELETE", "/models/purge", "removes every model and download (`?force=true`)"),
+    open("GET", "/engines/df", "the disk space that models take"),
     open("GET", "/engines/ps", "the loaded models"),
     open("GET", "/engines/status", "the state of the engine"),
     managing("POST", "/engines/unload", "unloads idle models"),

@@ -1,8 +1,9 @@
 use clap::Parser;
 
 use super::{
-    CliError, ExitCode, Printer, completions, export, import, inspect, list, load, login, logout,
-    man, package, ps, pull, push, rm, run, search, serve, status, tag, transfers, unload, version,
+    CliError, ExitCode, Printer, completions, df, export, fsck, import, inspect, list, load, login,
+    logout, man, package, prune, ps, pull, purge, push, rm, run, search, serve, status, tag,
+    transfers, unload, version,
 };
 use crate::client::Client;
 use crate::config::{Env, daemon_host};
@@ -48,6 +49,10 @@ pub enum Command {
     Ps(ps::Args),
     #[command(visible_alias = "stop")]
     Unload(unload::Args),
+    Df(df::Args),
+    Prune(prune::Args),
+    Fsck(fsck::Args),
+    Purge(purge::Args),
     Status(status::Args),
     Version(version::Args),
     Completions(completions::Args),
@@ -122,6 +127,10 @@ pub(super) async fn dispatch(
         Command::Search(args) => search::run(args, client, printer).await,
         Command::Ps(args) => ps::run(args, client, printer).await,
         Command::Unload(args) => unload::run(args, client, printer).await,
+        Command::Df(args) => df::run(args, client, printer).await,
+        Command::Prune(args) => prune::run(args, client, printer).await,
+        Command::Fsck(args) => fsck::run(args, client, printer).await,
+        Command::Purge(args) => purge::run(args, client, printer).await,
         Command::Status(args) => status::run(args, client, printer).await,
         Command::Version(args) => version::run(args, client, printer).await,
         Command::Completions(args) => completions::run(&args, printer),

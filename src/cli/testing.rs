@@ -234,7 +234,14 @@ async fn answer(State(seen): State<Seen>, request: Request) -> Response {
         let detached = if create["detach"] == true { " detached" } else { "" };
         line = format!("{line} {}{detached}", create["from"].as_str().unwrap());
     }
+    if ["/modeld/prune", "/modeld/fsck"].contains(&parts.uri.path()) {
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        line = format!("{line} {body}");
+    }
     seen.requests.lock().unwrap().push(line.clone());
+    if let Some(answer) = upkeep(&line) {
+        return answer;
+    }
     if line.contains("nope") {
         return missing();
     }
@@ -334,6 +341,53 @@ async fn answer(State(seen): State<Seen>, request: Request) -> Response {
 fn transfers() -> Value {
     json!([{"mode": "pull", "reference": "docker.io/ai/smollm2:latest", "total": 100,
             "current": 50, "started": "2026-01-01T00:00:00Z", "watchers": 1}])
+}
+
+/// What upkeep answers.
+fn upkeep(line: &str) -> Option<Response> {
+    let lines = |all: &[Value]| {
+        all.iter().map(|line| format!("{line}\n")).collect::<String>().into_response()
+    };
+    if line.starts_with("POST /modeld/prune") {
+        let removed = json!({"type": "removed", "what": "blob sha256:00", "bytes": 1 << 20});
+        let report = json!({"type": "report", "removed": 1, "bytes": 1 << 20, "dry_run": false});
+        return Some(lines(&[removed, report]));
+    }
+    let step = json!({"type": "progress", "digest": "sha256:00", "done": 9, "total": 9});
+    let report = |problems: Value| {
+        json!({"type": "report", "clean": problems == json!([]), "blobs": 2, "bytes": 9,
+               "manifests": 1, "problems": problems})
+    };
+    Some(match line {
+        "GET /engines/df" => axum::Json(usage()).into_response(),
+        "DELETE /models/purge?force=true" => "".into_response(),
+        "POST /modeld/fsck {\"repair\":true}" => lines(&[step, report(json!([]))]),
+        "POST /modeld/fsck {\"repair\":false}" => {
+            let hurt = json!([{"id": format!("sha256:{}", "a".repeat(64)),
+                               "tags": ["docker.io/ai/smollm2:latest"],
+                               "command": "modeld pull ai/smollm2:latest"},
+                              {"id": format!("sha256:{}", "b".repeat(64)), "tags": []}]);
+            let damaged = json!({"path": "blobs/sha256/00", "digest": "sha256:00",
+                                 "problem": "it is damaged", "repaired": false, "models": hurt});
+            let missing = json!({"path": "blobs/sha256/01", "problem": "it is missing",
+                                 "repaired": false, "models": hurt});
+            lines(&[step, report(json!([damaged, missing]))])
+        }
+        _ => return None,
+    })
+}
+
+fn usage() -> Value {
+    json!({"models_disk_usage": 104_000_000, "default_backend_disk_usage": 0,
+           "model_bytes": 98_362_432, "shared_bytes": 0, "adopted_bytes": 1 << 30,
+           "orphan_bytes": 5 << 20, "orphans": 2, "partial_bytes": 3 << 20, "interrupted": 3,
+           "interrupted_bytes": 2 << 20, "free_bytes": 1u64 << 40, "something_newer": 1,
+           "models": [
+               {"id": format!("sha256:{}", "a".repeat(64)), "own_bytes": 98_362_432,
+                "tags": ["docker.io/ai/smollm2:latest", "docker.io/me/m:v1"],
+                "shared_bytes": 0, "adopted_bytes": 0},
+               {"id": format!("sha256:{}", "b".repeat(64)), "own_bytes": 300, "tags": [],
+                "shared_bytes": 4096, "adopted_bytes": 1 << 30}]})
 }
 
 /// Lines of a progress stream.

@@ -129,6 +129,14 @@ impl Client {
         }
     }
 
+    /// Deletes; the answer has nothing to say.
+    ///
+    /// # Errors
+    /// Every [`ClientError`] but `Upload`.
+    pub async fn delete_empty(&self, path: &str) -> Result<(), ClientError> {
+        self.send(Method::DELETE, path, None, empty()).await?.bytes().await.map(drop)
+    }
+
     /// Deletes, and reads a JSON answer.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ mod http;
 mod lines;
 mod models;
 mod sse;
+pub mod upkeep;
 pub mod wire;
 
 pub use error::ClientError;

@@ -27,6 +27,22 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     Ok(signed.unsigned_abs())
 }
 
+/// Reads an age: as [`parse_duration`], or in whole days (`7d`) or weeks (`2w`).
+///
+/// # Errors
+/// What is wrong, as a fragment that fits behind a colon.
+pub fn parse_age(text: &str) -> Result<Duration, String> {
+    const DAY: u64 = 24 * 3600;
+    let text = text.trim();
+    for (unit, seconds) in [("d", DAY), ("w", 7 * DAY)] {
+        let count = text.strip_suffix(unit).and_then(|count| count.parse::<u32>().ok());
+        if let Some(count) = count {
+            return Ok(Duration::from_secs(u64::from(count).saturating_mul(seconds)));
+        }
+    }
+    parse_duration(text).map_err(|_| "write an age such as 30m, 12h, 7d or 2w".to_owned())
+}
+
 fn parse_signed(text: &str) -> Result<SignedDuration, String> {
     let text = text.trim();
     if let Ok(seconds) = text.parse::<i64>() {
@@ -67,6 +83,16 @@ mod tests {
         for text in ["-1", "-1s", "-5m", "-1h30m", "-9223372036854775808"] {
             assert_eq!(parse_keep_alive(text), Ok(None), "{text}");
             assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn ages_have_days_and_weeks_as_well() {
+        for (text, hours) in [("7d", 168), ("2w", 336), ("0d", 0), ("12h", 12), ("0", 0)] {
+            assert_eq!(parse_age(text), Ok(Duration::from_secs(hours * 3600)), "{text}");
+        }
+        for text in ["-1d", "d", "1.5d", "-1h", "99999999999d", "7 d ays", "1d12h"] {
+            assert!(parse_age(text).is_err(), "{text}");
         }
     }
 

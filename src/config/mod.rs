@@ -20,7 +20,7 @@ mod resolve;
 mod resolved;
 pub mod settings;
 
-pub use duration::{parse_duration, parse_keep_alive};
+pub use duration::{parse_age, parse_duration, parse_keep_alive};
 pub use env::{Env, Variables, path_variable};
 pub use error::ConfigError;
 pub use host::{DaemonHost, daemon_host};

@@ -1,3 +1,4 @@
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use crate::domain::Result;
@@ -49,7 +50,7 @@ impl Models {
     /// `Internal` where the store cannot be read.
     pub async fn fsck(
         &self,
-        mut progress: impl FnMut(FsckProgress) + Send + 'static,
+        mut progress: impl FnMut(FsckProgress) -> ControlFlow<()> + Send + 'static,
         repair: bool,
     ) -> Result<FsckReport> {
         self.blocking(move |inner| {

@@ -1,5 +1,6 @@
 //! Upkeep through the asynchronous front, and how fast long lists are.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -69,6 +70,7 @@ async fn a_check_names_media_that_nothing_understands() {
     let counted = Arc::clone(&steps);
     let count = move |_| {
         counted.fetch_add(1, Ordering::Relaxed);
+        ControlFlow::Continue(())
     };
     let report = models.fsck(count, false).await.unwrap();
     let [problem] = report.problems.as_slice() else { panic!("{report:?}") };
@@ -85,7 +87,7 @@ async fn a_repair_makes_the_next_answer_true() {
     let weights = models.store().blob_path(&Digest::of(b"one"));
     std::fs::remove_file(&weights).unwrap();
     std::fs::write(&weights, b"eno").unwrap();
-    let report = models.fsck(|_| {}, true).await.unwrap();
+    let report = models.fsck(|_| ControlFlow::Continue(()), true).await.unwrap();
     assert!(report.problems[0].repaired, "{report:?}");
     assert_eq!(report.problems[0].models[0].command.as_deref(), Some("modeld pull ai/one:latest"));
     let error = models.resolve("one").await.unwrap_err();

@@ -31,6 +31,7 @@ pub struct Service {
     pub(super) accounts: Option<Accounts>,
     pub(super) uploads: Arc<Semaphore>,
     pub(super) imports: Arc<Semaphore>,
+    pub(super) checks: Arc<Semaphore>,
     pub(super) transfers: Transfers,
     pub(super) exports: Arc<Semaphore>,
 }
@@ -39,12 +40,13 @@ impl Service {
     /// A service with the default [`ModelSettings`].
     pub fn new(models: Models, scheduler: Scheduler) -> Self {
         let uploads = Arc::new(Semaphore::new(MAX_UPLOADS));
-        let imports = Arc::new(Semaphore::new(1));
+        let [imports, checks] = [1, 1].map(|places| Arc::new(Semaphore::new(places)));
         let places = NonZeroUsize::new(DEFAULT_MAX_PULLS).unwrap_or(NonZeroUsize::MIN);
         let transfers = Transfers::new(places);
         let settings = ModelSettings::default();
         let exports = Arc::new(Semaphore::new(MAX_EXPORTS));
-        Self { models, scheduler, settings, accounts: None, uploads, imports, transfers, exports }
+        let accounts = None;
+        Self { models, scheduler, settings, accounts, uploads, imports, checks, transfers, exports }
     }
 
     /// Says how models are loaded.

@@ -16,6 +16,7 @@ mod import;
 mod runnable;
 mod status;
 pub(crate) mod transfers;
+mod upkeep;
 
 pub use accounts::Accounts;
 pub use embed::{Embedded, MAX_INPUTS};

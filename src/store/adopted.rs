@@ -11,7 +11,8 @@ use crate::domain::Digest;
 
 use super::durable;
 use super::index::Stamp;
-use super::open::Inner;
+use super::layout::Area;
+use super::open::{Inner, WriteGuard};
 use super::{Store, StoreError};
 
 /// Far over what any number of models needs.
@@ -52,6 +53,16 @@ pub(super) struct Adopted {
     pub(super) identity: Identity,
 }
 
+impl Adopted {
+    /// Whether a blob of this store is the other program's file by another name.
+    pub(super) fn is_linked(&self, blob: &Metadata) -> bool {
+        !self.is_reference
+            && self.path.symlink_metadata().is_ok_and(|other| {
+                (other.dev(), other.ino()) == (blob.dev(), blob.ino()) && other.is_file()
+            })
+    }
+}
+
 /// Tells one content of a file from another without reading it. The device is left out: its number
 /// may differ after the next start of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,10 +95,19 @@ pub(super) type AdoptedCache = Option<(Option<Stamp>, Arc<BTreeMap<Digest, Adopt
 impl Store {
     /// Whether a blob is there and still what it was.
     pub fn blob_state(&self, digest: &Digest) -> BlobState {
-        let adopted = self.inner.adopted();
+        self.inner.blob_state(digest)
+    }
+}
+
+impl Inner {
+    pub(super) fn blob_state(&self, digest: &Digest) -> BlobState {
+        let adopted = self.adopted();
         let record = adopted.get(digest);
-        let found = self.blob_path(digest).symlink_metadata();
-        match (found, record) {
+        let path = match record.filter(|record| record.is_reference) {
+            Some(record) => record.path.clone(),
+            None => self.layout.by_digest(Area::Blobs, digest),
+        };
+        match (path.symlink_metadata(), record) {
             (Ok(found), Some(record)) if found.is_file() => {
                 match record.identity.difference(&Identity::of(&found)) {
                     None => BlobState::Present(found.len()),
@@ -101,9 +121,7 @@ impl Store {
             _ => BlobState::Missing,
         }
     }
-}
 
-impl Inner {
     /// The records as of now; read again only when the file is another one.
     pub(super) fn adopted(&self) -> Arc<BTreeMap<Digest, Adopted>> {
         let path = self.layout.adopted_file();
@@ -126,32 +144,44 @@ impl Inner {
         records
     }
 
-    /// Notes that a blob is another program's file.
+    /// Notes that a blob is another program's file. The caller does not hold the index's lock.
     pub(super) fn note_adopted(&self, digest: Digest, record: Adopted) -> Result<(), StoreError> {
-        self.change_adopted(|blobs| {
+        let guard = self.write_lock()?;
+        self.change_adopted(&guard, |blobs| {
             blobs.insert(digest.to_string(), record);
         })
     }
 
-    /// Forgets what is said of these blobs: they were removed, or have bytes of their own now.
+    /// Forgets what is said of these blobs: they were removed, or have bytes of their own now. The
+    /// caller does not hold the index's lock.
     pub(super) fn forget_adopted(&self, digests: &[Digest]) -> Result<(), StoreError> {
         let known = self.adopted();
         if !digests.iter().any(|digest| known.contains_key(digest)) {
             return Ok(());
         }
-        self.change_adopted(|blobs| {
+        self.forget_adopted_within(&self.write_lock()?, digests)
+    }
+
+    pub(super) fn forget_adopted_within(
+        &self,
+        guard: &WriteGuard<'_>,
+        digests: &[Digest],
+    ) -> Result<(), StoreError> {
+        if digests.is_empty() {
+            return Ok(());
+        }
+        self.change_adopted(guard, |blobs| {
             for digest in digests {
                 blobs.remove(&digest.to_string());
             }
         })
     }
 
-    /// The caller does not hold the index's lock.
     fn change_adopted(
         &self,
+        _guard: &WriteGuard<'_>,
         change: impl FnOnce(&mut BTreeMap<String, Adopted>),
     ) -> Result<(), StoreError> {
-        let _guard = self.write_lock()?;
         let mut file = self.read_adopted().unwrap_or_default();
         file.version = VERSION;
         change(&mut file.blobs);

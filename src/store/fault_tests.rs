@@ -61,7 +61,8 @@ fn live(store: &Store, faults: &Faults, done: &mut Acknowledged) -> Result<(), E
 }
 
 fn damage(store: &Store) -> Vec<Problem> {
-    let mut problems = store.fsck(&mut |_| {}, false).unwrap().problems;
+    let mut problems =
+        store.fsck(&mut |_| std::ops::ControlFlow::Continue(()), false).unwrap().problems;
     // What is left of something that did not happen hurts nobody.
     problems.retain(|problem| problem.finding != Finding::Unlisted);
     problems

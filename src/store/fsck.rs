@@ -1,145 +1,45 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::Metadata;
+use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::domain::Digest;
 
+use super::adopted::Adopted;
+use super::fsck_progress::Watch;
+use super::fsck_report::{Finding, FsckModel, FsckProgress, FsckReport, Problem};
 use super::index::{IndexBytes, IndexFile, Snapshot, Stamp};
-use super::ingest::{MAX_MANIFEST_BYTES, ManifestFiles, hash_file};
+use super::ingest::{MAX_MANIFEST_BYTES, ManifestFiles};
 use super::layout::Area;
 use super::open::{Inner, read_small};
 use super::survey::Entry;
-use super::{Store, StoreError, StoredModel};
-
-/// What is wrong with one thing in the store.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Finding {
-    /// The bytes of a blob or manifest are not those that its name promises.
-    Corrupt {
-        /// What they are.
-        found: Digest,
-    },
-    /// A blob has another size than a manifest says. Bytes.
-    WrongSize {
-        /// What the manifest says.
-        expected: u64,
-        /// What it has.
-        found: u64,
-    },
-    /// A blob that a manifest names is not there.
-    MissingBlob {
-        /// Its size in bytes.
-        expected: u64,
-    },
-    /// The index names a model whose manifest is not there.
-    MissingManifest,
-    /// A manifest that is what its name says, but cannot be read as one.
-    BadManifest(String),
-    /// A manifest that the index does not name: what a removal left, or what the index lost.
-    Unlisted,
-    /// The index lists other files for a model than its manifest.
-    FilesDiffer,
-    /// The index cannot be read.
-    DamagedIndex(String),
-    /// A record of the index has no valid id; it is kept and ignored.
-    InvalidRecord(String),
-    /// Something that has no business where it is, or that others may write.
-    Foreign(String),
-    /// A file that cannot be read.
-    Unreadable(String),
-    /// A media type that is unknown; the file is kept and not used.
-    UnknownMedia(String),
-}
-
-/// One finding and whom it hurts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
-    /// What.
-    pub finding: Finding,
-    /// Where, relative to the store.
-    pub path: PathBuf,
-    /// What it is named by.
-    pub digest: Option<Digest>,
-    /// The models that cannot be run because of it.
-    pub models: Vec<FsckModel>,
-    /// Whether it was put right: a damaged file is gone, so that it can come again.
-    pub repaired: bool,
-}
-
-/// A model that a problem hurts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FsckModel {
-    /// Its id.
-    pub id: Digest,
-    /// Its tags.
-    pub tags: Vec<String>,
-    /// The command that gets it again; one without tags was packaged or loaded here.
-    pub command: Option<String>,
-}
-
-/// How far a check is. Bytes of blobs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FsckProgress {
-    /// The blob that was just read.
-    pub digest: Digest,
-    /// Read so far.
-    pub done: u64,
-    /// To be read in all.
-    pub total: u64,
-}
-
-/// What a check found.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct FsckReport {
-    /// Blobs that were read.
-    pub blobs: usize,
-    /// Their bytes.
-    pub bytes: u64,
-    /// Manifests that were read.
-    pub manifests: usize,
-    /// What is wrong.
-    pub problems: Vec<Problem>,
-}
-
-impl FsckReport {
-    /// Whether nothing is wrong.
-    pub fn is_clean(&self) -> bool {
-        self.problems.is_empty()
-    }
-}
-
-impl FsckModel {
-    /// With the command of its first tag.
-    pub fn of(model: &StoredModel) -> Self {
-        let name = model.tags.first().map(|tag| tag.strip_prefix("docker.io/").unwrap_or(tag));
-        let command = name.map(|name| format!("modeld pull {name}"));
-        Self { id: model.id, tags: model.tags.clone(), command }
-    }
-}
+use super::{BlobState, Store, StoreError, StoredModel};
 
 /// What the manifests promise.
 type Manifests = BTreeMap<Digest, Vec<(Digest, u64)>>;
 
-struct Check<'a> {
-    inner: &'a Arc<Inner>,
+pub(super) struct Check<'a> {
+    pub(super) inner: &'a Arc<Inner>,
     index: Snapshot,
-    repair: bool,
-    report: FsckReport,
+    pub(super) repair: bool,
+    pub(super) report: FsckReport,
 }
 
 impl Store {
     /// Reads every byte of the store and compares it with what names and manifests promise. With
     /// `repair`, damaged files are removed, so that a pull gets them again, and the index is put
     /// right. Readers and writers go on meanwhile; the lock is held only where something changes.
+    /// Files of other programs are read and never changed. `progress` may break it off: the
+    /// report is then of what was read so far.
     ///
     /// # Errors
     /// [`StoreError::Io`] where a directory cannot be read; what is wrong with a single file is a
     /// problem in the report.
     pub fn fsck(
         &self,
-        progress: &mut dyn FnMut(FsckProgress),
+        progress: &mut dyn FnMut(FsckProgress) -> ControlFlow<()>,
         repair: bool,
     ) -> Result<FsckReport, StoreError> {
         let mut report = FsckReport::default();
@@ -199,7 +99,7 @@ impl Check<'_> {
     fn manifests(&mut self) -> Result<Manifests, StoreError> {
         let mut manifests = Manifests::new();
         for entry in self.inner.entries(Area::Manifests)? {
-            let Some(id) = self.is_ours(&entry) else { continue };
+            let Some(id) = self.is_ours(&entry, &BTreeMap::new()) else { continue };
             self.report.manifests = self.report.manifests.saturating_add(1);
             let bytes = match read_small(&entry.path, MAX_MANIFEST_BYTES) {
                 Ok(bytes) => bytes,
@@ -248,7 +148,10 @@ impl Check<'_> {
             }
             for (digest, expected) in files {
                 let blob = self.inner.layout.by_digest(Area::Blobs, digest);
-                if blob.symlink_metadata().is_err() && self.still_listed(&model.id)? {
+                // What is there in any other form is looked at with the blobs.
+                let missing = self.inner.blob_state(digest) == BlobState::Missing
+                    && blob.symlink_metadata().is_err();
+                if missing && self.still_listed(&model.id)? {
                     let finding = Finding::MissingBlob { expected: *expected };
                     self.add(finding, blob, Some(*digest), &[model], false);
                 }
@@ -275,48 +178,78 @@ impl Check<'_> {
     fn blobs(
         &mut self,
         manifests: &Manifests,
-        progress: &mut dyn FnMut(FsckProgress),
+        progress: &mut dyn FnMut(FsckProgress) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
         let mut expected: HashMap<Digest, u64> = HashMap::new();
         for (digest, size) in manifests.values().flatten() {
             expected.entry(*digest).or_insert(*size);
         }
+        let adopted = self.inner.adopted();
+        let references = adopted
+            .iter()
+            .filter(|(digest, record)| record.is_reference && expected.contains_key(digest));
+        let references: Vec<(&Digest, &Adopted)> = references.collect();
         let entries = self.inner.entries(Area::Blobs)?;
-        let total = entries.iter().map(|entry| entry.found.len()).fold(0, u64::saturating_add);
-        let mut done: u64 = 0;
+        let sizes = entries.iter().map(|entry| entry.found.len());
+        let elsewhere = references.iter().map(|(_, record)| record.identity.size);
+        let mut watch = Watch::new(sizes.chain(elsewhere).fold(0, u64::saturating_add), progress);
         for entry in entries {
-            done = done.saturating_add(entry.found.len());
             // Other programs' unfinished downloads are theirs.
-            if entry.is_incomplete() {
-                continue;
+            let digest = match entry.is_incomplete() {
+                true => None,
+                false => self.is_ours(&entry, &adopted),
+            };
+            if let Some(digest) = digest {
+                let promised = expected.get(&digest).copied();
+                self.blob(digest, promised, &entry, adopted.get(&digest), &mut watch);
             }
-            let Some(digest) = self.is_ours(&entry) else { continue };
-            match hash_file(&entry.path) {
-                Ok((found, bytes)) => {
-                    self.report.blobs = self.report.blobs.saturating_add(1);
-                    self.report.bytes = self.report.bytes.saturating_add(bytes);
-                    let promised = expected.get(&digest).copied().unwrap_or(bytes);
-                    if promised != bytes {
-                        let finding = Finding::WrongSize { expected: promised, found: bytes };
-                        // A manifest that lies about a good blob is no reason to remove it.
-                        match found == digest {
-                            true => self.problem(finding, &entry, false),
-                            false => self.remove(finding, &entry),
-                        }
-                    } else if found != digest {
-                        self.remove(Finding::Corrupt { found }, &entry);
-                    }
-                }
-                Err(_) if entry.path.symlink_metadata().is_err() => {}
-                Err(error) => self.problem(Finding::Unreadable(error.to_string()), &entry, false),
+            watch.pass(digest, entry.found.len());
+            if watch.is_stopped() {
+                return Ok(());
             }
-            progress(FsckProgress { digest, done, total });
+        }
+        for (digest, record) in references {
+            self.reference(*digest, record, &mut watch);
+            watch.pass(Some(*digest), record.identity.size);
+            if watch.is_stopped() {
+                return Ok(());
+            }
         }
         Ok(())
     }
 
+    fn blob(
+        &mut self,
+        digest: Digest,
+        promised: Option<u64>,
+        entry: &Entry,
+        adopted: Option<&Adopted>,
+        watch: &mut Watch<'_>,
+    ) {
+        match watch.hash(digest, &entry.path) {
+            Ok((found, bytes)) => {
+                self.count(bytes);
+                let promised = promised.unwrap_or(bytes);
+                if promised != bytes {
+                    let finding = Finding::WrongSize { expected: promised, found: bytes };
+                    // A manifest that lies about a good blob is no reason to remove it.
+                    match found == digest {
+                        true => self.problem(finding, entry, false),
+                        false => self.remove(finding, entry),
+                    }
+                } else if found != digest {
+                    self.remove(Finding::Corrupt { found }, entry);
+                } else if let Some(record) = adopted.filter(|record| !record.is_reference) {
+                    self.still_adopted(digest, record, entry);
+                }
+            }
+            Err(_) if watch.is_stopped() || entry.path.symlink_metadata().is_err() => {}
+            Err(error) => self.problem(Finding::Unreadable(error.to_string()), entry, false),
+        }
+    }
+
     /// The digest of a regular file of this user; anything else is a problem.
-    fn is_ours(&mut self, entry: &Entry) -> Option<Digest> {
+    fn is_ours(&mut self, entry: &Entry, adopted: &BTreeMap<Digest, Adopted>) -> Option<Digest> {
         let Some(digest) = entry.digest else {
             let why = "its name is no digest".to_owned();
             self.problem(Finding::Foreign(why), entry, false);
@@ -330,6 +263,10 @@ impl Check<'_> {
                 false => self.remove(Finding::Foreign(why), entry),
             }
             return None;
+        }
+        // Whose it is and who may write it is the other program's choice; it is watched instead.
+        if adopted.get(&digest).is_some_and(|record| record.is_linked(&entry.found)) {
+            return Some(digest);
         }
         let user = rustix::process::geteuid().as_raw();
         if entry.found.uid() != user {
@@ -353,7 +290,12 @@ impl Check<'_> {
     /// Reports a file and, when asked to repair, removes it.
     fn remove(&mut self, finding: Finding, entry: &Entry) {
         let removed = match self.repair {
-            true => self.inner.quarantine(&entry.path, &entry.found),
+            true => self.inner.quarantine(&entry.path, &entry.found).and_then(|gone| {
+                if let Some(digest) = entry.digest.filter(|_| gone) {
+                    self.inner.forget_adopted(&[digest])?;
+                }
+                Ok(gone)
+            }),
             false => Ok(false),
         };
         let removed = removed.unwrap_or_else(|error| {
@@ -363,14 +305,25 @@ impl Check<'_> {
         self.problem(finding, entry, removed);
     }
 
-    fn problem(&mut self, finding: Finding, entry: &Entry, repaired: bool) {
+    pub(super) fn problem(&mut self, finding: Finding, entry: &Entry, repaired: bool) {
+        self.at(finding, entry.path.clone(), entry.digest, repaired);
+    }
+
+    /// Reports what hurts every model that needs this digest.
+    pub(super) fn at(
+        &mut self,
+        finding: Finding,
+        path: PathBuf,
+        digest: Option<Digest>,
+        repaired: bool,
+    ) {
         let needs = |model: &&Arc<StoredModel>| {
-            entry.digest.is_some_and(|d| model.id == d || model.files.contains(&d))
+            digest.is_some_and(|d| model.id == d || model.files.contains(&d))
         };
         let models: Vec<Arc<StoredModel>> =
             self.index.models.iter().filter(needs).cloned().collect();
         let models: Vec<&Arc<StoredModel>> = models.iter().collect();
-        self.add(finding, entry.path.clone(), entry.digest, &models, repaired);
+        self.add(finding, path, digest, &models, repaired);
     }
 
     fn add(

@@ -1,5 +1,6 @@
 use std::fs::File;
 use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -236,6 +237,14 @@ impl Drop for BlobWriter {
 }
 
 pub(super) fn hash_file(path: &Path) -> io::Result<(Digest, u64)> {
+    hash_file_watched(path, &mut |_| ControlFlow::Continue(()))
+}
+
+/// `watch` hears how many bytes were read so far; if it breaks, the error is `Interrupted`.
+pub(super) fn hash_file_watched(
+    path: &Path,
+    watch: &mut dyn FnMut(u64) -> ControlFlow<()>,
+) -> io::Result<(Digest, u64)> {
     let mut file = durable::open_file(path)?;
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 256 << 10];
@@ -247,5 +256,8 @@ pub(super) fn hash_file(path: &Path) -> io::Result<(Digest, u64)> {
         }
         hash.update(buffer.get(..read).unwrap_or_default());
         total = total.saturating_add(read as u64);
+        if watch(total).is_break() {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
     }
 }

@@ -14,6 +14,8 @@
 
 mod adopt;
 mod adopted;
+#[cfg(test)]
+mod adopted_tests;
 mod catalog;
 mod durable;
 mod error;
@@ -22,6 +24,9 @@ mod fault_tests;
 #[cfg(test)]
 mod faults;
 mod fsck;
+mod fsck_adopted;
+mod fsck_progress;
+mod fsck_report;
 mod index;
 mod ingest;
 mod layout;
@@ -47,11 +52,11 @@ pub use adopt::AdoptedAs;
 pub use adopted::BlobState;
 pub use catalog::{Found, FoundBy, StoredModel};
 pub use error::StoreError;
-pub use fsck::{Finding, FsckModel, FsckProgress, FsckReport, Problem};
+pub use fsck_report::{AdoptedFault, Finding, FsckModel, FsckProgress, FsckReport, Problem};
 pub use ingest::{Blob, BlobWriter};
 pub use lease::Lease;
 pub use open::Store;
 pub use partial::{PartialBlob, PartialHash};
 pub use partial_list::PartialInfo;
 pub use prune::{PruneOptions, Pruned};
-pub use usage::DiskUsage;
+pub use usage::{DiskUsage, ModelUsage};

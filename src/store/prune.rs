@@ -1,4 +1,5 @@
 use std::fs::File;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -20,8 +21,8 @@ const KEEP_DAMAGED: Duration = Duration::from_secs(7 * 24 * 3600);
 /// What to remove.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PruneOptions {
-    /// What no model needs and no lease holds, once it is older than a minute; and old copies of
-    /// damaged indexes.
+    /// What no model needs and no lease holds, once it is older than a minute; what is noted about
+    /// other programs' files that no model needs, never the files; old copies of damaged indexes.
     pub orphans: bool,
     /// Interrupted downloads that nobody wrote to for this long.
     pub partials_older_than: Option<Duration>,
@@ -103,7 +104,16 @@ impl Inner {
         }
         let mut gone = Vec::new();
         let mut pruned = Pruned::default();
+        let mut forgotten = Vec::new();
         let leases = self.leases.lock();
+        if options.orphans {
+            for (digest, path) in self.idle_references(&index, young, now) {
+                if !leases.counts.contains_key(&digest) {
+                    pruned.removed.push((format!("reference {digest} to {}", path.display()), 0));
+                    forgotten.push(digest);
+                }
+            }
+        }
         for candidate in candidates {
             if candidate.digest.is_some_and(|digest| leases.counts.contains_key(&digest)) {
                 continue;
@@ -116,12 +126,20 @@ impl Inner {
                 }
                 gone.push(aside);
             }
+            forgotten.extend(candidate.digest);
             pruned.bytes = pruned.bytes.saturating_add(candidate.bytes);
             pruned.removed.push((candidate.what, candidate.bytes));
         }
         // Deleting takes a while, and every request takes a lease. What a crash leaves here the
         // next start removes.
         drop(leases);
+        let known = self.adopted();
+        forgotten.retain(|digest| known.contains_key(digest));
+        if !options.dry_run
+            && let Err(error) = self.forget_adopted_within(&guard, &forgotten)
+        {
+            tracing::warn!(%error, "adopted.json still names removed blobs");
+        }
         drop(guard);
         for path in gone {
             if let Err(error) = sys::remove_any(&path) {
@@ -139,18 +157,47 @@ impl Inner {
         now: SystemTime,
     ) -> Result<Vec<Candidate>, StoreError> {
         let needs = self.needs(index);
+        let adopted = self.adopted();
         let mut found = Vec::new();
         for (area, word) in
             [(Area::Bundles, "bundle"), (Area::Manifests, "manifest"), (Area::Blobs, "blob")]
         {
             for entry in self.entries(area)? {
                 let Some(digest) = entry.digest else { continue };
-                if !needs.has(&digest) && entry.age(now) >= young {
-                    found.push(candidate(format!("{word} {digest}"), entry, Some(digest), None));
+                if needs.has(&digest) || entry.age(now) < young {
+                    continue;
                 }
+                let theirs = matches!(area, Area::Blobs)
+                    && adopted.get(&digest).is_some_and(|record| record.is_linked(&entry.found));
+                let mut one = candidate(format!("{word} {digest}"), entry, Some(digest), None);
+                if theirs {
+                    // The other program's name keeps the bytes.
+                    one.bytes = 0;
+                }
+                found.push(one);
             }
         }
         Ok(found)
+    }
+
+    /// Other programs' files that are blobs of no model. When each was noted nobody knows, only
+    /// when the last one was.
+    fn idle_references(
+        &self,
+        index: &Snapshot,
+        young: Duration,
+        now: SystemTime,
+    ) -> Vec<(Digest, PathBuf)> {
+        let noted = self.layout.adopted_file().metadata().and_then(|found| found.modified());
+        let age = noted.ok().and_then(|noted| now.duration_since(noted).ok()).unwrap_or_default();
+        let adopted = self.adopted();
+        if age < young || adopted.is_empty() {
+            return Vec::new();
+        }
+        let needs = self.needs(index);
+        let idle =
+            adopted.iter().filter(|(digest, record)| record.is_reference && !needs.has(digest));
+        idle.map(|(digest, record)| (*digest, record.path.clone())).collect()
     }
 
     /// What writers that died left, and old copies of damaged indexes. The caller holds the lock,
@@ -169,7 +216,12 @@ impl Inner {
                 },
                 false => None,
             };
-            found.push(candidate(format!("temporary file {name}"), entry, None, lock));
+            let shared = entry.found.is_file() && entry.found.nlink() > 1;
+            let mut one = candidate(format!("temporary file {name}"), entry, None, lock);
+            if shared {
+                one.bytes = 0;
+            }
+            found.push(one);
         }
         for entry in self.entries_of(&self.layout.root)? {
             let name = entry.name();

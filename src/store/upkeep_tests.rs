@@ -1,5 +1,6 @@
 //! Measuring, pruning, purging and checking a store, and opening damaged ones.
 
+use std::ops::ControlFlow;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -22,7 +23,7 @@ fn prune_later(store: &Store, options: &PruneOptions) -> Pruned {
 }
 
 fn fsck(store: &Store, repair: bool) -> FsckReport {
-    store.fsck(&mut |_| {}, repair).unwrap()
+    store.fsck(&mut |_| ControlFlow::Continue(()), repair).unwrap()
 }
 
 fn manifest_path(home: &Home, id: &Digest) -> std::path::PathBuf {
@@ -48,7 +49,14 @@ fn usage_counts_every_file_once() {
     let usage = home.store.usage().unwrap();
     let size = |id| std::fs::metadata(manifest_path(&home, id)).unwrap().len();
     let (of_one, of_two) = (3 + 6 + size(&one), 4 + size(&two));
-    assert_eq!(usage.per_model, [(one, of_one, 7), (two, of_two, 7)]);
+    let of = |id, name: &str, own_bytes| ModelUsage {
+        id,
+        tags: vec![format!("docker.io/ai/{name}:latest")],
+        own_bytes,
+        shared_bytes: 7,
+        adopted_bytes: 0,
+    };
+    assert_eq!(usage.per_model, [of(one, "one", of_one), of(two, "two", of_two)]);
     assert_eq!(usage.shared_bytes, 7);
     assert_eq!(usage.model_bytes, of_one + of_two + 7);
     assert_eq!((usage.orphans, usage.orphan_bytes), (1, 6));
@@ -208,7 +216,11 @@ fn a_sound_store_is_clean_and_progress_reaches_its_end() {
     let home = Home::new();
     put_model(&home.store, b"weights", b"{}", &["m"]);
     let mut last = None;
-    let report = home.store.fsck(&mut |progress| last = Some(progress), true).unwrap();
+    let mut note = |progress| {
+        last = Some(progress);
+        ControlFlow::Continue(())
+    };
+    let report = home.store.fsck(&mut note, true).unwrap();
     let sound = FsckReport { blobs: 2, bytes: 9, manifests: 1, problems: Vec::new() };
     assert_eq!(report, sound);
     assert_eq!(last.map(|last| (last.done, last.total)), Some((9, 9)));

@@ -42,4 +42,5 @@ mod sdk;
 mod slow_clients;
 mod store_faults;
 mod tools;
+mod upkeep;
 mod wire;

@@ -1,8 +1,5 @@
-use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::response::IntoResponse;
 use bytes::Bytes;
-use http::header;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use utoipa::ToSchema;
@@ -15,8 +12,7 @@ use crate::domain::{Error, Result};
 use crate::models::{ImportEvent, ImportOptions, Imported, Places};
 use crate::store::AdoptedAs;
 
-/// Lines that may wait for a slow reader before the import waits for it.
-const LINES_AHEAD: usize = 64;
+use super::lines::{LINES_AHEAD, Work, line, stream};
 
 /// The body of `POST /modeld/import`. Paths are absolute.
 #[derive(Default, Deserialize, ToSchema)]
@@ -77,56 +73,15 @@ pub(in crate::api) async fn import(State(state): State<ApiState>, request: Reque
     let (parts, body) = request.into_parts();
     let body = body::read(&parts.headers, body, MAX_SMALL_BODY).await?;
     let options = options(json::decode(&body)?)?;
-    let (sender, mut lines) = mpsc::channel::<Bytes>(LINES_AHEAD);
+    let (sender, lines) = mpsc::channel::<Bytes>(LINES_AHEAD);
     let reported = sender.clone();
     let service = state.service.clone();
     // It goes on without its client: what was found is worth having.
-    let mut importing: Importing = Box::pin(async move {
+    let work: Work = Box::pin(async move {
         let report = move |event| drop(reported.blocking_send(line(&Line::from(event))));
-        service.import(options, report).await
+        service.import(options, report).await.map(|()| line(&Line::Success))
     });
-    // What is refused at once has its own status.
-    let early = tokio::select! {
-        biased;
-        done = &mut importing => Some(done),
-        first = lines.recv() => return Ok(streamed(first, lines, importing, sender)),
-    };
-    match early {
-        Some(Err(error)) => Err(error.into()),
-        _ => Ok(streamed(None, lines, Box::pin(std::future::ready(Ok(()))), sender)),
-    }
-}
-
-type Importing = std::pin::Pin<Box<dyn Future<Output = Result<()>> + Send>>;
-
-fn streamed(
-    first: Option<Bytes>,
-    mut lines: mpsc::Receiver<Bytes>,
-    importing: Importing,
-    sender: mpsc::Sender<Bytes>,
-) -> axum::response::Response {
-    tokio::spawn(async move {
-        let last = match importing.await {
-            Ok(()) => Line::Success,
-            Err(error) => Line::Error { message: error.message },
-        };
-        let _ = sender.send(line(&last)).await;
-    });
-    let mut first = first;
-    let stream = futures_util::stream::poll_fn(move |context| match first.take() {
-        Some(line) => std::task::Poll::Ready(Some(Ok::<_, std::convert::Infallible>(line))),
-        None => lines.poll_recv(context).map(|line| line.map(Ok)),
-    });
-    let headers =
-        [(header::CONTENT_TYPE, "application/x-ndjson"), (header::CACHE_CONTROL, "no-cache")];
-    (headers, Body::from_stream(stream)).into_response()
-}
-
-fn line(line: &Line) -> Bytes {
-    // Text and numbers alone: this cannot fail.
-    let mut bytes = serde_json::to_vec(line).unwrap_or_default();
-    bytes.push(b'\n');
-    bytes.into()
+    stream(work, sender, lines, |message| line(&Line::Error { message })).await
 }
 
 fn options(request: Import) -> Result<ImportOptions> {

@@ -2,10 +2,13 @@
 //! are. Its errors are one line of text, because those clients print the body.
 
 mod create;
+mod disk;
 mod engines;
 mod error;
 mod export;
+mod fsck;
 mod import;
+mod lines;
 mod load;
 mod login;
 mod models;
@@ -19,8 +22,10 @@ mod types;
 mod utility;
 
 pub(super) use create::create;
+pub(super) use disk::{df, prune, purge};
 pub(super) use engines::{ps, status, unload};
 pub(super) use error::{error_json, error_text};
+pub(super) use fsck::fsck;
 pub(super) use import::import;
 pub(super) use load::load;
 pub(super) use login::{login, logins, logout};

@@ -113,7 +113,7 @@ fn params(uri: &Uri) -> Result<Params> {
 }
 
 /// A boolean as Go's `strconv.ParseBool` reads it.
-fn go_bool(text: &str) -> Option<bool> {
+pub(super) fn go_bool(text: &str) -> Option<bool> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),

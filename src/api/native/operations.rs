@@ -11,9 +11,12 @@ use crate::api::describe::{
 use crate::api::reply::{JSON, TEXT};
 
 use super::create::Create;
+use super::disk::{Prune, PruneLine, WireUsage};
 use super::error::Envelope;
 use super::export::TAR;
+use super::fsck::{Fsck, FsckLine};
 use super::import::{Import, Line as ImportLine};
+use super::lines::NDJSON;
 use super::login::{LoggedIn, LoggedOut, LoginRequest, WireLogin};
 use super::progress::Line;
 use super::repackage::{Repackage, Repackaged};
@@ -26,9 +29,6 @@ use super::utility::{Health, Version};
 const fn required(name: &'static str, what: &'static str) -> Parameter {
     Parameter { required: true, ..query(name, text, what) }
 }
-
-/// One JSON value a line.
-const NDJSON: &str = "application/x-ndjson";
 
 /// What is got without sending anything.
 const fn get(
@@ -133,6 +133,28 @@ pub(in crate::api) const DIALECT: Dialect = Dialect {
             ],
             ..get(&["/modeld/search"], &[(200, &[(JSON, named::<Found>)])])
         },
+        Operation {
+            method: "POST",
+            paths: &["/modeld/prune"],
+            parameters: &[],
+            request: Some((JSON, named::<Prune>)),
+            answers: &[(200, &[(NDJSON, named::<PruneLine>)])],
+        },
+        Operation {
+            method: "POST",
+            paths: &["/modeld/fsck"],
+            parameters: &[],
+            request: Some((JSON, named::<Fsck>)),
+            answers: &[(200, &[(NDJSON, named::<FsckLine>)])],
+        },
+        Operation {
+            method: "DELETE",
+            paths: &["/models/purge"],
+            parameters: &[query("force", flag, "also while requests run, ending them")],
+            request: None,
+            answers: &[(200, &[])],
+        },
+        get(&["/engines/df"], &[(200, &[(JSON, named::<WireUsage>)])]),
         get(&["/engines/ps"], &[(200, &[(JSON, list_of::<WireLoaded>)])]),
         get(&["/engines/status"], &[(200, &[(JSON, states)])]),
         Operation {

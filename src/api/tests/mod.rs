@@ -13,4 +13,5 @@ mod responses;
 mod routes;
 mod support;
 mod transfers;
+mod upkeep;
 mod vectors;

@@ -160,6 +160,19 @@ impl Transfers {
         meant.map(stop).collect()
     }
 
+    /// Stops all that run or wait, and waits until nothing of them is left. Others may begin.
+    pub(in crate::service) async fn stop_all(&self, why: &str) {
+        let jobs: Vec<_> = self.lock().clone();
+        for job in &jobs {
+            let (word, reference) = (job.direction.word(), &job.reference);
+            let message = format!("the {word} of {reference} was cancelled: {why}");
+            job.stop_because(Error::new(ErrorKind::Cancelled, message));
+        }
+        for job in jobs {
+            job.gone.cancelled().await;
+        }
+    }
+
     /// Takes no more transfers, stops all, and waits until nothing of them is left. What came stays
     /// for the next pull.
     pub async fn close(&self) {
