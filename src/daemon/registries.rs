@@ -151,13 +151,4 @@ mod tests {
         let config = config(&RawConfig::default());
         assert_eq!(login_dir(&config), PathBuf::from("/nonexistent/run/modeld"));
     }
-
-    #[tokio::test]
-    async fn names_of_other_registries_are_refused_by_name() {
-        let registry = outside(&RawConfig::default()).unwrap().registry;
-        let reference = ModelRef::parse("ghcr.io/a/b").unwrap();
-        let error = registry.resolve(&reference, None).await.err().unwrap();
-        assert_eq!(error.kind, ErrorKind::Unsupported);
-        assert!(error.message.contains("ghcr.io/a/b"), "{}", error.message);
-    }
 }
