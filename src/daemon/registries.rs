@@ -40,11 +40,8 @@ impl Outside {
         );
         let credentials = Credentials::new(options);
         let authorizer = Authorizer::new(egress.clone(), credentials.clone());
-        let options = OciOptions {
-            mirrors: mirrors(config)?,
-            ca_files: config.registry_ca.value.clone(),
-            ..OciOptions::default()
-        };
+        let options =
+            OciOptions { mirrors: mirrors(config)?, ca_files: config.registry_ca.value.clone() };
         let access = Arc::new(authorizer.clone());
         let gateway = Arc::new(egress.clone());
         let oci = Arc::new(OciRegistry::new(egress.clone(), access, gateway, options));

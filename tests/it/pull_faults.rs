@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::support::Daemon;
 use crate::support::fake_registry::{FakeRegistry, Fault};
 use crate::support::pulling::{
-    ANSWER, WEIGHTS, answer, big, create, lines, nothing_visible, pull, sound,
+    ANSWER, WEIGHTS, answer, big, create, files, lines, nothing_visible, pull, sound,
 };
 use crate::support::{models, wait_until};
 
@@ -196,5 +196,7 @@ fn a_model_in_use_is_not_removed_unless_forced() {
     drop(stream);
     let limit = Duration::from_secs(10);
     wait_until(limit, "its process ends", || daemon.loaded().is_empty());
+    // The space comes back when nobody needs the files any more.
+    wait_until(limit, "the files are gone", || files(&daemon.store()).is_empty());
     nothing_visible(&daemon);
 }

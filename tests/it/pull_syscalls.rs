@@ -1,7 +1,6 @@
 //! A daemon that is killed after each single call that makes a pull durable, one after the other.
 
 use std::fs;
-use std::io::Read as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -11,7 +10,6 @@ use serde_json::json;
 
 use crate::support::daemon::send;
 use crate::support::fake_registry::FakeRegistry;
-use crate::support::http::JSON;
 use crate::support::pulling::{LICENSE, WEIGHTS, pull, sound};
 use crate::support::{Daemon, models, skip, wait_until};
 
@@ -93,18 +91,17 @@ fn a_kill_after_any_call_of_a_pull_costs_nothing() {
     let id = registry.model("ai/hello", &layers);
     let name = registry.reference("ai/hello");
     let body = json!({ "from": name }).to_string();
+    let request = format!(
+        "POST /models/create HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
     for kill_after in 1.. {
         let mut daemon = Daemon::builder().start();
         let Some(tracer) = Tracer::attach(test, daemon.pid()) else { return };
-        let address = daemon.client();
         let pulling = std::thread::spawn({
-            let body = body.clone();
-            move || {
-                let mut answer = address.open("POST", "/models/create", JSON, body.as_bytes());
-                let mut text = String::new();
-                let _ = answer.body.read_to_string(&mut text);
-                text
-            }
+            let (client, request) = (daemon.client(), request.clone());
+            move || client.raw(request.as_bytes()).map(|answer| answer.text())
         });
         let mut let_go = 0;
         let pid = daemon.pid().cast_signed();
@@ -121,7 +118,7 @@ fn a_kill_after_any_call_of_a_pull_costs_nothing() {
         });
         let killed = tracer.stops() >= kill_after;
         daemon.kill();
-        let told = pulling.join();
+        let told = pulling.join().expect("no panic");
         let calls = tracer.calls();
         drop(tracer);
         if !killed {

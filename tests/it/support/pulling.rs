@@ -1,6 +1,6 @@
 //! What the tests of pulls do again and again.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use serde_json::{Value, json};
@@ -76,15 +76,19 @@ pub fn sound(store: &Path, after: &str) {
     assert_eq!(layout::problems(store), Vec::<String>::new(), "after {after}");
 }
 
-/// The visible files of a store: blobs, manifests and what is listed.
+/// Fails if anything of a model is there.
 #[track_caller]
 pub fn nothing_visible(daemon: &Daemon) {
     assert_eq!(daemon.client().get("/models").expect(200).json(), json!([]));
-    for area in ["blobs", "manifests"] {
-        let dir = daemon.store().join(area).join("sha256");
-        let names = std::fs::read_dir(dir).into_iter().flatten().flatten();
-        let names: Vec<_> = names.map(|entry| entry.file_name()).collect();
-        assert!(names.is_empty(), "{area}: {names:?}");
-    }
+    let files = files(&daemon.store());
+    assert!(files.is_empty(), "{files:?}");
     sound(&daemon.store(), "a pull that failed");
+}
+
+/// The blobs and manifests of a store.
+pub fn files(store: &Path) -> Vec<PathBuf> {
+    let dirs = ["blobs/sha256", "manifests/sha256"].map(|area| store.join(area));
+    let entries =
+        dirs.iter().flat_map(|dir| std::fs::read_dir(dir).into_iter().flatten().flatten());
+    entries.map(|entry| entry.path()).collect()
 }
