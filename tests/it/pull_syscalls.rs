@@ -15,7 +15,7 @@ use crate::support::{Daemon, models, skip, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(60);
 /// What it is stopped after.
-const CALLS: &str = "fsync,fdatasync,rename,renameat,renameat2,link,linkat,unlink,unlinkat,mkdir,\
+const CALLS: &str = "fsync,fdatasync,?rename,?renameat,renameat2,?link,linkat,?unlink,unlinkat,?mkdir,\
                      mkdirat,ftruncate,fallocate";
 
 /// strace, which stops the daemon after each of [`CALLS`] so that it can be killed there.
