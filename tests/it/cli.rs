@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::daemon::modeld;
+use crate::support::fake_registry::FakeRegistry;
 use crate::support::{Daemon, models};
 
 fn parse(text: &str) -> Value {
@@ -66,7 +67,10 @@ fn status_says_where_it_listens_and_what_runs() {
 #[test]
 fn what_is_not_there_is_said_in_one_line() {
     let daemon = Daemon::builder().start();
-    for args in [["inspect", "ai/none"].as_slice(), &["rm", "ai/none"], &["run", "ai/none", "Hi"]] {
+    // What is to run is looked for where its name says.
+    let registry = FakeRegistry::start();
+    let name = registry.reference("ai/none");
+    for args in [["inspect", "ai/none"].as_slice(), &["rm", "ai/none"], &["run", &name, "Hi"]] {
         let output = daemon.cli(args);
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success(), "{args:?}");

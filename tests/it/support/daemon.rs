@@ -51,15 +51,13 @@ impl Builder {
         let dir = TempDir::new().expect("a temporary directory");
         let port = self.tcp.then(free_port);
         let socket = dir.path().join("d.sock");
-        let mut command = modeld(dir.path(), &socket);
-        command.arg("serve").arg("--socket").arg(&socket);
-        command.arg("--models-path").arg(dir.path().join("models"));
+        let mut args = self.args;
         if let Some(port) = port {
-            command.arg("--tcp").arg(port.to_string());
+            args.extend(["--tcp".to_owned(), port.to_string()]);
         }
-        command.args(&self.args);
-        let child = spawn_ready(command, dir.path());
-        let daemon = Daemon { child: Some(child), dir, socket, port, workers: BTreeSet::new() };
+        let workers = BTreeSet::new();
+        let mut daemon = Daemon { child: None, dir, socket, args, port, workers };
+        daemon.start();
         for (name, bytes) in self.models {
             daemon.package(&name, &bytes);
         }
@@ -72,6 +70,8 @@ pub struct Daemon {
     child: Option<Child>,
     dir: TempDir,
     pub socket: PathBuf,
+    /// Besides the socket and the store.
+    args: Vec<String>,
     port: Option<SocketAddr>,
     workers: BTreeSet<i32>,
 }
@@ -85,6 +85,27 @@ impl Daemon {
     #[track_caller]
     pub fn with(name: &str, file: &Gguf) -> Self {
         Self::builder().model(name, file).start()
+    }
+
+    /// Starts it again with what it was started with, after it has ended.
+    #[track_caller]
+    pub fn start(&mut self) {
+        let mut command = modeld(self.dir.path(), &self.socket);
+        command.arg("serve").arg("--socket").arg(&self.socket);
+        command.arg("--models-path").arg(self.store()).args(&self.args);
+        self.child = Some(spawn_ready(command, self.dir.path()));
+    }
+
+    /// Ends it at this very moment, as a crash does.
+    pub fn kill(&mut self) {
+        let mut child = self.child.take().expect("a running daemon");
+        child.kill().expect("a child of this test");
+        child.wait().expect("a child of this test");
+    }
+
+    /// Where its models lie.
+    pub fn store(&self) -> PathBuf {
+        self.dir.path().join("models")
     }
 
     /// A client of the Unix socket.
@@ -222,6 +243,9 @@ pub fn modeld(dir: &Path, socket: &Path) -> Command {
         }
     }
     command.env("HOME", dir).env("XDG_RUNTIME_DIR", dir).env("MODEL_RUNNER_SOCK", socket);
+    // Nobody listens there: no test reaches a registry that it has not started on this machine.
+    let own = rustix::system::uname().nodename().to_string_lossy().to_ascii_lowercase();
+    command.env("HTTPS_PROXY", "http://127.0.0.1:1").env("NO_PROXY", format!("localhost,{own}"));
     command
 }
 

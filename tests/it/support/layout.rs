@@ -102,7 +102,7 @@ impl Check {
                 let tag = tag.as_str().unwrap_or_default();
                 let (name, last) = tag.rsplit_once(':').unwrap_or_default();
                 let qualified = name.split('/').count() >= 2
-                    && name.split('/').next().is_some_and(|host| host.contains('.'))
+                    && name.split('/').next().is_some_and(|host| host.contains(['.', ':']))
                     && !last.is_empty()
                     && !last.contains('/');
                 self.expect(qualified, format!("{tag:?} is no qualified tag"));

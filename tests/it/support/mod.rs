@@ -1,6 +1,7 @@
 //! What the tests stand on: a daemon, a client, models, and a way to say what was skipped.
 
 pub mod daemon;
+pub mod fake_registry;
 pub mod gguf;
 pub mod hostile;
 pub mod http;
@@ -10,6 +11,7 @@ pub mod layout;
 pub mod minilm;
 pub mod models;
 pub mod projector;
+pub mod pulling;
 pub mod registry;
 pub mod worker;
 
