@@ -13,6 +13,7 @@ mod challenge;
 mod config_file;
 mod credential;
 mod credentials;
+mod domain;
 mod exchange;
 mod file;
 mod helper;

@@ -4,6 +4,8 @@ use crate::registry::RegistryHost;
 use crate::registry::egress::Egress;
 use crate::registry::host::DOCKER_HUB;
 
+use super::domain::is_same_owner;
+
 /// The longest realm that is looked at, in bytes.
 const MAX_REALM_BYTES: usize = 2 * 1024;
 
@@ -69,8 +71,7 @@ fn is_issuer(registry: &RegistryHost, host: &Host<String>) -> bool {
     let host = host.trim_end_matches('.');
     let Some(Host::Domain(own)) = own_host(registry) else { return false };
     let own = own.trim_end_matches('.');
-    ISSUERS.contains(&(own, host))
-        || psl::domain_str(own).is_some_and(|domain| psl::domain_str(host) == Some(domain))
+    ISSUERS.contains(&(own, host)) || is_same_owner(own, host)
 }
 
 /// The host in the name by which the credentials are kept.
