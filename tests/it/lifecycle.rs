@@ -52,7 +52,9 @@ fn sigterm_ends_an_idle_daemon_at_once_and_removes_the_socket() {
 
 #[test]
 fn sigterm_lets_a_stream_end() {
-    let mut daemon = Daemon::with("ai/endless", &models::endless());
+    // A busy machine takes longer than the default grace for this many tokens.
+    let daemon = Daemon::builder().model("ai/endless", &models::endless());
+    let mut daemon = daemon.args(&["--grace", "2m"]).start();
     let body = json!({
         "model": "ai/endless", "stream": true, "max_tokens": 1500,
         "messages": [{ "role": "user", "content": "Count" }],

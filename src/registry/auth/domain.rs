@@ -53,6 +53,9 @@ fn owned(name: &str) -> Option<&str> {
         return None;
     }
     let label = name.get(second.map_or(0, |at| at.saturating_add(1))..last)?;
+    if label.is_empty() {
+        return None;
+    }
     let is_suffix = label.len() <= 3 && last.saturating_add(3) == name.len();
     if !is_suffix {
         return Some(two);
