@@ -40,19 +40,27 @@ pub(super) fn number(name: &str, value: Option<f64>, min: f64, max: f64) -> Resu
     }
 }
 
-/// An integer within its range, both ends included and neither below zero.
+/// An integer within its range, both ends included.
 ///
 /// # Errors
 /// `InvalidValue` with the range.
-pub(super) fn integer(name: &str, value: Option<i64>, min: u32, max: u32) -> Result<Option<u32>> {
-    let Some(value) = value else { return Ok(None) };
-    match u32::try_from(value) {
-        Ok(fits) if (min..=max).contains(&fits) => Ok(Some(fits)),
-        _ => {
+pub(super) fn integer(name: &str, value: Option<i64>, min: i64, max: i64) -> Result<Option<i64>> {
+    match value {
+        Some(value) if !(min..=max).contains(&value) => {
             let message = format!("`{name}` is {value}; it must be between {min} and {max}");
             Err(Error::invalid(name, message))
         }
+        other => Ok(other),
     }
+}
+
+/// The same for numbers of things, which are never below zero.
+///
+/// # Errors
+/// `InvalidValue` with the range.
+pub(super) fn count(name: &str, value: Option<i64>, min: u32, max: u32) -> Result<Option<u32>> {
+    let value = integer(name, value, min.into(), max.into())?;
+    Ok(value.and_then(|value| u32::try_from(value).ok()))
 }
 
 #[cfg(test)]
@@ -61,11 +69,11 @@ mod tests {
 
     #[test]
     fn ranges_include_both_ends_and_name_the_field() {
-        assert_eq!(integer("n", None, 1, 5), Ok(None));
+        assert_eq!(count("n", None, 1, 5), Ok(None));
         for (value, good) in [(1, true), (5, true), (0, false), (6, false), (-1, false)] {
-            assert_eq!(integer("n", Some(value), 1, 5).is_ok(), good, "{value}");
+            assert_eq!(count("n", Some(value), 1, 5).is_ok(), good, "{value}");
         }
-        assert!(integer("n", Some(i64::MAX), 0, u32::MAX).is_err());
+        assert!(count("n", Some(i64::MAX), 0, u32::MAX).is_err());
         for (value, good) in [(0.0, true), (1.0, true), (1.1, false), (f64::NAN, false)] {
             assert_eq!(number("p", Some(value), 0.0, 1.0).is_ok(), good, "{value}");
         }

@@ -4,7 +4,7 @@ use url::Url;
 
 use super::Env;
 
-/// Which registries are spoken to, and how.
+/// What stands in for a registry when models are pulled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mirror {
     /// The registry whose models it has: `docker.io`, `registry.example.com:5000`.

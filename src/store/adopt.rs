@@ -1,6 +1,5 @@
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::domain::Digest;
@@ -8,7 +7,6 @@ use crate::domain::Digest;
 use super::adopted::{Adopted, BlobState, Identity};
 use super::durable::{self, disk_error};
 use super::ingest::{Blob, hash_file};
-use super::layout::Area;
 use super::{Lease, Store, StoreError};
 
 /// How the bytes of another program's file came into the store.
@@ -65,18 +63,19 @@ impl Store {
         if let Some(present) = self.present(digest) {
             return Ok((present, AdoptedAs::Present));
         }
-        // The lease comes first, so that no sweep takes what is just being named.
-        let lease = Lease::new(&self.inner, vec![digest]);
-        let how = match self.adopt_link(&source, &digest, before)? {
-            Some(true) => AdoptedAs::HardLink,
+        let (blob, how) = match self.adopt_link(&source, digest, before)? {
+            Some((blob, true)) => (blob, AdoptedAs::HardLink),
             // Somebody else was faster.
-            Some(false) => return Ok((Blob::new(digest, size, false, lease), AdoptedAs::Present)),
-            None => AdoptedAs::Reference,
+            Some((blob, false)) => return Ok((blob, AdoptedAs::Present)),
+            None => {
+                let lease = Lease::new(&self.inner, vec![digest]);
+                (Blob::new(digest, size, true, lease), AdoptedAs::Reference)
+            }
         };
         let is_reference = how == AdoptedAs::Reference;
         self.inner
             .note_adopted(digest, Adopted { path: source, is_reference, identity: before })?;
-        Ok((Blob::new(digest, size, true, lease), how))
+        Ok((blob, how))
     }
 
     /// What this very file was hashed to when it was adopted before.
@@ -107,14 +106,12 @@ impl Store {
         if clone_blocks(&file, source).is_err() {
             return Ok(None);
         }
-        let failed = |e| disk_error("write", &temporary.0, 0, e);
         let (digest, size) = hash_file(&temporary.0).map_err(StoreError::io("read", path))?;
         check(expected, digest)?;
-        file.set_permissions(std::fs::Permissions::from_mode(0o444)).map_err(failed)?;
-        file.sync_all().map_err(failed)?;
-        let lease = Lease::new(&self.inner, vec![digest]);
-        let is_new = self.publish(&temporary.0, &digest)?;
-        Ok(Some(Blob::new(digest, size, is_new, lease)))
+        durable::finish_blob(&temporary.0, &file, size)
+            .map_err(|e| disk_error("write", &temporary.0, size, e))?;
+        let (blob, _) = Blob::publish(&self.inner, &temporary.0, digest, size)?;
+        Ok(Some(blob))
     }
 
     /// Gives the file a second name. `None` where that is not possible, `false` where the store has
@@ -122,9 +119,9 @@ impl Store {
     fn adopt_link(
         &self,
         source: &Path,
-        digest: &Digest,
+        digest: Digest,
         hashed: Identity,
-    ) -> Result<Option<bool>, StoreError> {
+    ) -> Result<Option<(Blob, bool)>, StoreError> {
         let temporary = Temporary(self.inner.temporary_path("link"));
         if std::fs::hard_link(source, &temporary.0).is_err() {
             return Ok(None);
@@ -136,20 +133,7 @@ impl Store {
             let changed = io::Error::new(io::ErrorKind::InvalidData, "it was replaced meanwhile");
             return Err(StoreError::io("adopt", source)(changed));
         }
-        self.publish(&temporary.0, digest).map(Some)
-    }
-
-    fn publish(&self, temporary: &Path, digest: &Digest) -> Result<bool, StoreError> {
-        let path = self.inner.layout.by_digest(Area::Blobs, digest);
-        let mut is_new =
-            durable::publish(temporary, &path).map_err(|e| disk_error("write", &path, 0, e))?;
-        if !is_new && !matches!(self.blob_state(digest), BlobState::Present(_)) {
-            tracing::warn!(%digest, "a blob on disk was damaged; it is replaced");
-            std::fs::rename(temporary, &path).map_err(StoreError::io("replace", &path))?;
-            is_new = true;
-        }
-        durable::sync_parent(&path)?;
-        Ok(is_new)
+        Blob::publish(&self.inner, &temporary.0, digest, hashed.size).map(Some)
     }
 }
 

@@ -5,7 +5,7 @@ use http::Uri;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::api::checks::integer;
+use crate::api::checks::count;
 use crate::api::params::ModelName;
 use crate::api::refusal::Reply;
 use crate::api::reply::name_model;
@@ -91,7 +91,7 @@ fn cut(models: Vec<WireModel>, page: Page) -> Result<List> {
             let number = text.parse().map_err(|_| {
                 Error::invalid("limit", format!("`limit` must be between 1 and {MAX_PAGE}"))
             })?;
-            integer("limit", Some(number), 1, MAX_PAGE)?.map_or(PAGE, |limit| limit as usize)
+            count("limit", Some(number), 1, MAX_PAGE)?.map_or(PAGE, |limit| limit as usize)
         }
     };
     let at = |name: &str, id: &str| {

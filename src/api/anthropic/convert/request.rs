@@ -1,6 +1,6 @@
 use serde_json::Value;
 
-use crate::api::checks::{integer, missing, no_nul, number};
+use crate::api::checks::{count, missing, no_nul, number};
 use crate::api::json::Object;
 use crate::domain::{
     ChatPrompt, Constraint, Error, GenerateRequest, Limits, Message, Prompt, Result, Role,
@@ -91,11 +91,11 @@ fn any(request: MessagesRequest) -> Result<Converted> {
     let sampling = Sampling {
         temperature: number("temperature", temperature, 0.0, 1.0)?,
         top_p: number("top_p", top_p, 0.0, 1.0)?,
-        top_k: integer("top_k", top_k, 0, MAX_TOKENS)?,
+        top_k: count("top_k", top_k, 0, MAX_TOKENS)?,
         ..Sampling::default()
     };
     let limits = Limits {
-        max_tokens: integer("max_tokens", max_tokens, 1, MAX_TOKENS)?,
+        max_tokens: count("max_tokens", max_tokens, 1, MAX_TOKENS)?,
         stop: stops(stop_sequences.unwrap_or_default())?,
         ignore_eos: false,
     };
@@ -141,7 +141,7 @@ fn thinking(thinking: Option<Object<WireThinking>>, effort: Option<String>) -> R
     // How much of the thinking is shown is upstream's to hide; here all of it is.
     let WireThinking { r#type, budget_tokens, display: _ } = thinking;
     // Upstream's least budget is 1024; small models do with less.
-    let budget = integer("thinking.budget_tokens", budget_tokens, 1, MAX_TOKENS)?;
+    let budget = count("thinking.budget_tokens", budget_tokens, 1, MAX_TOKENS)?;
     let (enabled, budget) = match r#type.as_deref() {
         Some("disabled") => (false, None),
         Some("adaptive" | "between_tools") => (true, None),

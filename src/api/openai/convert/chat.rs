@@ -1,9 +1,10 @@
+use crate::api::checks::integer;
 use crate::api::json::Object;
 use crate::domain::{ChatPrompt, Error, GenerateRequest, OutputOptions, Prompt, Result};
 
 use super::super::render::Layout;
 use super::super::types::{ChatRequest, StreamOptions};
-use super::knobs::{self, Knobs, integer, limits, model_name};
+use super::knobs::{self, Knobs, limits, model_name};
 use super::{Converted, constraint, messages, thinking, tools};
 
 /// The most alternatives to a token.

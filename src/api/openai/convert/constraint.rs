@@ -2,12 +2,12 @@
 
 use serde_json::Value;
 
+use crate::api::checks::{missing, no_nul};
 use crate::api::json::Object;
 use crate::domain::{Constraint, Error, Result};
 use crate::schema;
 
 use super::super::types::{NamedSchema, ResponseFormat, StructuredOutputs};
-use super::knobs::{missing, no_nul};
 
 /// The longest grammar or regular expression, in bytes.
 const MAX_GRAMMAR: usize = 256 << 10;

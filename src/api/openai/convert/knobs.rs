@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::api::checks::{integer, missing, no_nul, number};
 use crate::domain::{Error, Limits, Result, Sampling};
 
 use super::super::types::Stop;
@@ -159,50 +160,5 @@ pub(in crate::api::openai) fn model_name(model: Option<String>) -> Result<String
     match model {
         Some(name) if !name.trim().is_empty() => Ok(name),
         _ => Err(missing("model", "name a model that `GET /v1/models` lists")),
-    }
-}
-
-pub(super) fn missing(param: impl Into<String>, advice: &str) -> Error {
-    let param = param.into();
-    let message = format!("`{param}` is missing; {advice}");
-    Error::new(crate::domain::ErrorKind::MissingField, message).with_param(param)
-}
-
-/// llama.cpp takes text as C strings.
-pub(super) fn no_nul(text: &str, param: impl FnOnce() -> String) -> Result<()> {
-    match text.find('\0') {
-        None => Ok(()),
-        Some(at) => {
-            let param = param();
-            let message = format!("`{param}` has a NUL character at byte {at}; remove it");
-            Err(Error::invalid(param, message))
-        }
-    }
-}
-
-fn number(name: &'static str, value: Option<f64>, min: f64, max: f64) -> Result<Option<f32>> {
-    match value {
-        Some(value) if !(min..=max).contains(&value) => {
-            let message = format!("`{name}` is {value}; it must be between {min} and {max}");
-            Err(Error::invalid(name, message))
-        }
-        // In range, so only precision is lost.
-        Some(value) => Ok(Some(value as f32)),
-        None => Ok(None),
-    }
-}
-
-pub(super) fn integer(
-    name: &'static str,
-    value: Option<i64>,
-    min: i64,
-    max: i64,
-) -> Result<Option<i64>> {
-    match value {
-        Some(value) if !(min..=max).contains(&value) => {
-            let message = format!("`{name}` is {value}; it must be between {min} and {max}");
-            Err(Error::invalid(name, message))
-        }
-        other => Ok(other),
     }
 }

@@ -1,3 +1,4 @@
+use crate::api::checks::{missing, no_nul};
 use crate::api::json::Object;
 use crate::api::media;
 use crate::domain::{Error, Media, MediaAt, Message, Result, Role, ToolCall};
@@ -6,7 +7,6 @@ use super::super::types::{
     Content, ImageObject, ImageUrl, InputAudio, InputFile, Part, WireCall, WireFunction,
     WireMessage,
 };
-use super::knobs::{missing, no_nul};
 
 /// The most turns of a conversation.
 const MAX_MESSAGES: usize = 4_096;

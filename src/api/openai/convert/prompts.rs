@@ -2,9 +2,8 @@
 
 use serde_json::Value;
 
+use crate::api::checks::{missing, no_nul};
 use crate::domain::{Error, Prompt, Result};
-
-use super::knobs::{missing, no_nul};
 
 /// The most prompts in one request.
 const MAX_PROMPTS: usize = 128;

@@ -1,9 +1,10 @@
+use crate::api::checks::{integer, no_nul};
 use crate::domain::{Error, GenerateRequest, OutputOptions, Prompt, Result};
 
 use super::super::render::Layout;
 use super::super::types::TextRequest;
 use super::chat::wants_usage;
-use super::knobs::{self, Knobs, integer, limits, model_name, no_nul};
+use super::knobs::{self, Knobs, limits, model_name};
 use super::{Converted, constraint, prompts};
 
 /// What OpenAI's text completions generate where the request does not say.

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
+use crate::api::checks::integer;
 use crate::api::json::Object;
 use crate::domain::{Error, Result, Thinking};
 
 use super::super::types::Reasoning;
-use super::knobs::integer;
 
 /// The most variables of a template.
 const MAX_KWARGS: usize = 64;

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use crate::api::checks::missing;
 use crate::api::json::Object;
 use crate::api::tools::{MAX_TOOLS, tool};
 use crate::domain::{Error, Result, Tool, ToolChoice};
 
 use super::super::types::{FunctionDefinition, WireTool};
 use super::constraint;
-use super::knobs::missing;
 
 /// The fields about tools, as they came.
 pub(super) struct Asked {

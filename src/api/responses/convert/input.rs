@@ -2,10 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::api::checks::missing;
 use crate::domain::{Error, ErrorKind, Result};
 
 use super::super::types::WireItem;
-use super::fields::{missing, typed};
+use super::fields::typed;
 
 /// The most items of a request.
 const MAX_ITEMS: usize = 4_096;

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use crate::api::checks::{missing, no_nul};
 use crate::api::json::Object;
 use crate::api::media;
 use crate::domain::{Error, MediaAt, Message, Result, Role, ToolCall};
 
 use super::super::callable::Callable;
 use super::super::types::{WireAudio, WireItem, WirePart};
-use super::fields::{invalid_choice, missing, no_nul, typed};
+use super::fields::{invalid_choice, typed};
 use super::input::kind_of;
 
 /// The most turns of a conversation.
@@ -81,7 +82,7 @@ impl Turns {
             "reasoning" => self.thought(reasoning(content.as_ref(), summary, path)?),
             "function_call" => {
                 let arguments = arguments.unwrap_or_default();
-                no_nul(&arguments, &field("arguments"))?;
+                no_nul(&arguments, || field("arguments"))?;
                 self.call(call_id()?, name, namespace.as_deref(), arguments, path)?;
             }
             "custom_tool_call" => {
@@ -153,8 +154,8 @@ impl Turns {
     ) -> Result<()> {
         let name = name.ok_or_else(|| missing(format!("{path}.name"), "say what was called"))?;
         let name = Callable::full_name(&name, namespace);
-        no_nul(&name, &format!("{path}.name"))?;
-        no_nul(&id, &format!("{path}.call_id"))?;
+        no_nul(&name, || format!("{path}.name"))?;
+        no_nul(&id, || format!("{path}.call_id"))?;
         if self.waiting.insert(id.clone(), path.to_owned()).is_some() {
             let message = "there are two calls with this id; give each its own";
             return Err(Error::invalid(format!("{path}.call_id"), message));
@@ -215,7 +216,7 @@ fn reasoning(
     let parts = summary.unwrap_or_default().into_iter();
     let texts: Vec<String> = parts.filter_map(|Object(part)| part.text).collect();
     let text = texts.join("\n");
-    no_nul(&text, &format!("{path}.summary"))?;
+    no_nul(&text, || format!("{path}.summary"))?;
     Ok(text)
 }
 
@@ -223,7 +224,7 @@ fn reasoning(
 fn read_content(content: &Value, path: &str) -> Result<(String, Vec<MediaAt>)> {
     let parts = match content {
         Value::String(text) => {
-            no_nul(text, path)?;
+            no_nul(text, || path.to_owned())?;
             return Ok((text.clone(), Vec::new()));
         }
         Value::Array(parts) => parts,
@@ -253,12 +254,12 @@ fn read_content(content: &Value, path: &str) -> Result<(String, Vec<MediaAt>)> {
         match kind.as_str() {
             "input_text" | "output_text" | "summary_text" | "reasoning_text" | "text" => {
                 let text = text.ok_or_else(|| missing(field("text"), "send the text"))?;
-                no_nul(&text, &field("text"))?;
+                no_nul(&text, || field("text"))?;
                 whole.push_str(&text);
             }
             "refusal" => {
                 let text = refusal.ok_or_else(|| missing(field("refusal"), "send the text"))?;
-                no_nul(&text, &field("refusal"))?;
+                no_nul(&text, || field("refusal"))?;
                 whole.push_str(&text);
             }
             "input_image" => {

@@ -7,7 +7,7 @@ mod request;
 mod text;
 mod tools;
 
-pub(super) use fields::{invalid_choice, missing};
+pub(super) use fields::invalid_choice;
 pub(super) use request::{Converted, Past, convert};
 
 #[cfg(test)]

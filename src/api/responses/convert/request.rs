@@ -1,5 +1,6 @@
 use serde_json::{Map, Value};
 
+use crate::api::checks::{integer, missing, no_nul, number};
 use crate::domain::{
     ChatPrompt, Error, GenerateRequest, Limits, Message, OutputOptions, Prompt, Result, Role,
     Sampling,
@@ -8,7 +9,7 @@ use crate::domain::{
 use super::super::callable::Callables;
 use super::super::object::Settings;
 use super::super::types::CreateRequest;
-use super::fields::{integer, invalid_choice, missing, no_nul, number};
+use super::fields::invalid_choice;
 use super::items::Turns;
 use super::{input, text, tools};
 
@@ -145,7 +146,7 @@ pub(in crate::api::responses) fn convert(
         turns.push(item, &format!("input[{i}]"))?;
     }
     if let Some(text) = &instructions {
-        no_nul(text, "instructions")?;
+        no_nul(text, || "instructions".to_owned())?;
     }
     let system = instructions.as_ref().map(|text| Message::text(Role::System, text));
     let prompt = ChatPrompt {

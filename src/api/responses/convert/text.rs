@@ -2,12 +2,13 @@
 
 use serde_json::{Value, json};
 
+use crate::api::checks::missing;
 use crate::api::json::Object;
 use crate::domain::{Constraint, Error, Result, Thinking};
 
 use super::super::object::ReasoningEcho;
 use super::super::types::{Reasoning, TextConfig, TextFormat};
-use super::fields::{invalid_choice, missing};
+use super::fields::invalid_choice;
 
 /// The longest name of a schema.
 const MAX_NAME: usize = 64;

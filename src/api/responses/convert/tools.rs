@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use crate::api::checks::missing;
 use crate::api::json::Object;
 use crate::api::tools::{self, MAX_TOOLS};
 use crate::domain::{Error, Result, Tool, ToolChoice};
 
 use super::super::callable::{Callable, Callables};
 use super::super::types::{WireChoice, WireTool};
-use super::fields::{invalid_choice, missing, typed};
+use super::fields::{invalid_choice, typed};
 use super::text::check_schema;
 
 /// What can be done about tools that run on OpenAI's side.

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::api::body::{self, EventStream, MAX_BODY};
 use crate::api::caller::{caller, require_json};
+use crate::api::checks::missing;
 use crate::api::refusal::{self, Reply};
 use crate::api::reply::{
     EVENTS, JSON, STREAM_PATIENCE, answer, name_model, preloads_only, queue_headers,
@@ -19,7 +20,7 @@ use crate::domain::{Error, Result};
 use crate::scheduler::Generation;
 use crate::service::Caller;
 
-use super::super::convert::{Converted, Past, convert, missing};
+use super::super::convert::{Converted, Past, convert};
 use super::super::render::{Answer, FrameStream, Keep};
 use super::super::store::{Owner, Record, ResponseStore};
 use super::super::types::CreateRequest;
