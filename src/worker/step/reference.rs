@@ -129,6 +129,12 @@ fn due(marks: &ThinkingMarks, said: &[Token]) -> Vec<Token> {
 }
 
 impl Request {
+    /// How many tokens stand before the first that is chosen, prompt aside.
+    pub(super) fn given(&self) -> usize {
+        let due = self.thinking.as_ref().map_or(0, |marks| due(marks, &self.forced).len());
+        self.forced.len() + due
+    }
+
     /// What the answer with this number says when it is alone in a context of so many cells.
     pub(super) fn answer(&self, choice: u32, cells: usize) -> Answer {
         let params = resolve(&self.sampling, &Sampling::default());

@@ -240,14 +240,14 @@ fn check(
         // A context with fewer cells than it promised ends an answer earlier.
         let prompt = request.tokens.len();
         let longest = expected.iter().map(|answer| answer.count as usize).max().unwrap_or(0);
-        let cut = missing > 0 && prompt + longest.max(request.forced.len()) + 4 >= cells - missing;
+        let cut = missing > 0 && prompt + longest.max(request.given()) + 4 >= cells - missing;
         let dead = expected.iter().any(|answer| answer.finish.is_none());
         match failed.first() {
             None => {}
             Some(ErrorKind::InvalidValue) => prop_assert!(dead, "job {} can go on", id),
             Some(kind) => {
                 prop_assert_eq!(*kind, ErrorKind::ContextLengthExceeded);
-                let tokens = prompt + request.forced.len();
+                let tokens = prompt + request.given();
                 prop_assert!(tokens > cells - missing, "job {} fits", id);
             }
         }

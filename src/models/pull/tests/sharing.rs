@@ -1,8 +1,13 @@
 //! Many who want the same blob.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use tokio::sync::watch;
+
+use crate::domain::TransferEvent;
+use crate::gguf::testing::Writer;
 
 use super::source::*;
 
@@ -10,9 +15,20 @@ const BIG: u64 = 1 << 20;
 
 #[tokio::test(start_paused = true)]
 async fn a_hundred_pulls_are_one_download() {
-    let offer = Offer::new(BIG as usize);
+    let (open, opened) = watch::channel(false);
+    let offer = Offer::with(&Writer::tiny().build(), BIG as usize, |source| {
+        source.open = Some(opened);
+    });
     let home = Home::new(&offer);
-    let pulls = join_all((0..100).map(|_| pull_heard(&home.models))).await;
+    // Nothing comes before all others wait for both layers of the first.
+    let waiting = AtomicUsize::new(0);
+    let told = |event: &TransferEvent| {
+        let waits = matches!(event, TransferEvent::Status(text) if text.starts_with("waiting"));
+        if waits && waiting.fetch_add(1, Ordering::Relaxed) + 1 == 2 * 99 {
+            open.send_replace(true);
+        }
+    };
+    let pulls = join_all((0..100).map(|_| pull_told(&home.models, told))).await;
     for (pulled, heard) in pulls {
         assert_eq!(pulled.unwrap().id, offer.remote.id);
         // Whoever waited hears how far it is, and that it is done.

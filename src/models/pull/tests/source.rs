@@ -9,6 +9,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use secrecy::SecretString;
+use tokio::sync::watch;
 
 use crate::domain::{Digest, Error, ErrorKind, ModelRef, Pulled, Result, TransferEvent};
 use crate::gguf::testing::Writer;
@@ -68,6 +69,8 @@ pub(super) struct FakeSource {
     /// Time between two pieces.
     pub(super) slow: Duration,
     pub(super) piece: usize,
+    /// No answer before this is true.
+    pub(super) open: Option<watch::Receiver<bool>>,
 }
 
 impl FakeSource {
@@ -167,7 +170,13 @@ impl BlobSource for FakeSource {
         range: Range<u64>,
     ) -> BoxFuture<'a, std::result::Result<BlobBody, FetchError>> {
         assert!(range.start < range.end && range.end <= blob.size, "{range:?} of {blob:?}");
-        async move { self.answer(blob.digest, range) }.boxed()
+        async move {
+            if let Some(mut open) = self.open.clone() {
+                open.wait_for(|open| *open).await.unwrap();
+            }
+            self.answer(blob.digest, range)
+        }
+        .boxed()
     }
 }
 
@@ -316,10 +325,20 @@ pub(super) async fn pull(models: &Models) -> Result<Pulled> {
 }
 
 pub(super) async fn pull_heard(models: &Models) -> (Result<Pulled>, Vec<TransferEvent>) {
+    pull_told(models, |_| {}).await
+}
+
+pub(super) async fn pull_told(
+    models: &Models,
+    told: impl Fn(&TransferEvent) + Send + Sync,
+) -> (Result<Pulled>, Vec<TransferEvent>) {
     let heard = Mutex::new(Vec::new());
     let plan = models.plan_pull("m", None).await.unwrap();
-    let pulled = plan.run(|event| heard.lock().unwrap().push(event)).await;
-    (pulled, heard.into_inner().unwrap())
+    let pulled = plan.run(|event| {
+        told(&event);
+        heard.lock().unwrap().push(event);
+    });
+    (pulled.await, heard.into_inner().unwrap())
 }
 
 /// How far the layers were told to be, in order.
