@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use http::{Extensions, HeaderMap, header};
 
-use crate::domain::{ClientKey, Error, ErrorKind, Result};
+use crate::domain::{ClientKey, Error, ErrorKind, Result, Wishes};
 use crate::service::Caller;
 
 use super::{ListenerClass, PeerInfo};
@@ -32,7 +32,7 @@ pub(super) fn caller(headers: &HeaderMap, extensions: &Extensions) -> Result<Cal
             Instant::now().checked_add(Duration::from_secs_f64(seconds))
         }
     };
-    Ok(Caller { client, deadline })
+    Ok(Caller { client, deadline, wishes: Wishes::default() })
 }
 
 /// On TCP a body must say that it is JSON: what a web page can send without asking first says

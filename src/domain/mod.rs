@@ -13,6 +13,7 @@ mod request;
 mod sampling;
 mod transcript;
 mod transfer;
+mod wishes;
 
 pub use digest::{Digest, DigestError};
 pub use error::{Error, ErrorKind, Result};
@@ -30,3 +31,4 @@ pub use request::{
 pub use sampling::Sampling;
 pub use transcript::{Choice, Transcript};
 pub use transfer::{LayerProgress, Pulled, TransferEvent, TransferPlan};
+pub use wishes::{KeepAlive, Wishes};

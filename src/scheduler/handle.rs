@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::domain::{Digest, Error, ErrorKind, JobId, Result};
+use crate::domain::{Digest, Error, ErrorKind, JobId, Result, Wishes};
 use crate::engine::EngineFactory;
 use crate::protocol::{ModelInfo, Query, QueryAnswer};
 
@@ -59,7 +59,7 @@ impl Scheduler {
     ///
     /// # Errors
     /// Those of the load.
-    pub async fn preload(&self, model: Runnable) -> Result<ModelInfo> {
+    pub async fn preload(&self, model: Runnable, _wishes: Wishes) -> Result<ModelInfo> {
         let engine = self.ask(|reply| Command::Preload(Box::new(model), true, reply)).await;
         engine.unwrap_or_else(stopped).map(|engine| engine.info().clone())
     }

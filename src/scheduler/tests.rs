@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::*;
 use crate::domain::{
     ClientKey, Delta, Digest, Error, ErrorKind, Event, GenerateRequest, Limits, Outcome, Prompt,
-    Result,
+    Result, Wishes,
 };
 use crate::engine::scripted::{Control, Script, ScriptedFactory};
 use crate::protocol::{LoadSpec, Purpose};
@@ -59,6 +59,7 @@ fn ask(client: &str, prompt: &str) -> Submission {
         },
         client: ClientKey(client.into()),
         deadline: None,
+        wishes: Wishes::default(),
     }
 }
 
@@ -240,7 +241,7 @@ async fn positions_are_told_and_count_down() {
 #[tokio::test(start_paused = true)]
 async fn a_request_that_starts_at_once_stands_in_no_queue() {
     let (scheduler, _) = start(&ScriptedFactory::answering(["x"]));
-    scheduler.preload(model("m")).await.expect("a model");
+    scheduler.preload(model("m"), Wishes::default()).await.expect("a model");
     let generation = submit(&scheduler).await;
     assert_eq!(generation.queue_position(), 0);
     let events: Vec<_> = generation.collect().await;
@@ -328,7 +329,7 @@ async fn a_poisonous_request_is_tried_twice_and_three_deaths_quarantine_the_mode
     let refused = scheduler.submit(ask("a", "hi")).await.map(|_| ()).expect_err("quarantined");
     assert_eq!(refused.kind, ErrorKind::ModelQuarantined);
     assert!(refused.message.contains("crashed after 0 pieces"), "{refused}");
-    scheduler.preload(model("m")).await.expect("a model");
+    scheduler.preload(model("m"), Wishes::default()).await.expect("a model");
     assert_eq!(finish(submit(&scheduler).await).await.0, "x");
 }
 

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::domain::{ClientKey, Digest, GenerateRequest};
+use crate::domain::{ClientKey, Digest, GenerateRequest, Wishes};
 use crate::protocol::{LoadSpec, ModelInfo};
 
 /// How many may wait and how long models stay.
@@ -50,6 +50,8 @@ pub struct Submission {
     pub client: ClientKey,
     /// After which it is of no use any more.
     pub deadline: Option<Instant>,
+    /// What it says of the model itself.
+    pub wishes: Wishes,
 }
 
 /// A model that is loaded or being loaded, as of the last change.

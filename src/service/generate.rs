@@ -1,6 +1,6 @@
 use std::time::Instant;
 
-use crate::domain::{EmbedInput, GenerateRequest, Prompt, Result};
+use crate::domain::{EmbedInput, GenerateRequest, Prompt, Result, Wishes};
 use crate::protocol::{Purpose, Query, QueryAnswer};
 use crate::scheduler::{Generation, Runnable, Submission};
 
@@ -20,19 +20,19 @@ impl Service {
         model: &str,
         request: GenerateRequest,
     ) -> Result<Generation> {
-        let Caller { client, deadline } = caller;
+        let Caller { client, deadline, wishes } = caller;
         let purpose = purpose_for(&request.prompt);
         let model = self.find(model, Some(purpose), deadline).await?;
-        self.scheduler.submit(Submission { model, request, client, deadline }).await
+        self.scheduler.submit(Submission { model, request, client, deadline, wishes }).await
     }
 
     /// Loads the model without asking it anything.
     ///
     /// # Errors
     /// As [`Service::generate`], and those of the load.
-    pub async fn preload(&self, model: &str) -> Result<()> {
+    pub async fn preload(&self, model: &str, wishes: Wishes) -> Result<()> {
         let model = self.find(model, None, None).await?;
-        self.scheduler.preload(model).await.map(drop)
+        self.scheduler.preload(model, wishes).await.map(drop)
     }
 
     /// Asks a model something that needs no computing; loads it if it is not. Counting the tokens of

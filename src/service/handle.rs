@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use tokio::sync::Semaphore;
 
-use crate::domain::ClientKey;
+use crate::domain::{ClientKey, Wishes};
 use crate::models::Models;
 use crate::scheduler::Scheduler;
 
@@ -20,6 +20,8 @@ pub struct Caller {
     pub client: ClientKey,
     /// `x-request-timeout`, resolved.
     pub deadline: Option<Instant>,
+    /// What it says of the model itself.
+    pub wishes: Wishes,
 }
 
 /// Every use case, without HTTP. One value for the whole daemon; cheap to clone.

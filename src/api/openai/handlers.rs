@@ -10,7 +10,7 @@ use crate::api::json;
 use crate::api::refusal::Reply;
 use crate::api::reply::{self, STREAM_PATIENCE, event_stream, name_model, preloads_only};
 use crate::api::state::ApiState;
-use crate::domain::{Error, Result, Transcript};
+use crate::domain::{Error, Result, Transcript, Wishes};
 
 use super::convert::{self, Converted};
 use super::fan::Fan;
@@ -41,7 +41,7 @@ async fn serve<T: DeserializeOwned + Send + 'static>(
     let body = body::read(&parts.headers, body, MAX_BODY).await?;
     let request: T = json::decode_large(body).await?;
     if preloads_only(&parts.headers) {
-        state.service.preload(&model_of(request)?).await.map_err(name_model)?;
+        state.service.preload(&model_of(request)?, Wishes::default()).await.map_err(name_model)?;
         return Ok(StatusCode::OK.into_response());
     }
     // Schemas are checked and pictures decoded: that may take a tenth of a second.

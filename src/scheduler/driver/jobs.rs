@@ -88,7 +88,7 @@ impl Job {
 
 impl Driver {
     pub(super) fn submit(&mut self, submission: Submission) -> Result<Generation> {
-        let Submission { model: runnable, request, client, deadline } = submission;
+        let Submission { model: runnable, request, client, deadline, wishes: _ } = submission;
         if self.draining.is_some() {
             return Err(stopping());
         }

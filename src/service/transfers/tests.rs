@@ -271,7 +271,8 @@ async fn a_push_is_watched_and_joined_like_a_pull() {
 }
 
 fn ask() -> (Caller, GenerateRequest) {
-    let caller = Caller { client: ClientKey("test".into()), deadline: None };
+    let caller =
+        Caller { client: ClientKey("test".into()), deadline: None, wishes: Default::default() };
     (caller, GenerateRequest::new(Prompt::Text("Hi".into())))
 }
 

@@ -8,7 +8,7 @@ use crate::api::openai::plain::{named, read, run, to_json};
 use crate::api::refusal::Reply;
 use crate::api::reply::preloads_only;
 use crate::api::state::ApiState;
-use crate::domain::Result;
+use crate::domain::{Result, Wishes};
 use crate::service::Embedded;
 
 /// `POST …/v1/embeddings`.
@@ -20,7 +20,7 @@ async fn serve(state: &ApiState, request: Request) -> Result<Response> {
     let (headers, caller, request) = read::<EmbeddingsRequest>(request).await?;
     if preloads_only(&headers) {
         let model = crate::api::openai::convert::model_name(request.model)?;
-        state.service.preload(&model).await.map_err(named)?;
+        state.service.preload(&model, Wishes::default()).await.map_err(named)?;
         return Ok(StatusCode::OK.into_response());
     }
     let Converted { model, inputs, form } = convert(request)?;

@@ -16,7 +16,7 @@ use crate::api::reply::{
 };
 use crate::api::state::ApiState;
 use crate::api::{ids, json};
-use crate::domain::{Error, Result};
+use crate::domain::{Error, Result, Wishes};
 use crate::scheduler::Generation;
 use crate::service::Caller;
 
@@ -51,7 +51,7 @@ pub(in crate::api) async fn create(State(state): State<ApiState>, request: Reque
     let request: CreateRequest = json::decode_large(body).await?;
     if preloads_only(&parts.headers) {
         let model = request.model.ok_or_else(|| missing("model", "name the model to load"))?;
-        state.service.preload(&model).await.map_err(name_model)?;
+        state.service.preload(&model, Wishes::default()).await.map_err(name_model)?;
         return Ok(StatusCode::OK.into_response());
     }
     let id = ids::secret_id("resp_")?;
