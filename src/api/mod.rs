@@ -31,13 +31,15 @@ mod refusal;
 mod reply;
 mod responses;
 mod router;
+mod routes;
 mod state;
 mod status;
 mod tools;
 
 pub use fields::compatibility;
 pub use peer::{ListenerClass, PeerInfo};
-pub use router::{ACTIONS, ROUTES, Route, router};
+pub use router::router;
+pub use routes::{ACTIONS, ROUTES, Route};
 pub use state::ApiState;
 
 #[cfg(test)]
