@@ -22,7 +22,7 @@ const fn managing(method: &'static str, path: &'static str, what: &'static str) 
     Route { method, path, unix_only: true, what }
 }
 
-/// All routes: what the documentation lists and a test holds against [`super::router`].
+/// All routes: what the documentation lists and a test holds against [`super::router()`].
 pub const ROUTES: &[Route] = &[
     open("POST", "/v1/chat/completions", "OpenAI chat completions, streamed or whole"),
     open("POST", "/v1/completions", "OpenAI text completions, streamed or whole"),
