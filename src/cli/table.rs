@@ -33,27 +33,33 @@ impl Table {
             })
             .collect();
         let header = self.columns.iter().map(|(name, _)| (*name, Align::Left));
-        let mut text = line(header, &widths);
+        let mut text = String::new();
+        line(&mut text, header, &widths);
         for row in &self.rows {
             let aligned = row.iter().zip(&self.columns).map(|(c, (_, align))| (c.as_str(), *align));
-            text.push_str(&line(aligned, &widths));
+            line(&mut text, aligned, &widths);
         }
         text
     }
 }
 
-fn line<'a>(cells: impl Iterator<Item = (&'a str, Align)>, widths: &[usize]) -> String {
-    let padded: Vec<String> = cells
-        .zip(widths)
-        .map(|((cell, align), &wide)| {
-            let blanks = " ".repeat(wide.saturating_sub(width(cell)));
-            match align {
-                Align::Left => format!("{cell}{blanks}"),
-                Align::Right => format!("{blanks}{cell}"),
+fn line<'a>(text: &mut String, cells: impl Iterator<Item = (&'a str, Align)>, widths: &[usize]) {
+    for (at, ((cell, align), &wide)) in cells.zip(widths).enumerate() {
+        text.push_str(if at == 0 { "" } else { "  " });
+        let blanks = std::iter::repeat_n(' ', wide.saturating_sub(width(cell)));
+        match align {
+            Align::Left => {
+                text.push_str(cell);
+                text.extend(blanks);
             }
-        })
-        .collect();
-    format!("{}\n", padded.join("  ").trim_end())
+            Align::Right => {
+                text.extend(blanks);
+                text.push_str(cell);
+            }
+        }
+    }
+    text.truncate(text.trim_end_matches(' ').len());
+    text.push('\n');
 }
 
 /// Characters, which is right for all that modeld shows: names are lower-case ASCII.
@@ -62,8 +68,9 @@ fn width(text: &str) -> usize {
 }
 
 /// A cell that would break the table would also let a model's metadata write into the terminal.
-fn one_line(text: String) -> String {
-    text.chars().filter(|c| !c.is_control()).collect()
+fn one_line(mut text: String) -> String {
+    text.retain(|c| !c.is_control());
+    text
 }
 
 #[cfg(test)]

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// A model, as `GET /models` lists it.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -34,8 +37,54 @@ pub struct ModelConfig {
     pub size: String,
     /// The packaged context in tokens.
     pub context_size: Option<u64>,
-    /// Metadata of the file.
+    /// Of the file's metadata only the contexts, by key (`llama.context_length`): lists are long.
+    #[serde(deserialize_with = "contexts")]
     pub gguf: BTreeMap<String, String>,
+}
+
+fn contexts<'de, D: Deserializer<'de>>(metadata: D) -> Result<BTreeMap<String, String>, D::Error> {
+    struct Contexts;
+    impl<'de> Visitor<'de> for Contexts {
+        type Value = BTreeMap<String, String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("metadata by key")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut found = BTreeMap::new();
+            while let Some(Key(key)) = map.next_key()? {
+                match key {
+                    Some(key) => drop(found.insert(key, map.next_value()?)),
+                    None => drop(map.next_value::<IgnoredAny>()?),
+                }
+            }
+            Ok(found)
+        }
+    }
+
+    /// A key that is wanted.
+    struct Key(Option<String>);
+    impl<'de> Deserialize<'de> for Key {
+        fn deserialize<D: Deserializer<'de>>(key: D) -> Result<Self, D::Error> {
+            key.deserialize_str(KeyVisitor)
+        }
+    }
+
+    struct KeyVisitor;
+    impl Visitor<'_> for KeyVisitor {
+        type Value = Key;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a key")
+        }
+
+        fn visit_str<E>(self, key: &str) -> Result<Key, E> {
+            Ok(Key(key.ends_with(".context_length").then(|| key.to_owned())))
+        }
+    }
+
+    metadata.deserialize_map(Contexts)
 }
 
 /// What a deletion did.

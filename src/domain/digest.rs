@@ -29,17 +29,13 @@ impl Digest {
 
     /// The 64 hexadecimal digits, without the algorithm.
     pub fn hex(&self) -> String {
-        use fmt::Write as _;
-        self.0.iter().fold(String::with_capacity(64), |mut out, byte| {
-            // Writing to a String cannot fail.
-            let _ = write!(out, "{byte:02x}");
-            out
-        })
+        let digits = self.0.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+        digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
     }
 
     /// The first 12 hexadecimal digits: what Docker calls the short id.
     pub fn short(&self) -> String {
-        self.hex().split_off(0).chars().take(12).collect()
+        self.hex().chars().take(12).collect()
     }
 }
 

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::Digest;
 
@@ -11,8 +12,8 @@ pub struct ModelEntry {
     pub tags: Vec<String>,
     /// When the artifact was made, in Unix seconds; 0 where it does not say.
     pub created: i64,
-    /// What its config says.
-    pub config: ModelConfig,
+    /// What its config says; shared, because lists are long and it never changes.
+    pub config: Arc<ModelConfig>,
 }
 
 /// The inner `config` of a Docker model artifact. Empty strings mean that the artifact does not say.

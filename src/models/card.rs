@@ -34,19 +34,14 @@ impl Cards {
     /// The entry of a model. One whose config cannot be read is listed as well, so that it can be
     /// seen and removed.
     pub(super) fn entry(&self, store: &Store, model: &StoredModel) -> ModelEntry {
-        let config = match self.get(store, &model.id) {
-            Ok(card) => card.config.clone(),
+        let (config, created) = match self.get(store, &model.id) {
+            Ok(card) => (Arc::clone(&card.config.model), card.config.created),
             Err(error) => {
                 tracing::warn!(id = %model.id, %error, cause = error.cause, "a config is unreadable");
-                Config::default()
+                (Arc::default(), 0)
             }
         };
-        ModelEntry {
-            id: model.id,
-            tags: model.tags.clone(),
-            created: config.created,
-            config: config.model,
-        }
+        ModelEntry { id: model.id, tags: model.tags.clone(), created, config }
     }
 
     pub(super) fn forget(&self, id: &Digest) {

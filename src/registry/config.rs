@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +14,7 @@ pub const MAX_CONFIG_BYTES: usize = 8 << 20;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Config {
     /// What it says about the model.
-    pub model: ModelConfig,
+    pub model: Arc<ModelConfig>,
     /// When the artifact was made, RFC 3339 in UTC; in Unix seconds, 0 where it does not say.
     pub created: i64,
     /// The inner `config` of a Docker config, as it stands: what DMR writes into bundles.
@@ -102,47 +103,41 @@ impl Config {
         if !document.is_object() {
             return Err(ArtifactError::BadConfig("it is no JSON object".to_owned()));
         }
-        let mut config = if is_cncf(&document, artifact) {
+        let (created, runtime_json, mut model) = if is_cncf(&document, artifact) {
             let cncf: CncfConfig = serde_json::from_value(document).map_err(bad)?;
-            Self {
-                created: unix_seconds(cncf.descriptor.created_at.as_deref()),
-                runtime_json: None,
-                model: ModelConfig {
-                    format: cncf.config.format,
-                    quantization: cncf.config.quantization,
-                    parameters: cncf.config.param_size,
-                    architecture: cncf.config.architecture,
-                    ..ModelConfig::default()
-                },
-            }
+            let model = ModelConfig {
+                format: cncf.config.format,
+                quantization: cncf.config.quantization,
+                parameters: cncf.config.param_size,
+                architecture: cncf.config.architecture,
+                ..ModelConfig::default()
+            };
+            (unix_seconds(cncf.descriptor.created_at.as_deref()), None, model)
         } else {
             let runtime_json = document.get("config").map(serde_json::Value::to_string);
             let docker: DockerConfig = serde_json::from_value(document).map_err(bad)?;
-            Self {
-                created: unix_seconds(docker.descriptor.created.as_deref()),
-                runtime_json,
-                model: ModelConfig {
-                    format: docker.config.format,
-                    quantization: docker.config.quantization,
-                    parameters: docker.config.parameters,
-                    architecture: docker.config.architecture,
-                    size: docker.config.size,
-                    gguf: docker.config.gguf,
-                    context_size: docker
-                        .config
-                        .context_size
-                        .and_then(|size| u32::try_from(size).ok())
-                        .filter(|size| *size > 0),
-                },
-            }
+            let model = ModelConfig {
+                format: docker.config.format,
+                quantization: docker.config.quantization,
+                parameters: docker.config.parameters,
+                architecture: docker.config.architecture,
+                size: docker.config.size,
+                gguf: docker.config.gguf,
+                context_size: docker
+                    .config
+                    .context_size
+                    .and_then(|size| u32::try_from(size).ok())
+                    .filter(|size| *size > 0),
+            };
+            (unix_seconds(docker.descriptor.created.as_deref()), runtime_json, model)
         };
-        if config.model.format.is_empty() && artifact.with_role(Role::Weights).next().is_some() {
-            "gguf".clone_into(&mut config.model.format);
+        if model.format.is_empty() && artifact.with_role(Role::Weights).next().is_some() {
+            "gguf".clone_into(&mut model.format);
         }
-        if config.model.size.is_empty() {
-            config.model.size = crate::gguf::human_bytes(artifact.layer_bytes());
+        if model.size.is_empty() {
+            model.size = crate::gguf::human_bytes(artifact.layer_bytes());
         }
-        Ok(config)
+        Ok(Self { model: Arc::new(model), created, runtime_json })
     }
 
     /// Docker's v0.1 config as bytes; the layers' digests in order.
@@ -266,6 +261,6 @@ mod tests {
         let bytes = Config::to_docker(&model, "2025-01-01T00:00:00Z", &[Digest::of(&[1])]);
         insta::assert_snapshot!(String::from_utf8(bytes.clone()).unwrap(), @r#"{"config":{"format":"gguf","size":"1.00MiB","context_size":512},"descriptor":{"created":"2025-01-01T00:00:00Z"},"rootfs":{"type":"rootfs","diff_ids":["sha256:4bf5122f344554c53bde2ebb8cd2b7e3d1600ad631c385a5d7cce23c7785459a"]}}"#);
         let read = Config::parse(&bytes, &artifact(media::CONFIG_V1)).unwrap();
-        assert_eq!((read.model, read.created), (model, 1_735_689_600));
+        assert_eq!((&*read.model, read.created), (&model, 1_735_689_600));
     }
 }

@@ -200,14 +200,14 @@ mod tests {
     #[tokio::test]
     async fn the_smallest_of_all_ceilings_is_the_context() {
         let Home { mut local, _dir } = home(&Writer::tiny()).await;
-        local.entry.config.context_size = None;
+        Arc::make_mut(&mut local.entry.config).context_size = None;
         assert_eq!(context(&local, settings()), Ok(512), "its own");
         assert_eq!(context(&local, ModelSettings { max_context: 300, ..settings() }), Ok(300));
-        local.entry.config.context_size = Some(100);
+        Arc::make_mut(&mut local.entry.config).context_size = Some(100);
         assert_eq!(context(&local, settings()), Ok(100), "the packaged one");
         let facts = Arc::make_mut(&mut local.facts);
         facts.context_length = None;
-        local.entry.config.context_size = None;
+        Arc::make_mut(&mut local.entry.config).context_size = None;
         assert_eq!(context(&local, settings()), Ok(UNKNOWN_CONTEXT));
     }
 

@@ -38,6 +38,8 @@ mod partial_list;
 #[cfg(test)]
 mod partial_tests;
 mod prune;
+#[cfg(test)]
+mod race_tests;
 mod ranges;
 mod rebuild;
 mod survey;

@@ -444,7 +444,7 @@ fn mutate(bytes: &mut Vec<u8>, mutation: &Mutation) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(500))]
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
     /// Whatever happens to the state files, the store opens soon and no model is lost: it is
     /// listed, or the index is one that names others, and then its files are all still there.
     #[test]

@@ -43,6 +43,7 @@ mod pull_registry;
 mod pull_syscalls;
 mod readme;
 mod registry;
+mod removal_races;
 mod sampling;
 mod sdk;
 mod slow_clients;

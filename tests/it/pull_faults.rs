@@ -11,7 +11,7 @@ use crate::support::fake_registry::{FakeRegistry, Fault};
 use crate::support::pulling::{
     ANSWER, WEIGHTS, answer, big, create, files, lines, nothing_visible, pull, sound,
 };
-use crate::support::{models, wait_until};
+use crate::support::{is_long, models, skip, wait_until};
 
 /// A registry with one model of more than 32 MiB and a daemon that has nothing.
 fn both() -> (FakeRegistry, String, Daemon) {
@@ -61,6 +61,21 @@ fn a_pull_survives_what_passes() {
         let asked = script.iter().any(|fault| matches!(fault, Fault::Status(429, _)));
         assert!(!asked || begun.elapsed() >= Duration::from_secs(1), "{what}: asked too soon");
     }
+}
+
+#[test]
+fn a_registry_that_falls_silent_is_asked_again() {
+    if !is_long() {
+        // The daemon waits half a minute before it gives an answer up.
+        return skip("a_registry_that_falls_silent_is_asked_again", "only with --long");
+    }
+    let (registry, name, daemon) = both();
+    registry.script([Fault::HangAt(20_000_000)]);
+    let told = pull(&daemon, &name);
+    assert!(registry.script_is_over());
+    assert!(told.iter().any(|line| message(line).contains("stalled")), "{told:#?}");
+    assert!(registry.served() <= big().len() as u64 + (1 << 20), "{}", registry.served());
+    sound(&daemon.store(), "silence");
 }
 
 #[test]

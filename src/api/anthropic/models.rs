@@ -49,19 +49,19 @@ pub(super) struct WireModel {
 impl From<ModelEntry> for WireModel {
     fn from(entry: ModelEntry) -> Self {
         let ModelEntry { id, tags, created, config } = entry;
-        let ModelConfig { mut gguf, context_size, .. } = config;
+        let ModelConfig { gguf, context_size, .. } = &*config;
         let id = tags.into_iter().next().unwrap_or_else(|| id.to_string());
         // Years beyond 9999 have no such form.
         let time = jiff::Timestamp::from_second(created).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
         Self {
             r#type: "model",
-            display_name: gguf.remove("general.name").unwrap_or_else(|| id.clone()),
+            display_name: gguf.get("general.name").unwrap_or(&id).clone(),
             id,
             created_at: time.to_string(),
             lifecycle: "active",
             // Prompt and answer share the context.
-            max_input_tokens: context_size,
-            max_tokens: context_size,
+            max_input_tokens: *context_size,
+            max_tokens: *context_size,
         }
     }
 }

@@ -28,8 +28,8 @@ struct Params {
 
 /// `GET /models`.
 pub(in crate::api) async fn list(State(state): State<ApiState>) -> Reply {
-    let models: Vec<_> = state.service.list().await?.into_iter().map(WireModel::from).collect();
-    Ok(Json(models).into_response())
+    let models = state.service.list().await?;
+    Ok(Json(models.iter().map(WireModel::from).collect::<Vec<_>>()).into_response())
 }
 
 /// `GET /models/{name}` and, since names may hold slashes, `GET /models/{name}/export`.
@@ -48,10 +48,10 @@ pub(in crate::api) async fn inspect(
         // It makes the daemon speak to whatever the name says.
         may_manage(&extensions)?;
         let entry = state.service.remote_inspect(&name, None).await.map_err(adapted)?;
-        return Ok(Json(WireModel::from(entry)).into_response());
+        return Ok(Json(WireModel::from(&entry)).into_response());
     }
     let entry = state.service.inspect(&name).await?;
-    Ok(Json(WireModel::from(entry)).into_response())
+    Ok(Json(WireModel::from(&entry)).into_response())
 }
 
 /// `DELETE /models/{name}?force`.

@@ -51,10 +51,10 @@ pub(in crate::api) const DIALECT: Dialect = Dialect {
         get(&["/version"], &[(200, &[(JSON, named::<Version>)])]),
         get(&["/health"], &[(200, &[(JSON, named::<Health>)])]),
         get(&["/ready"], &[(200, &[(JSON, named::<Health>)])]),
-        get(&["/models"], &[(200, &[(JSON, list_of::<WireModel>)])]),
+        get(&["/models"], &[(200, &[(JSON, list_of::<WireModel<'_>>)])]),
         Operation {
             parameters: &[query("remote", flag, "ask its registry; on the Unix socket only")],
-            ..get(&["/models/{*model}"], &[(200, &[(JSON, named::<WireModel>)])])
+            ..get(&["/models/{*model}"], &[(200, &[(JSON, named::<WireModel<'_>>)])])
         },
         Operation {
             method: "DELETE",

@@ -12,35 +12,35 @@ use crate::scheduler::LoadedModel;
 /// A model of the store. `config` is never absent: Docker's client reads it without looking.
 #[derive(Serialize, ToSchema)]
 #[schema(as = native::Model)]
-pub(super) struct WireModel {
+pub(super) struct WireModel<'a> {
     id: String,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    tags: Vec<String>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    tags: &'a [String],
     created: i64,
-    config: WireConfig,
+    config: WireConfig<'a>,
 }
 
 #[derive(Serialize, ToSchema)]
 #[schema(as = native::ModelConfig)]
-struct WireConfig {
-    #[serde(skip_serializing_if = "String::is_empty")]
-    format: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    quantization: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    parameters: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    architecture: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    size: String,
+struct WireConfig<'a> {
+    #[serde(skip_serializing_if = "str::is_empty")]
+    format: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    quantization: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    parameters: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    architecture: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    size: &'a str,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    gguf: BTreeMap<String, String>,
+    gguf: &'a BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     context_size: Option<u32>,
 }
 
-impl From<ModelEntry> for WireModel {
-    fn from(entry: ModelEntry) -> Self {
+impl<'a> From<&'a ModelEntry> for WireModel<'a> {
+    fn from(entry: &'a ModelEntry) -> Self {
         let ModelEntry { id, tags, created, config } = entry;
         let ModelConfig {
             format,
@@ -50,10 +50,17 @@ impl From<ModelEntry> for WireModel {
             size,
             gguf,
             context_size,
-        } = config;
-        let config =
-            WireConfig { format, quantization, parameters, architecture, size, gguf, context_size };
-        Self { id: id.to_string(), tags, created, config }
+        } = &**config;
+        let config = WireConfig {
+            format,
+            quantization,
+            parameters,
+            architecture,
+            size,
+            gguf,
+            context_size: *context_size,
+        };
+        Self { id: id.to_string(), tags, created: *created, config }
     }
 }
 

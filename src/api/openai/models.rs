@@ -54,7 +54,7 @@ impl From<ModelEntry> for WireModel {
             size,
             gguf: _,
             context_size,
-        } = config;
+        } = &*config;
         Self {
             id: tags.into_iter().next().unwrap_or_else(|| id.to_string()),
             object: "model",
@@ -62,11 +62,11 @@ impl From<ModelEntry> for WireModel {
             // What the clients of Docker Model Runner have always been told.
             owned_by: "docker",
             dmr: Details {
-                context_window: context_size,
-                architecture,
-                parameters,
-                quantization,
-                size,
+                context_window: *context_size,
+                architecture: architecture.clone(),
+                parameters: parameters.clone(),
+                quantization: quantization.clone(),
+                size: size.clone(),
             },
         }
     }

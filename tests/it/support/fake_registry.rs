@@ -21,6 +21,8 @@ const PIECE: usize = 64 << 10;
 pub enum Fault {
     /// The connection ends before this byte of the blob.
     CutAt(u64),
+    /// Nothing comes from this byte on, and the connection stays.
+    HangAt(u64),
     /// This status, these headers, no body.
     Status(u16, Vec<(&'static str, String)>),
     /// The right bytes, and a `Content-Range` that names others.
@@ -280,7 +282,7 @@ impl Shared {
             Some(range) => (206, range),
             None => (200, 0..size),
         };
-        let (mut cut, mut flip, mut shown) = (u64::MAX, None, range.clone());
+        let (mut cut, mut hang, mut flip, mut shown) = (u64::MAX, u64::MAX, None, range.clone());
         match fault {
             Some(Fault::Status(status, headers)) => return head(stream, status, &headers, 0),
             Some(Fault::Redirect(to)) => {
@@ -291,6 +293,7 @@ impl Shared {
             Some(Fault::WrongRange) => shown = range.start + 1..range.end,
             Some(Fault::Gzip) => headers.push(("Content-Encoding", "gzip".to_owned())),
             Some(Fault::CutAt(at)) => cut = at,
+            Some(Fault::HangAt(at)) => hang = at,
             Some(Fault::Flip(at)) => flip = Some(at),
             None => {}
         }
@@ -305,7 +308,12 @@ impl Shared {
         let (started, first) = (Instant::now(), range.start);
         let mut at = range.start;
         while at < range.end {
-            let end = (at + PIECE as u64).min(range.end).min(cut.max(at));
+            let end = (at + PIECE as u64).min(range.end).min(cut.max(at)).min(hang.max(at));
+            if at >= hang {
+                let state = self.changed.wait_while(self.lock(), |state| !state.stopped);
+                drop(state.expect("no panic"));
+                return Ok(());
+            }
             if !self.may_go_on(at, started, at - first) {
                 return Ok(());
             }
