@@ -13,7 +13,7 @@ use super::*;
 const ROUNDS: usize = 1_000;
 
 /// Does `work` while another thread does `meanwhile` over and over.
-fn race(meanwhile: impl Fn() + Send, work: impl FnOnce()) {
+fn race(meanwhile: impl Fn() + Send + Sync, work: impl FnOnce()) {
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -83,8 +83,12 @@ fn whoever_swaps_a_partial_for_a_link_gets_nothing_written_through_it() {
     let digest = Digest::of(&content);
     let ingest = home.root().join("ingest");
     let (mut whole, mut broken) = (0, 0);
+    let armed = AtomicBool::new(false);
     // Every file of the partial, journal and data, while it is written and taken up again.
     let swap_all = || {
+        if !armed.load(Ordering::Relaxed) {
+            return std::thread::yield_now();
+        }
         for entry in std::fs::read_dir(&ingest).unwrap().flatten() {
             let (path, name) = (entry.path(), entry.file_name());
             let kind = entry.file_type();
@@ -99,13 +103,15 @@ fn whoever_swaps_a_partial_for_a_link_gets_nothing_written_through_it() {
         }
     };
     race(swap_all, || {
-        for _ in 0..ROUNDS {
-            let Ok(partial) = home.store.partial(&digest, content.len() as u64) else { continue };
-            let _ = partial.write_at(0, &content);
-            let _ = partial.checkpoint();
-            let mut hash = partial.hash();
-            hash.update(&content);
-            let _ = partial.commit(hash);
+        for round in 0..ROUNDS {
+            armed.store(round % 2 == 1, Ordering::Relaxed);
+            if let Ok(partial) = home.store.partial(&digest, content.len() as u64) {
+                let _ = partial.write_at(0, &content);
+                let _ = partial.checkpoint();
+                let mut hash = partial.hash();
+                hash.update(&content);
+                let _ = partial.commit(hash);
+            }
             match home.store.read_blob(&digest, 1 << 20) {
                 Ok(bytes) => {
                     whole += 1;
@@ -113,7 +119,11 @@ fn whoever_swaps_a_partial_for_a_link_gets_nothing_written_through_it() {
                 }
                 Err(_) => broken += 1,
             }
-            let _ = std::fs::remove_file(home.store.blob_path(&digest));
+            for dir in ["blobs/sha256", "ingest"] {
+                for entry in std::fs::read_dir(home.root().join(dir)).unwrap().flatten() {
+                    let _ = std::fs::remove_file(entry.path());
+                }
+            }
         }
     });
     assert!(whole > 0 && broken > 0, "{whole} {broken}");

@@ -71,9 +71,8 @@ fn a_registry_that_falls_silent_is_asked_again() {
     }
     let (registry, name, daemon) = both();
     registry.script([Fault::HangAt(20_000_000)]);
-    let told = pull(&daemon, &name);
+    pull(&daemon, &name);
     assert!(registry.script_is_over());
-    assert!(told.iter().any(|line| message(line).contains("stalled")), "{told:#?}");
     assert!(registry.served() <= big().len() as u64 + (1 << 20), "{}", registry.served());
     sound(&daemon.store(), "silence");
 }

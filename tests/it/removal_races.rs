@@ -1,7 +1,5 @@
 //! A model that is pulled, asked and removed all at once.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-
 use serde_json::json;
 
 use crate::support::Daemon;
@@ -17,40 +15,31 @@ fn whoever_removes_a_model_harms_nobody_who_uses_it() {
     registry.model("ai/racer", &[(WEIGHTS, &weights)]);
     let name = registry.reference("ai/racer");
     let daemon = Daemon::builder().start();
-    let over = AtomicBool::new(false);
-    let (answered, removed) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    std::thread::scope(|scope| {
-        let pulls = scope.spawn(|| {
-            for _ in 0..rounds {
-                pull(&daemon, &name);
-            }
-            over.store(true, Ordering::Relaxed);
-        });
-        for force in ["false", "true"] {
-            let path = format!("/models/{name}?force={force}");
-            let (over, removed, daemon) = (&over, &removed, &daemon);
-            scope.spawn(move || {
-                while !over.load(Ordering::Relaxed) {
-                    let done = daemon.client().delete(&path);
-                    assert!(matches!(done.status, 200 | 404 | 409), "{}", done.text());
-                    removed.fetch_add(usize::from(done.status == 200), Ordering::Relaxed);
-                }
-            });
-        }
-        let ask = json!({
-            "model": name, "max_tokens": 2, "messages": [{ "role": "user", "content": "Go" }],
-        });
-        while !pulls.is_finished() {
-            let done = daemon.client().post("/engines/v1/chat/completions", &ask);
-            // Removed before it was found, or by force while it was loaded or asked.
-            assert!(matches!(done.status, 200 | 404 | 409), "{}: {}", done.status, done.text());
-            answered.fetch_add(usize::from(done.status == 200), Ordering::Relaxed);
-        }
+    let ask = json!({
+        "model": name, "max_tokens": 2, "messages": [{ "role": "user", "content": "Go" }],
     });
-    assert!(removed.load(Ordering::Relaxed) > 0);
+    let (mut answered, mut removed) = (0, 0);
+    for round in 0..rounds {
+        pull(&daemon, &name);
+        let path = format!("/models/{name}?force={}", round % 2 == 0);
+        let statuses = std::thread::scope(|scope| {
+            let again = scope.spawn(|| pull(&daemon, &name));
+            let removal = scope.spawn(|| daemon.client().delete(&path));
+            let chat = daemon.client().post("/engines/v1/chat/completions", &ask);
+            drop(again.join().expect("a pull"));
+            [chat, removal.join().expect("a removal")].map(|done| {
+                // Removed before it was found, or by force while it was loaded or asked.
+                assert!(matches!(done.status, 200 | 404 | 409), "{}: {}", done.status, done.text());
+                done.status
+            })
+        });
+        answered += usize::from(statuses[0] == 200);
+        removed += usize::from(statuses[1] == 200);
+    }
     pull(&daemon, &name);
     sound(&daemon.store(), "the race");
     let log = daemon.log();
     assert!(!log.contains("signal"), "a worker was killed by its file: {log}");
-    let _ = (answered, answer(&daemon, &name));
+    answer(&daemon, &name);
+    assert!(answered > 0 && removed > 0, "{answered} answers, {removed} removals");
 }
