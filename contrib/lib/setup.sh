@@ -51,6 +51,7 @@ package_name() {
     node:zypper) echo nodejs-default npm-default ;;
     node:brew) echo node ;;
     htpasswd:apt-get) echo apache2-utils ;;
+    ip:*) echo iproute2 ;;
     *) echo "$2" ;;
     esac
 }

@@ -12,6 +12,11 @@ pub enum ListenerClass {
         /// The local address of the accepted connection.
         local: SocketAddr,
     },
+    /// TCP from a container on a bridge of this machine: the same.
+    Containers {
+        /// The local address of the accepted connection.
+        local: SocketAddr,
+    },
 }
 
 impl ListenerClass {
@@ -20,6 +25,7 @@ impl ListenerClass {
         match self {
             Self::Unix => "unix",
             Self::Tcp { .. } => "tcp",
+            Self::Containers { .. } => "containers",
         }
     }
 }

@@ -28,6 +28,14 @@ pub struct Args {
     tcp: Option<String>,
     #[arg(
         long,
+        value_name = config::settings::CONTAINERS.value,
+        num_args = 0..=1,
+        default_missing_value = "",
+        help = help(config::settings::CONTAINERS)
+    )]
+    containers: Option<String>,
+    #[arg(
+        long,
         value_name = config::settings::MODELS_PATH.value,
         help = help(config::settings::MODELS_PATH)
     )]
@@ -160,6 +168,7 @@ impl Args {
         let Self {
             socket,
             tcp,
+            containers,
             models_path,
             keep_alive,
             max_queue,
@@ -180,6 +189,7 @@ impl Args {
         RawConfig {
             socket,
             tcp,
+            containers,
             models_path,
             keep_alive,
             max_queue,

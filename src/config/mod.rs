@@ -10,6 +10,7 @@
 //! of the program that reads environment variables for settings; [`resolve`] touches neither the
 //! environment nor the disk, so that every rule has a table test. Nothing here binds or creates.
 
+mod containers;
 mod duration;
 mod env;
 mod error;
@@ -20,6 +21,7 @@ mod resolve;
 mod resolved;
 pub mod settings;
 
+pub use containers::ContainerAddress;
 pub use duration::{parse_age, parse_duration, parse_keep_alive};
 pub use env::{Env, Variables, path_variable};
 pub use error::ConfigError;

@@ -5,6 +5,8 @@ pub struct RawConfig {
     pub socket: Option<String>,
     /// `--tcp [[HOST:]PORT]`; the empty text stands for the bare flag.
     pub tcp: Option<String>,
+    /// `--containers [ADDRESS]`; the empty text stands for the bare flag.
+    pub containers: Option<String>,
     /// `--models-path DIR`
     pub models_path: Option<String>,
     /// `--keep-alive DURATION`

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
+use super::containers::container_address;
 use super::duration::{parse_duration, parse_keep_alive};
 use super::resolved::{Config, LogFormat, Origin, Set};
 use super::settings::{self, Setting};
@@ -15,7 +16,7 @@ use super::{ConfigError, Env, RawConfig, registries};
 pub const MAX_SOCKET_PATH: usize = 103;
 
 /// The port of the bare `--tcp`, the one that clients of Docker Model Runner expect.
-const DEFAULT_PORT: u16 = 12434;
+pub(super) const DEFAULT_PORT: u16 = 12434;
 
 /// Turns what was typed into what holds.
 ///
@@ -26,6 +27,10 @@ pub fn resolve(raw: &RawConfig, env: &Env) -> Result<Config, ConfigError> {
         socket: socket_path(raw.socket.as_deref(), env)?,
         tcp: match Said::given(settings::TCP, &raw.tcp, env) {
             Some(said) => said.map(|text| tcp_address(text, said.name()))?,
+            None => unset(None),
+        },
+        containers: match Said::given(settings::CONTAINERS, &raw.containers, env) {
+            Some(said) => said.parse(container_address)?,
             None => unset(None),
         },
         models_path: models_path(Said::given(settings::MODELS_PATH, &raw.models_path, env), env)?,
@@ -263,6 +268,7 @@ mod tests {
             Config {
                 socket: unset("/run/user/7/modeld/modeld.sock".into()),
                 tcp: unset(None),
+                containers: unset(None),
                 models_path: unset("/home/u/.local/share/modeld/models".into()),
                 keep_alive: unset(Some(Duration::from_secs(300))),
                 max_queue: unset(64),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use url::Url;
 
+use super::containers::ContainerAddress;
 use super::registries::{Mirror, SignatureKey};
 
 /// Where a value came from.
@@ -52,6 +53,8 @@ pub struct Config {
     pub socket: Set<PathBuf>,
     /// A TCP listener beside it, on a loopback address.
     pub tcp: Set<Option<SocketAddr>>,
+    /// Another one for containers.
+    pub containers: Set<Option<ContainerAddress>>,
     /// The root of the model store; an absolute path.
     pub models_path: Set<PathBuf>,
     /// How long an idle model stays loaded; `None`: for ever.

@@ -36,6 +36,16 @@ pub const TCP: Setting = Setting {
     default: "off",
     meaning: "Listen on loopback TCP as well; the bare flag means 127.0.0.1:12434",
 };
+/// The listener for containers.
+pub const CONTAINERS: Setting = Setting {
+    name: "containers",
+    flag: "--containers",
+    value: "[IP][:PORT]",
+    env: "MODELD_CONTAINERS",
+    default: "off",
+    meaning: "Listen for containers as well, on the address of a bridge; the bare flag means that \
+              of docker0 (172.17.0.1:12434)",
+};
 /// The store.
 pub const MODELS_PATH: Setting = Setting {
     name: "models path",
@@ -192,6 +202,7 @@ pub const LOG_FORMAT: Setting = Setting {
 pub const SETTINGS: &[Setting] = &[
     SOCKET,
     TCP,
+    CONTAINERS,
     MODELS_PATH,
     KEEP_ALIVE,
     MAX_QUEUE,

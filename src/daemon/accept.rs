@@ -1,4 +1,5 @@
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::connection::Server;
+use super::containers;
 use crate::api::{ListenerClass, PeerInfo};
 
 /// Connections on all TCP listeners together. The Unix socket has no such cap, so that a flood
@@ -55,7 +57,7 @@ impl Acceptor {
 
     /// Serves a TCP socket. A place is taken before accepting: what is over the cap waits in the
     /// kernel's backlog.
-    pub(super) async fn tcp(self, listener: TcpListener) {
+    pub(super) async fn tcp(self, listener: TcpListener, door: Door) {
         let mut trouble = Trouble::default();
         loop {
             let accepted = async {
@@ -69,7 +71,13 @@ impl Acceptor {
             match accepted.and_then(|(stream, remote)| Ok((tuned(&stream)?, remote, stream))) {
                 Ok((local, remote, stream)) => {
                     trouble.over();
-                    let class = ListenerClass::Tcp { local };
+                    let class = match door {
+                        Door::Anybody => ListenerClass::Tcp { local },
+                        Door::Containers => ListenerClass::Containers { local },
+                    };
+                    if door == Door::Containers && !is_container(remote.ip()) {
+                        continue;
+                    }
                     let served = self.server.clone().serve(stream, class, PeerInfo::Tcp { remote });
                     self.connections.spawn(async move {
                         let _place = place;
@@ -78,6 +86,30 @@ impl Acceptor {
                 }
                 Err(error) => trouble.wait(&error, &self.stop).await,
             }
+        }
+    }
+}
+
+/// Whom a TCP listener is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Door {
+    /// Whoever reaches it.
+    Anybody,
+    /// Peers in the network of a bridge.
+    Containers,
+}
+
+/// Whoever is not is closed without an answer.
+fn is_container(peer: IpAddr) -> bool {
+    match containers::may_connect(peer) {
+        Ok(true) => true,
+        Ok(false) => {
+            tracing::warn!(%peer, "a connection from outside of every bridge was closed");
+            false
+        }
+        Err(error) => {
+            tracing::warn!(%peer, %error, "a connection was closed: the bridges cannot be read");
+            false
         }
     }
 }

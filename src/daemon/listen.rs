@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use tokio::net::{TcpListener, TcpSocket, UnixListener};
 
+use super::accept::{Acceptor, Door};
 use super::activation::Inherited;
 use super::lock::DaemonLock;
 use super::socket::{self, SocketFile};
-use super::{DaemonError, accept::Acceptor};
+use super::{DaemonError, containers};
 use crate::config::Config;
 
 /// Where the daemon listens, for logs, the service manager and tests.
@@ -33,7 +34,7 @@ impl fmt::Display for Address {
 #[derive(Debug)]
 pub(super) struct Listeners {
     unix: Vec<UnixListener>,
-    tcp: Vec<TcpListener>,
+    tcp: Vec<(TcpListener, Door)>,
     pub addresses: Vec<Address>,
     /// Removes the socket file that we made.
     file: Option<SocketFile>,
@@ -64,7 +65,10 @@ impl Listeners {
         if let Some(address) = config.tcp.value
             && !all.addresses.contains(&Address::Tcp(address))
         {
-            all.bind_tcp(address)?;
+            all.bind_tcp(address, Door::Anybody)?;
+        }
+        if let Some(wanted) = config.containers.value {
+            all.bind_tcp(containers::address(wanted), Door::Containers)?;
         }
         Ok(all)
     }
@@ -75,8 +79,8 @@ impl Listeners {
         for listener in self.unix {
             acceptor.connections.spawn(acceptor.clone().unix(listener));
         }
-        for listener in self.tcp {
-            acceptor.connections.spawn(acceptor.clone().tcp(listener));
+        for (listener, door) in self.tcp {
+            acceptor.connections.spawn(acceptor.clone().tcp(listener, door));
         }
         (self.file, self.lock)
     }
@@ -96,7 +100,8 @@ impl Listeners {
             }
             Inherited::Tcp(tcp) => {
                 self.addresses.push(Address::Tcp(tcp.local_addr().map_err(failed)?));
-                self.tcp.push(TcpListener::from_std(tcp).map_err(failed)?);
+                let listener = TcpListener::from_std(tcp).map_err(failed)?;
+                self.tcp.push((listener, Door::Anybody));
             }
         }
         Ok(())
@@ -113,16 +118,31 @@ impl Listeners {
         Ok(())
     }
 
-    fn bind_tcp(&mut self, address: SocketAddr) -> Result<(), DaemonError> {
+    fn bind_tcp(&mut self, address: SocketAddr, door: Door) -> Result<(), DaemonError> {
         let failed = |source| DaemonError::Tcp { address, source };
         let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
         let socket = socket.map_err(failed)?;
         // A port of a daemon that just ended can be taken again; a living listener still refuses.
         socket.set_reuseaddr(true).map_err(failed)?;
+        if door == Door::Containers {
+            let_bind_early(&socket).map_err(failed)?;
+        }
         socket.bind(address).map_err(failed)?;
         let listener = socket.listen(socket::BACKLOG).map_err(failed)?;
         self.addresses.push(Address::Tcp(listener.local_addr().map_err(failed)?));
-        self.tcp.push(listener);
+        self.tcp.push((listener, door));
         Ok(())
     }
+}
+
+/// The bridge may come later: Docker makes it when it starts, and a user's daemon is often first.
+#[cfg(target_os = "linux")]
+fn let_bind_early(socket: &TcpSocket) -> std::io::Result<()> {
+    Ok(rustix::net::sockopt::set_ip_freebind(socket, true)?)
+}
+
+/// Elsewhere containers live in a virtual machine, and its bridge is there or is not.
+#[cfg(not(target_os = "linux"))]
+fn let_bind_early(_: &TcpSocket) -> std::io::Result<()> {
+    Ok(())
 }

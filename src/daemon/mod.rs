@@ -18,6 +18,7 @@ mod accept;
 mod activation;
 mod build;
 mod connection;
+mod containers;
 mod error;
 mod limits;
 mod listen;

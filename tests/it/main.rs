@@ -17,6 +17,7 @@ mod batching;
 mod browsers;
 mod catalog;
 mod cli;
+mod containers;
 mod dialects;
 mod embeddings;
 mod faults;

@@ -61,7 +61,7 @@ fn check(
     };
     let tcp = match class {
         ListenerClass::Unix => false,
-        ListenerClass::Tcp { local } => {
+        ListenerClass::Tcp { local } | ListenerClass::Containers { local } => {
             check_host(local, uri, headers)?;
             true
         }
