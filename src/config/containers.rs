@@ -24,13 +24,13 @@ pub(super) fn container_address(text: &str) -> Result<Option<ContainerAddress>, 
     }
     let problem = "write the address of a bridge, such as 172.17.0.1 or 172.17.0.1:12434";
     let port = |port: &str| port.parse().map_err(|_| problem.to_owned());
-    if let Some(number) = text.strip_prefix(':') {
-        return Ok(Some(ContainerAddress { port: port(number)?, ..bare }));
-    }
     let (ip, port) = match (text.parse::<IpAddr>(), text.parse::<SocketAddr>()) {
         (Ok(ip), _) => (ip, DEFAULT_PORT),
         (_, Ok(address)) => (address.ip(), address.port()),
-        _ => return Err(problem.to_owned()),
+        _ => {
+            let number = text.strip_prefix(':').ok_or(problem)?;
+            return Ok(Some(ContainerAddress { port: port(number)?, ..bare }));
+        }
     };
     if !is_private(ip.to_canonical()) {
         return Err(format!("{ip} is no address of a private network; {problem}"));
