@@ -63,7 +63,7 @@ pub struct Config {
     pub max_queue: Set<usize>,
     /// Waiting prompt tokens per model.
     pub max_queue_tokens: Set<u64>,
-    /// The most tokens of context that a model gets.
+    /// The tokens of context that a model gets where nobody says another number.
     pub context: Set<u32>,
     /// Pulls at once, and pushes.
     pub max_pulls: Set<NonZeroUsize>,

@@ -89,7 +89,7 @@ pub const CONTEXT: Setting = Setting {
     value: "TOKENS",
     env: "MODELD_CONTEXT",
     default: "32768",
-    meaning: "The largest context that a model gets; less where the model, its package or the memory says so",
+    meaning: "The context of a model where neither a request nor its configuration says another; less where the model, its package or the memory says so",
 };
 /// Pulls at once.
 pub const MAX_PULLS: Setting = Setting {

@@ -25,6 +25,7 @@
 
 mod jobs;
 mod loads;
+mod loan;
 mod model;
 mod report;
 
@@ -35,8 +36,9 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use crate::domain::{Digest, Error, ErrorKind, JobId, Result};
-use crate::engine::{Engine, EngineFactory};
+use crate::domain::{Digest, Error, ErrorKind, JobId, KeepAlive, Result, Wishes};
+use crate::engine::EngineFactory;
+use crate::protocol::ModelInfo;
 
 use super::rates::Rates;
 use super::residency::Residency;
@@ -44,6 +46,8 @@ use super::{
     Generation, LoadedModel, Runnable, SchedulerConfig, Snapshot, Submission, UnloadTarget,
 };
 use jobs::{Job, Stage};
+use loan::LoadWaiter;
+pub(super) use loan::Loan;
 use model::Model;
 use report::Report;
 
@@ -59,12 +63,16 @@ const STALL_CHECK: Duration = Duration::from_secs(5);
 /// What handles ask for.
 pub(super) enum Command {
     Submit(Box<Submission>, oneshot::Sender<Result<Generation>>),
-    /// Whether to lift its quarantine, and who waits.
-    Preload(Box<Runnable>, bool, oneshot::Sender<Result<Arc<dyn Engine>>>),
+    Preload(Box<Runnable>, Wishes, oneshot::Sender<Result<ModelInfo>>),
+    /// Keeps it loaded for as long as the loan lasts.
+    Borrow(Box<Runnable>, oneshot::Sender<Result<Loan>>),
     /// Answers one receiver for each model that goes, resolved when its memory is free.
     Unload(UnloadTarget, oneshot::Sender<Vec<oneshot::Receiver<()>>>),
     /// Answers the same for one model; `None`: it was not there.
     Evict(Digest, String, oneshot::Sender<Option<oneshot::Receiver<()>>>),
+    /// Answers the same; `None`: it was not there, or goes later.
+    Release(Digest, oneshot::Sender<Option<oneshot::Receiver<()>>>),
+    Keep(Digest, Option<KeepAlive>, oneshot::Sender<()>),
     Drain(Duration, oneshot::Sender<()>),
 }
 
@@ -104,7 +112,7 @@ impl Driver {
         let (reports, mut inbox) = mpsc::channel(MAX_REPORTS);
         let mut driver = Self {
             factory,
-            residency: Residency::new(memory_budget, config.keep_alive),
+            residency: Residency::new(memory_budget),
             config,
             models: HashMap::new(),
             rates: HashMap::new(),
@@ -138,9 +146,20 @@ impl Driver {
         // A reply that nobody waits for any more is dropped; a dropped `Generation` cancels.
         match command {
             Command::Submit(submission, reply) => drop(reply.send(self.submit(*submission))),
-            Command::Preload(model, forgive, reply) => self.preload(*model, forgive, reply),
+            Command::Preload(model, wishes, reply) => {
+                self.residency.forgive(model.id);
+                self.load(*model, wishes, LoadWaiter::Preload(reply));
+            }
+            Command::Borrow(model, reply) => {
+                self.load(*model, Wishes::default(), LoadWaiter::Borrow(reply));
+            }
             Command::Unload(target, reply) => drop(reply.send(self.unload(target))),
             Command::Evict(model, reason, reply) => drop(reply.send(self.evict(model, &reason))),
+            Command::Release(model, reply) => drop(reply.send(self.release(model))),
+            Command::Keep(model, keep_alive, reply) => {
+                self.keep(model, keep_alive);
+                drop(reply.send(()));
+            }
             Command::Drain(grace, reply) => self.drain(grace, Some(reply)),
         }
     }
@@ -224,7 +243,8 @@ impl Driver {
             .iter()
             .filter_map(|(id, model)| {
                 let phase = self.residency.phase(*id)?;
-                model.describe(*id, phase, self.residency.expiry(*id), self.config.keep_alive)
+                let keep_alive = self.residency.keep_alive(*id)?;
+                model.describe(*id, phase, self.residency.expiry(*id), keep_alive)
             })
             .collect();
         models.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));

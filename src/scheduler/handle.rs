@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::domain::{Digest, Error, ErrorKind, JobId, Result, Wishes};
+use crate::domain::{Digest, Error, ErrorKind, JobId, KeepAlive, Result, Wishes};
 use crate::engine::EngineFactory;
 use crate::protocol::{ModelInfo, Query, QueryAnswer};
 
@@ -55,13 +55,14 @@ impl Scheduler {
         self.ask(|reply| Command::Submit(Box::new(submission), reply)).await.unwrap_or_else(stopped)
     }
 
-    /// Loads a model if it is not, and returns when it is. Lifts its quarantine.
+    /// Loads a model if it is not, or not as is wished, and returns when it is. Lifts its
+    /// quarantine. The time that it stays when idle begins anew.
     ///
     /// # Errors
     /// Those of the load.
-    pub async fn preload(&self, model: Runnable, _wishes: Wishes) -> Result<ModelInfo> {
-        let engine = self.ask(|reply| Command::Preload(Box::new(model), true, reply)).await;
-        engine.unwrap_or_else(stopped).map(|engine| engine.info().clone())
+    pub async fn preload(&self, model: Runnable, wishes: Wishes) -> Result<ModelInfo> {
+        let info = self.ask(|reply| Command::Preload(Box::new(model), wishes, reply)).await;
+        info.unwrap_or_else(stopped)
     }
 
     /// Loads a model if it is not, and asks it something that needs no computing.
@@ -69,10 +70,10 @@ impl Scheduler {
     /// # Errors
     /// Those of the load, `ModelQuarantined`, and those of [`crate::engine::Engine::query`].
     pub async fn query(&self, model: Runnable, query: Query) -> Result<QueryAnswer> {
-        let engine = self.ask(|reply| Command::Preload(Box::new(model), false, reply)).await;
-        let engine = engine.unwrap_or_else(stopped)?;
+        let loan = self.ask(|reply| Command::Borrow(Box::new(model), reply)).await;
+        let loan = loan.unwrap_or_else(stopped)?;
         let number = self.queries.fetch_add(1, Ordering::Relaxed);
-        engine.query(JobId(number), query).await
+        loan.engine.query(JobId(number), query).await
     }
 
     /// Unloads idle models; busy ones are left alone. Returns how many went, once their memory is
@@ -84,6 +85,20 @@ impl Scheduler {
             let _ = gone.await;
         }
         count
+    }
+
+    /// Lets a model go: an idle one is unloaded now, and its memory is free on return; a load that no
+    /// request waits for is cancelled; one in use goes when its last request has ended.
+    pub async fn release(&self, model: Digest) {
+        if let Some(Some(gone)) = self.ask(|reply| Command::Release(model, reply)).await {
+            let _ = gone.await;
+        }
+    }
+
+    /// What is configured for a model has changed: if it is there, it now stays so long once idle.
+    /// Later requests may say otherwise.
+    pub async fn keep(&self, model: Digest, keep_alive: Option<KeepAlive>) {
+        self.ask(|reply| Command::Keep(model, keep_alive, reply)).await;
     }
 
     /// Ends every request of a model (with an error event that says `reason`) and unloads it.

@@ -9,13 +9,15 @@
 //!     └─────────────────┴──────────────────────┴──────────── Unloading
 //! ```
 //!
-//! A model with live requests never goes to make room for another. Memory of one that unloads
-//! counts as taken until it is gone: only then does the next load begin.
+//! A model with live requests never goes to make room for another; an idle one does, least recently
+//! used first, also one that is to stay for ever: that says how long it stays while nobody needs its
+//! memory. Memory of one that unloads counts as taken until it is gone: only then does the next load
+//! begin.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use crate::domain::{Digest, Error, ErrorKind};
+use crate::domain::{Digest, Error, ErrorKind, KeepAlive};
 
 /// Deaths in a row, without a token between, after which a model is not tried again.
 const MAX_DEATHS: u32 = 3;
@@ -85,7 +87,6 @@ fn mebibytes(bytes: u64) -> String {
 pub(super) struct Residency {
     /// Bytes that all models together may take; `None`: nobody counts.
     budget: Option<u64>,
-    keep_alive: Option<Duration>,
     models: HashMap<Digest, Resident>,
     deaths: HashMap<Digest, Deaths>,
     admissions: u64,
@@ -98,6 +99,7 @@ struct Resident {
     /// Requests that wait or run.
     live: usize,
     idle_since: Option<Instant>,
+    keep_alive: KeepAlive,
     admission: u64,
 }
 
@@ -108,8 +110,8 @@ struct Deaths {
 }
 
 impl Residency {
-    pub(super) fn new(budget: Option<u64>, keep_alive: Option<Duration>) -> Self {
-        Self { budget, keep_alive, models: HashMap::new(), deaths: HashMap::new(), admissions: 0 }
+    pub(super) fn new(budget: Option<u64>) -> Self {
+        Self { budget, models: HashMap::new(), deaths: HashMap::new(), admissions: 0 }
     }
 
     /// Where a model is; `None`: nowhere.
@@ -128,15 +130,42 @@ impl Residency {
         if self.models.contains_key(&model) {
             return Ok(Vec::new());
         }
-        let victims = self.victims(bytes)?;
+        let victims = self.victims(bytes, None)?;
         for victim in &victims {
             self.unloading(*victim);
         }
         self.admissions = self.admissions.saturating_add(1);
         let (phase, admission) = (Phase::WaitsForRoom, self.admissions);
-        let resident = Resident { phase, bytes, live: 0, idle_since: None, admission };
+        let keep_alive = KeepAlive::Forever;
+        let resident = Resident { phase, bytes, live: 0, idle_since: None, keep_alive, admission };
         self.models.insert(model, resident);
         Ok(victims)
+    }
+
+    /// Whether an idle model could be replaced by itself in another size, others making room.
+    pub(super) fn could_become(&self, model: Digest, bytes: u64) -> bool {
+        self.victims(bytes, Some(model)).is_ok()
+    }
+
+    /// How long a model stays once it is idle.
+    pub(super) fn set_keep_alive(&mut self, model: Digest, keep_alive: KeepAlive) {
+        if let Some(resident) = self.models.get_mut(&model) {
+            resident.keep_alive = keep_alive;
+        }
+    }
+
+    /// What [`Residency::set_keep_alive`] said last.
+    pub(super) fn keep_alive(&self, model: Digest) -> Option<KeepAlive> {
+        self.models.get(&model).map(|resident| resident.keep_alive)
+    }
+
+    /// An idle model was of use: its time begins anew.
+    pub(super) fn touch(&mut self, model: Digest, now: Instant) {
+        if let Some(resident) = self.models.get_mut(&model)
+            && resident.idle_since.is_some()
+        {
+            resident.idle_since = Some(now);
+        }
     }
 
     /// The models whose load can begin now, marked as loading; first come, first served.
@@ -222,20 +251,19 @@ impl Residency {
         self.deaths.remove(&model);
     }
 
-    /// The idle models, least recently used first, that have to go for `bytes` more.
-    fn victims(&self, bytes: u64) -> Result<Vec<Digest>, Denial> {
+    /// The idle models, least recently used first, that have to go for `bytes` more, once
+    /// `leaving` is gone.
+    fn victims(&self, bytes: u64, leaving: Option<Digest>) -> Result<Vec<Digest>, Denial> {
         let Some(budget) = self.budget else { return Ok(Vec::new()) };
         if bytes > budget {
             return Err(Denial::TooLarge { needed: bytes, budget });
         }
-        let staying = |resident: &&Resident| resident.phase != Phase::Unloading;
-        let total = |residents: &mut dyn Iterator<Item = &Resident>| {
-            residents.fold(0u64, |sum, resident| sum.saturating_add(resident.bytes))
+        let staying = |(model, resident): &(&Digest, &Resident)| {
+            resident.phase != Phase::Unloading && Some(**model) != leaving
         };
-        let mut held = total(&mut self.models.values().filter(staying));
-        let mut idle: Vec<_> = self
-            .models
-            .iter()
+        let residents = self.models.iter().filter(staying);
+        let mut held = residents.clone().fold(0u64, |sum, (_, r)| sum.saturating_add(r.bytes));
+        let mut idle: Vec<_> = residents
             .filter(|(_, resident)| resident.phase == Phase::Ready && resident.live == 0)
             .collect();
         idle.sort_by_key(|(_, resident)| (resident.idle_since, resident.admission));
@@ -255,7 +283,10 @@ impl Residency {
 
     fn expiry_of(&self, resident: &Resident) -> Option<Instant> {
         let idle = resident.idle_since.filter(|_| resident.phase == Phase::Ready)?;
-        idle.checked_add(self.keep_alive?)
+        match resident.keep_alive {
+            KeepAlive::For(time) => idle.checked_add(time),
+            KeepAlive::Forever => None,
+        }
     }
 }
 
@@ -280,7 +311,7 @@ mod tests {
 
     #[test]
     fn without_a_budget_everything_comes_and_nothing_goes() {
-        let mut residency = Residency::new(None, None);
+        let mut residency = Residency::new(None);
         for n in 0..9 {
             assert_eq!(residency.admit(model(n), u64::MAX), Ok(vec![]));
         }
@@ -291,7 +322,7 @@ mod tests {
     #[test]
     fn the_least_recently_used_idle_model_makes_room() {
         let now = Instant::now();
-        let mut residency = Residency::new(Some(10), None);
+        let mut residency = Residency::new(Some(10));
         load(&mut residency, 1, 5, now + secs(2));
         load(&mut residency, 2, 5, now + secs(1));
         assert_eq!(residency.admit(model(3), 4), Ok(vec![model(2)]));
@@ -303,7 +334,7 @@ mod tests {
     #[test]
     fn a_busy_model_stays_and_the_newcomer_is_told_when_to_come_back() {
         let now = Instant::now();
-        let mut residency = Residency::new(Some(10 << 20), None);
+        let mut residency = Residency::new(Some(10 << 20));
         load(&mut residency, 1, 8 << 20, now);
         residency.set_live(model(1), 1, now);
         let denial = residency.admit(model(2), 4 << 20).unwrap_err();
@@ -321,8 +352,9 @@ mod tests {
     #[test]
     fn an_idle_model_expires_and_a_used_one_does_not() {
         let now = Instant::now();
-        let mut residency = Residency::new(None, Some(secs(300)));
+        let mut residency = Residency::new(None);
         load(&mut residency, 1, 1, now);
+        residency.set_keep_alive(model(1), KeepAlive::For(secs(300)));
         residency.set_live(model(1), 1, now + secs(10));
         assert_eq!(residency.next_expiry(), None);
         residency.set_live(model(1), 0, now + secs(50));
@@ -330,11 +362,44 @@ mod tests {
         assert_eq!(residency.next_expiry(), Some(now + secs(350)));
         assert_eq!(residency.expired(now + secs(349)), []);
         assert_eq!(residency.expired(now + secs(350)), [model(1)]);
+        residency.touch(model(1), now + secs(100));
+        assert_eq!(residency.next_expiry(), Some(now + secs(400)));
+    }
+
+    #[test]
+    fn a_time_beyond_the_clock_is_for_ever() {
+        let now = Instant::now();
+        let mut residency = Residency::new(None);
+        load(&mut residency, 1, 1, now);
+        residency.set_keep_alive(model(1), KeepAlive::For(Duration::MAX));
+        assert_eq!(residency.next_expiry(), None);
+    }
+
+    #[test]
+    fn a_model_that_stays_for_ever_goes_where_its_memory_is_needed() {
+        let now = Instant::now();
+        let mut residency = Residency::new(Some(10));
+        load(&mut residency, 1, 8, now);
+        residency.set_keep_alive(model(1), KeepAlive::Forever);
+        assert_eq!(residency.admit(model(2), 4), Ok(vec![model(1)]));
+    }
+
+    #[test]
+    fn an_idle_model_can_grow_into_its_own_memory_and_that_of_other_idle_ones() {
+        let now = Instant::now();
+        let mut residency = Residency::new(Some(10));
+        load(&mut residency, 1, 4, now);
+        load(&mut residency, 2, 4, now);
+        assert!(residency.could_become(model(1), 10));
+        assert!(!residency.could_become(model(1), 11));
+        residency.set_live(model(2), 1, now);
+        assert!(residency.could_become(model(1), 6));
+        assert!(!residency.could_become(model(1), 7));
     }
 
     #[test]
     fn three_deaths_in_a_row_are_enough() {
-        let mut residency = Residency::new(None, None);
+        let mut residency = Residency::new(None);
         for reason in ["a", "b"] {
             residency.died(model(1), reason);
         }
@@ -355,7 +420,7 @@ mod tests {
         fn the_budget_holds(ops in prop::collection::vec((0u8..6, 0u8..5, 1u64..60), 0..200)) {
             const BUDGET: u64 = 100;
             let mut now = Instant::now();
-            let mut residency = Residency::new(Some(BUDGET), None);
+            let mut residency = Residency::new(Some(BUDGET));
             for (n, op, bytes) in ops {
                 now += secs(1);
                 let id = model(n);

@@ -17,6 +17,8 @@ use crate::protocol::{LoadSpec, Purpose};
 /// Long enough for everything that needs no waiting, with time standing still.
 const SOON: Duration = Duration::from_millis(1);
 
+mod keeping;
+
 fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
 }
@@ -46,6 +48,8 @@ fn model(name: &str) -> Runnable {
             threads: 1,
         },
         memory_bytes: 60,
+        keep_alive: None,
+        revision: 0,
         lease: Arc::new(()),
     }
 }

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::domain::{ClientKey, Digest, GenerateRequest, Wishes};
+use crate::domain::{ClientKey, Digest, GenerateRequest, KeepAlive, Wishes};
 use crate::protocol::{LoadSpec, ModelInfo};
 
 /// How many may wait and how long models stay.
@@ -11,7 +11,8 @@ pub struct SchedulerConfig {
     pub max_waiting: usize,
     /// Waiting prompt tokens per model (1,048,576).
     pub max_waiting_tokens: u64,
-    /// How long an idle model stays loaded; `None`: for ever. Default five minutes.
+    /// How long an idle model stays loaded that nobody said anything about; `None`: for ever.
+    /// Default five minutes.
     pub keep_alive: Option<Duration>,
 }
 
@@ -36,8 +37,23 @@ pub struct Runnable {
     pub spec: LoadSpec,
     /// Estimated bytes of memory that it takes when loaded.
     pub memory_bytes: u64,
+    /// How long it stays once idle, as is configured for it; `None`: as the daemon says.
+    pub keep_alive: Option<KeepAlive>,
+    /// Counts the changes of how it is to be loaded. One of a higher number takes the place of one
+    /// that is loaded and idle.
+    pub revision: u64,
     /// Keeps its files in the store while anybody holds it.
     pub lease: Arc<dyn std::any::Any + Send + Sync>,
+}
+
+impl Runnable {
+    /// Whether this one, asked for with these wishes, is not served by `loaded` as it is. A smaller
+    /// context always is.
+    pub(super) fn outgrows(&self, loaded: &Self, wishes: &Wishes) -> bool {
+        let wanted = wishes.context.is_some();
+        let larger = self.spec.context_size > loaded.spec.context_size;
+        self.revision > loaded.revision || (self.revision == loaded.revision && wanted && larger)
+    }
 }
 
 /// One request for the queue.
@@ -77,7 +93,7 @@ pub struct LoadedModel {
     pub last_used: SystemTime,
     /// When it will be unloaded if nobody asks for it; `None`: never, or it is in use.
     pub expires: Option<SystemTime>,
-    /// How long it stays when idle; `None`: for ever.
+    /// How long it stays when idle; `None`: for ever, or until its memory is needed.
     pub keep_alive: Option<Duration>,
 }
 

@@ -22,16 +22,17 @@ impl Service {
     ) -> Result<Generation> {
         let Caller { client, deadline, wishes } = caller;
         let purpose = purpose_for(&request.prompt);
-        let model = self.find(model, Some(purpose), deadline).await?;
+        let model = self.find(model, Some(purpose), deadline, &wishes).await?;
         self.scheduler.submit(Submission { model, request, client, deadline, wishes }).await
     }
 
-    /// Loads the model without asking it anything.
+    /// Loads the model without asking it anything. One that is loaded begins its time to stay anew,
+    /// and one that is idle is loaded anew if its context is smaller than is wished.
     ///
     /// # Errors
     /// As [`Service::generate`], and those of the load.
     pub async fn preload(&self, model: &str, wishes: Wishes) -> Result<()> {
-        let model = self.find(model, None, None).await?;
+        let model = self.find(model, None, None, &wishes).await?;
         self.scheduler.preload(model, wishes).await.map(drop)
     }
 
@@ -41,7 +42,7 @@ impl Service {
     /// # Errors
     /// As [`Service::generate`], and those of the load and of the question.
     pub async fn query(&self, model: &str, query: Query) -> Result<QueryAnswer> {
-        let model = self.find(model, None, None).await?;
+        let model = self.find(model, None, None, &Wishes::default()).await?;
         self.scheduler.query(model, query).await
     }
 
@@ -50,8 +51,9 @@ impl Service {
         model: &str,
         purpose: Option<Purpose>,
         deadline: Option<Instant>,
+        wishes: &Wishes,
     ) -> Result<Runnable> {
-        runnable(model, self.obtain(model, deadline).await?, &self.settings, purpose)
+        runnable(model, self.obtain(model, deadline).await?, &self.settings, purpose, wishes)
     }
 }
 

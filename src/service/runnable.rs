@@ -1,4 +1,4 @@
-use crate::domain::{Error, ErrorKind, ModelRef, Result};
+use crate::domain::{Error, ErrorKind, ModelRef, Result, Wishes};
 use crate::gguf::{self, Facts, GgufError, human_bytes};
 use crate::models::LocalModel;
 use crate::protocol::{LoadSpec, Purpose};
@@ -12,8 +12,8 @@ const RECURRENT_SEQUENCES: u32 = 8;
 /// How models are loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ModelSettings {
-    /// The most KV cells that a model gets, in tokens (32,768); its own context and the one that
-    /// it was packaged with are ceilings as well.
+    /// The KV cells that a model gets where nobody says another number, in tokens (32,768). Its own
+    /// context and the one that it was packaged with are ceilings, whoever says what.
     pub max_context: u32,
     /// Sequences at once (64). They share the cells, so more of them cost next to nothing.
     pub max_sequences: u32,
@@ -61,6 +61,7 @@ pub(super) fn runnable(
     local: LocalModel,
     settings: &ModelSettings,
     purpose: Option<Purpose>,
+    wishes: &Wishes,
 ) -> Result<Runnable> {
     let LocalModel { entry, weights, mmproj, chat_template, adapters, readable, facts, lease } =
         local;
@@ -74,7 +75,8 @@ pub(super) fn runnable(
     };
     let own = facts.context_length.unwrap_or(UNKNOWN_CONTEXT);
     let packaged = entry.config.context_size.unwrap_or(u32::MAX);
-    let wanted = settings.max_context.min(own).min(packaged);
+    let said = wishes.context.map(|context| context.max(gguf::MIN_CONTEXT));
+    let wanted = said.unwrap_or(settings.max_context).min(own).min(packaged);
     // What is not for chats reads no images.
     let mmproj = mmproj.filter(|_| own_purpose == Purpose::Generate);
     // What a projector computes with comes on top, but nothing tells how much that is.
@@ -119,7 +121,8 @@ pub(super) fn runnable(
         max_sequences,
         threads: settings.threads,
     };
-    Ok(Runnable { id: entry.id, name, spec, memory_bytes, lease })
+    let (id, keep_alive, revision) = (entry.id, None, 0);
+    Ok(Runnable { id, name, spec, memory_bytes, keep_alive, revision, lease })
 }
 
 /// What a model can do. One that says how it pools is for pooling, even where it could generate.
@@ -194,7 +197,8 @@ mod tests {
     }
 
     fn context(local: &LocalModel, settings: ModelSettings) -> Result<u32> {
-        runnable("ai/first", local.clone(), &settings, None).map(|model| model.spec.context_size)
+        runnable("ai/first", local.clone(), &settings, None, &Wishes::default())
+            .map(|model| model.spec.context_size)
     }
 
     #[tokio::test]
@@ -212,10 +216,28 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_wish_beats_the_setting_but_no_ceiling() {
+        let Home { mut local, _dir } = home(&Writer::tiny()).await;
+        local.entry.config.context_size = None;
+        let settings = ModelSettings { max_context: 300, ..settings() };
+        let wish = |local: &LocalModel, context| {
+            let wishes = Wishes { context: Some(context), ..Wishes::default() };
+            let model = runnable("ai/first", local.clone(), &settings, None, &wishes);
+            model.expect("runnable").spec.context_size
+        };
+        assert_eq!(wish(&local, 400), 400);
+        assert_eq!(wish(&local, 0), gguf::MIN_CONTEXT, "the least");
+        assert_eq!(wish(&local, u32::MAX), 512, "its own");
+        local.entry.config.context_size = Some(350);
+        assert_eq!(wish(&local, 400), 350, "the packaged one");
+    }
+
+    #[tokio::test]
     async fn a_context_is_cut_to_the_budget_and_refused_below_it() {
         let Home { local, _dir } = home(&Writer::tiny()).await;
-        let whole =
-            runnable("ai/first", local.clone(), &settings(), None).expect("fits").memory_bytes;
+        let whole = runnable("ai/first", local.clone(), &settings(), None, &Wishes::default())
+            .expect("fits")
+            .memory_bytes;
         let within = |bytes| ModelSettings { memory_budget: Some(bytes), ..settings() };
         assert_eq!(context(&local, within(whole)), Ok(512));
         assert_eq!(context(&local, within(whole - 1)), Ok(256));
@@ -226,16 +248,19 @@ mod tests {
     #[tokio::test]
     async fn projector_and_adapters_take_memory_of_their_own() {
         let Home { mut local, _dir } = home(&Writer::tiny()).await;
-        let alone =
-            runnable("ai/first", local.clone(), &settings(), None).expect("fits").memory_bytes;
+        let alone = runnable("ai/first", local.clone(), &settings(), None, &Wishes::default())
+            .expect("fits")
+            .memory_bytes;
         let projector = _dir.path().join("mmproj.gguf");
         std::fs::write(&projector, [0; 1000]).expect("a file");
         local.mmproj = Some(projector.clone());
-        let with = runnable("ai/first", local.clone(), &settings(), None).expect("fits");
+        let with = runnable("ai/first", local.clone(), &settings(), None, &Wishes::default())
+            .expect("fits");
         assert_eq!(with.memory_bytes, alone + 1000);
         assert_eq!(with.spec.mmproj, Some(projector.clone()));
         local.adapters = vec![projector.clone(), projector.clone()];
-        let adapted = runnable("ai/first", local.clone(), &settings(), None).expect("fits");
+        let adapted = runnable("ai/first", local.clone(), &settings(), None, &Wishes::default())
+            .expect("fits");
         assert_eq!(adapted.memory_bytes, alone + 3000);
         assert_eq!(adapted.spec.adapters, local.adapters);
         local.adapters.clear();
@@ -251,7 +276,8 @@ mod tests {
             ("AI/First:latest", "docker.io/ai/first:latest"),
             (&local.entry.id.to_string(), "docker.io/ai/first:latest"),
         ] {
-            let model = runnable(asked, local.clone(), &settings(), None).expect("runnable");
+            let model = runnable(asked, local.clone(), &settings(), None, &Wishes::default())
+                .expect("runnable");
             assert_eq!((model.name.as_str(), model.spec.name.as_str()), (name, name));
         }
     }
@@ -266,10 +292,12 @@ mod tests {
             };
             let local = home(&file).await.local;
             let own = kinds[own];
-            let loaded = runnable("x", local.clone(), &settings(), None).expect("runnable");
+            let loaded = runnable("x", local.clone(), &settings(), None, &Wishes::default())
+                .expect("runnable");
             assert_eq!(loaded.spec.purpose, own);
             for wanted in kinds {
-                let model = runnable("x", local.clone(), &settings(), Some(wanted));
+                let model =
+                    runnable("x", local.clone(), &settings(), Some(wanted), &Wishes::default());
                 let kind = model.map(|model| model.spec.purpose).map_err(|error| error.kind);
                 let right = if wanted == own { Ok(own) } else { Err(ErrorKind::UnsupportedModel) };
                 assert_eq!(kind, right, "{own:?} asked for {wanted:?}");

@@ -32,6 +32,17 @@ impl Service {
         ids.dedup();
         Ok(self.scheduler.unload(UnloadTarget::Models(ids)).await)
     }
+
+    /// Lets a model go: one that is idle is unloaded now, one in use once its last request has
+    /// ended, and a load that no request waits for is cancelled. One that is not loaded is no error.
+    ///
+    /// # Errors
+    /// `InvalidReference`, `ModelNotFound`; `Internal` if the store cannot be read.
+    pub async fn release(&self, model: &str) -> Result<()> {
+        let entry = self.models.inspect(model).await?;
+        self.scheduler.release(entry.id).await;
+        Ok(())
+    }
 }
 
 fn is_no_model(kind: ErrorKind) -> bool {

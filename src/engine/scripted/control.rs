@@ -5,6 +5,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::domain::{Constraint, Error, ErrorKind, JobId, Prompt};
 use crate::engine::{Exit, Start};
+use crate::protocol::LoadSpec;
 
 /// Steps a [`ScriptedFactory`](super::ScriptedFactory) and its engines and tells what they did.
 /// Cheap to clone.
@@ -27,7 +28,7 @@ pub(super) struct Shared {
 
 #[derive(Debug, Default)]
 pub(super) struct Record {
-    pub(super) loads: usize,
+    pub(super) loads: Vec<LoadSpec>,
     pub(super) unloads: usize,
     pub(super) prompts: Vec<Prompt>,
     pub(super) constraints: Vec<Constraint>,
@@ -85,7 +86,12 @@ impl Control {
 
     /// Loads begun so far.
     pub fn loads(&self) -> usize {
-        self.shared.record().loads
+        self.shared.record().loads.len()
+    }
+
+    /// What was loaded each time, in order.
+    pub fn load_specs(&self) -> Vec<LoadSpec> {
+        self.shared.record().loads.clone()
     }
 
     /// Engines shut down so far.

@@ -135,12 +135,12 @@ impl fmt::Debug for ScriptedFactory {
 impl EngineFactory for ScriptedFactory {
     fn load(
         &self,
-        _spec: LoadSpec,
+        spec: LoadSpec,
         progress: watch::Sender<LoadProgress>,
     ) -> BoxFuture<'_, Result<Arc<dyn Engine>>> {
         Box::pin(async move {
             let shared = &self.control.shared;
-            shared.record().loads += 1;
+            shared.record().loads.push(spec);
             for quarter in 0..4u8 {
                 progress.send_replace(LoadProgress(f32::from(quarter) / 4.0));
                 tokio::time::sleep(self.load_time / 4).await;

@@ -88,7 +88,7 @@ impl Job {
 
 impl Driver {
     pub(super) fn submit(&mut self, submission: Submission) -> Result<Generation> {
-        let Submission { model: runnable, request, client, deadline, wishes: _ } = submission;
+        let Submission { model: runnable, request, client, deadline, wishes } = submission;
         if self.draining.is_some() {
             return Err(stopping());
         }
@@ -113,7 +113,7 @@ impl Driver {
         let id = JobId(self.next_job);
         let entry = job.entry(id);
         self.check(model_id, &entry, &name)?;
-        self.enter(runnable);
+        self.enter(runnable, &wishes);
         if let Err(error) = self.admit(model_id) {
             self.settle(model_id);
             return Err(error);
@@ -131,7 +131,7 @@ impl Driver {
         };
         let position = if ahead < model.free_sequences() { 0 } else { ahead.saturating_add(1) };
         let position = u32::try_from(position).unwrap_or(u32::MAX);
-        if let Some(load) = &model.load {
+        if let Some(load) = model.load.as_ref().filter(|load| !load.stop.is_cancelled()) {
             job.events.send(Ok(Event::Loading { fraction: load.fraction }));
         }
         let generation = Generation::new(
@@ -142,6 +142,7 @@ impl Driver {
         );
         self.next_job = self.next_job.saturating_add(1);
         self.jobs.insert(id, job);
+        self.say_keep_alive(model_id, wishes.keep_alive);
         tokio::spawn(report::watch_client(cancel, id, self.reports.clone()));
         self.prepare_waiting(model_id);
         self.settle(model_id);
@@ -361,11 +362,11 @@ impl Driver {
         self.settle(model_id);
     }
 
-    /// Ends every request that waits for a model, and every preload.
+    /// Ends every request that waits for a model, in the queue or beside it.
     pub(super) fn fail_waiting(&mut self, model_id: Digest, error: &Error) {
         let Some(model) = self.models.get_mut(&model_id) else { return };
-        for preload in model.preloads.drain(..) {
-            let _ = preload.send(Err(error.clone()));
+        for waiter in model.load_waiters.drain(..) {
+            waiter.fail(error.clone());
         }
         for id in model.waiting.order() {
             self.end(id, Some(error.clone()));

@@ -8,39 +8,85 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::domain::{Digest, Error, ErrorKind, Event, JobId, Result};
+use crate::domain::{Digest, Error, ErrorKind, Event, JobId, KeepAlive, Result, Wishes};
 use crate::engine::{Engine, Exit};
 use crate::scheduler::residency::Phase;
 use crate::scheduler::{Runnable, UnloadTarget};
 
 use super::jobs::retry_after;
+use super::loan::{LoadWaiter, Loan};
 use super::model::{Load, Model};
 use super::{Driver, Stage, report, stopping};
 
 impl Driver {
-    /// Loads a model; `forgive` lifts its quarantine first.
-    pub(super) fn preload(
-        &mut self,
-        runnable: Runnable,
-        forgive: bool,
-        reply: oneshot::Sender<Result<Arc<dyn Engine>>>,
-    ) {
+    /// Loads a model for somebody beside the queue.
+    pub(super) fn load(&mut self, runnable: Runnable, wishes: Wishes, waiter: LoadWaiter) {
         let id = runnable.id;
         if self.draining.is_some() {
-            return drop(reply.send(Err(stopping())));
+            return waiter.fail(stopping());
         }
-        if forgive {
-            self.residency.forgive(id);
-        }
-        self.enter(runnable);
-        if let Some(model) = self.models.get_mut(&id) {
-            match &model.engine {
-                Some(engine) => drop(reply.send(Ok(Arc::clone(engine)))),
-                None => model.preloads.push(reply),
-            }
-        }
+        self.enter(runnable, &wishes);
+        let Some(model) = self.models.get_mut(&id) else { return };
+        model.load_waiters.push(waiter);
+        self.say_keep_alive(id, wishes.keep_alive);
+        self.residency.touch(id, Instant::now().into_std());
+        self.tell_loaded(id);
         self.want(id);
         self.settle(id);
+    }
+
+    /// Tells those who wait beside the queue, if the model is loaded.
+    fn tell_loaded(&mut self, id: Digest) {
+        let Some(model) = self.models.get_mut(&id) else { return };
+        let Some(engine) = &model.engine else { return };
+        for waiter in model.load_waiters.drain(..) {
+            match waiter {
+                LoadWaiter::Preload(reply) => drop(reply.send(Ok(engine.info().clone()))),
+                LoadWaiter::Borrow(reply) => {
+                    let over = CancellationToken::new();
+                    let told = over.clone().drop_guard();
+                    tokio::spawn(report::watch_loan(over, id, self.reports.clone()));
+                    let held = Arc::clone(&model.loans);
+                    let loan = Loan { engine: Arc::clone(engine), _held: held, _told: told };
+                    // Nobody waits for it any more: it is back at once.
+                    drop(reply.send(Ok(loan)));
+                }
+            }
+        }
+    }
+
+    /// Somebody says how long a model stays once idle; `None`: they say nothing.
+    pub(super) fn say_keep_alive(&mut self, id: Digest, keep_alive: Option<KeepAlive>) {
+        if let Some(model) = self.models.get_mut(&id) {
+            model.keep_alive = keep_alive.or(model.keep_alive);
+            self.apply_keep_alive(id);
+        }
+    }
+
+    /// What is configured for a model has changed.
+    pub(super) fn keep(&mut self, id: Digest, keep_alive: Option<KeepAlive>) {
+        if let Some(model) = self.models.get_mut(&id) {
+            model.runnable.keep_alive = keep_alive;
+            model.keep_alive = None;
+            self.apply_keep_alive(id);
+        }
+    }
+
+    fn apply_keep_alive(&mut self, id: Digest) {
+        let Some(model) = self.models.get(&id) else { return };
+        let default = self.config.keep_alive.map_or(KeepAlive::Forever, KeepAlive::For);
+        let keep_alive = model.keep_alive.or(model.runnable.keep_alive).unwrap_or(default);
+        self.residency.set_keep_alive(id, keep_alive);
+    }
+
+    /// Unloads a model if it is idle, else once it is.
+    pub(super) fn release(&mut self, id: Digest) -> Option<oneshot::Receiver<()>> {
+        let gone = self.unload(UnloadTarget::Models(vec![id])).pop();
+        // One that leaves already has nobody left to stay for.
+        if gone.is_none() && self.models.get(&id).is_some_and(|model| model.live() > 0) {
+            self.say_keep_alive(id, Some(KeepAlive::For(Duration::ZERO)));
+        }
+        gone
     }
 
     /// Unloads idle models; answers a receiver for each.
@@ -52,7 +98,8 @@ impl Driver {
         let mut leaving = Vec::new();
         for id in ids {
             let Some(model) = self.models.get_mut(&id) else { continue };
-            let unused = model.waiting.is_empty() && model.running.is_empty();
+            let unused =
+                model.waiting.is_empty() && model.running.is_empty() && model.loaned() == 0;
             let there = self.residency.phase(id).is_some_and(|phase| phase != Phase::Unloading);
             if unused && there {
                 let (gone, receiver) = oneshot::channel();
@@ -80,23 +127,49 @@ impl Driver {
         Some(receiver)
     }
 
-    /// Enters a model, or the newest settings for one that is not in memory.
-    pub(super) fn enter(&mut self, runnable: Runnable) {
+    /// Enters a model as it is asked for now. One that is loaded stays as it is if that is enough or
+    /// somebody uses it; else it is unloaded, to be loaded anew.
+    pub(super) fn enter(&mut self, runnable: Runnable, wishes: &Wishes) {
         let id = runnable.id;
-        match self.models.get_mut(&id) {
-            None => drop(self.models.insert(id, Model::new(runnable, &self.config))),
-            Some(model) if model.engine.is_none() && model.load.is_none() => {
+        let Some(model) = self.models.get_mut(&id) else {
+            self.models.insert(id, Model::new(runnable, &self.config));
+            return;
+        };
+        let outgrown = runnable.outgrows(&model.runnable, wishes);
+        match self.residency.phase(id) {
+            // What others wait for already is not made smaller for them.
+            None | Some(Phase::Unloading) if outgrown || model.live() == 0 => {
                 model.runnable = runnable;
             }
-            Some(_) => {}
+            Some(Phase::Ready) if outgrown && model.live() == 0 => {
+                let (had, context) = (model.runnable.spec.context_size, runnable.spec.context_size);
+                let name = runnable.name.as_str();
+                if self.residency.could_become(id, runnable.memory_bytes) {
+                    info!(model = name, had, context, "model is loaded anew");
+                    let said = model.keep_alive;
+                    model.runnable = runnable;
+                    self.begin_unload(id);
+                    self.say_keep_alive(id, said);
+                } else {
+                    // It serves as it is, and a prompt that does not fit is told so.
+                    warn!(model = name, had, context, "no memory to load the model anew");
+                }
+            }
+            _ => {}
         }
     }
 
     /// Makes sure that a model is loaded or on its way.
     pub(super) fn admit(&mut self, id: Digest) -> Result<()> {
+        let now = Instant::now().into_std();
+        for (id, model) in &self.models {
+            // Loans end without a word.
+            self.residency.set_live(*id, model.live(), now);
+        }
         let Some(model) = self.models.get(&id) else { return Ok(()) };
         match self.residency.admit(id, model.runnable.memory_bytes) {
             Ok(victims) => {
+                self.apply_keep_alive(id);
                 for victim in victims {
                     self.begin_unload(victim);
                 }
@@ -109,7 +182,7 @@ impl Driver {
 
     /// Sees to it that those who wait for a model will be served, or hear that they will not.
     pub(super) fn want(&mut self, id: Digest) {
-        let wanted = |model: &Model| !model.waiting.is_empty() || !model.preloads.is_empty();
+        let wanted = |model: &Model| !model.waiting.is_empty() || !model.load_waiters.is_empty();
         if !self.models.get(&id).is_some_and(wanted) {
             return;
         }
@@ -182,9 +255,6 @@ impl Driver {
                 info!(model = name, load_ms, pid = engine.pid(), "model is loaded");
                 let exited = report::watch_exit(engine.exited(), (id, epoch), self.reports.clone());
                 tokio::spawn(exited);
-                for preload in model.preloads.drain(..) {
-                    let _ = preload.send(Ok(Arc::clone(&engine)));
-                }
                 for job in model.waiting.order() {
                     if let Some(job) = self.jobs.get(&job) {
                         job.times.loaded(begun);
@@ -192,6 +262,7 @@ impl Driver {
                 }
                 model.engine = Some(engine);
                 self.residency.ready(id, Instant::now().into_std());
+                self.tell_loaded(id);
                 self.prepare_waiting(id);
                 self.settle(id);
             }
@@ -201,6 +272,8 @@ impl Driver {
     /// Begins to unload a model, or cancels its load.
     pub(super) fn begin_unload(&mut self, id: Digest) {
         let Some(model) = self.models.get_mut(&id) else { return };
+        // Whoever wants it next says how long anew.
+        model.keep_alive = None;
         if let Some(load) = &model.load {
             load.stop.cancel();
             self.residency.unloading(id);

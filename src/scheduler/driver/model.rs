@@ -1,20 +1,25 @@
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::{Digest, JobId, Result};
+use crate::domain::{Digest, JobId, KeepAlive};
 use crate::engine::Engine;
 use crate::scheduler::queue::{Bounds, WaitingList};
 use crate::scheduler::residency::Phase;
 use crate::scheduler::{LoadedModel, Runnable, SchedulerConfig};
 
+use super::loan::LoadWaiter;
+
 /// One model that is wanted, in memory, or leaving.
 pub(super) struct Model {
+    /// What is loaded, on its way, or to come next.
     pub(super) runnable: Runnable,
+    /// How long it stays once idle, as the last one said who said it.
+    pub(super) keep_alive: Option<KeepAlive>,
     pub(super) waiting: WaitingList,
     /// Which load or engine is the current one.
     pub(super) epoch: u64,
@@ -24,8 +29,10 @@ pub(super) struct Model {
     pub(super) answered: bool,
     /// Running requests, and the KV cells reserved for each.
     pub(super) running: HashMap<JobId, u64>,
-    /// Who asked for nothing but the load.
-    pub(super) preloads: Vec<oneshot::Sender<Result<Arc<dyn Engine>>>>,
+    /// Who waits for the load beside the queue.
+    pub(super) load_waiters: Vec<LoadWaiter>,
+    /// Held by every [`Loan`](super::Loan) of its engines.
+    pub(super) loans: Arc<()>,
     /// Who waits for it to be gone.
     pub(super) leaving: Vec<oneshot::Sender<()>>,
     pub(super) last_used: SystemTime,
@@ -44,13 +51,15 @@ impl Model {
             Bounds { requests: config.max_waiting, prompt_tokens: config.max_waiting_tokens };
         Self {
             runnable,
+            keep_alive: None,
             waiting: WaitingList::new(bounds),
             epoch: 0,
             load: None,
             engine: None,
             answered: false,
             running: HashMap::new(),
-            preloads: Vec::new(),
+            load_waiters: Vec::new(),
+            loans: Arc::new(()),
             leaving: Vec::new(),
             last_used: SystemTime::now(),
         }
@@ -59,7 +68,12 @@ impl Model {
     /// How many want it.
     pub(super) fn live(&self) -> usize {
         let requests = self.waiting.len().saturating_add(self.running.len());
-        requests.saturating_add(self.preloads.len())
+        requests.saturating_add(self.load_waiters.len()).saturating_add(self.loaned())
+    }
+
+    /// How many hold its engine beside the queue.
+    pub(super) fn loaned(&self) -> usize {
+        Arc::strong_count(&self.loans).saturating_sub(1)
     }
 
     /// Requests that compute at once, as far as anybody knows.
@@ -75,15 +89,15 @@ impl Model {
         }
     }
 
-    /// For the snapshot; `None`: it is leaving.
+    /// For the snapshot; `None`: it is leaving, and not to come back.
     pub(super) fn describe(
         &self,
         id: Digest,
         phase: Phase,
         expiry: Option<std::time::Instant>,
-        keep_alive: Option<Duration>,
+        keep_alive: KeepAlive,
     ) -> Option<LoadedModel> {
-        if phase == Phase::Unloading {
+        if phase == Phase::Unloading && self.live() == 0 {
             return None;
         }
         let fraction = self.load.as_ref().map_or(0.0, |load| load.fraction);
@@ -104,7 +118,10 @@ impl Model {
             waiting: count(self.waiting.len()),
             last_used: self.last_used,
             expires: expiry.and_then(expires),
-            keep_alive,
+            keep_alive: match keep_alive {
+                KeepAlive::For(time) => Some(time),
+                KeepAlive::Forever => None,
+            },
         })
     }
 }

@@ -28,6 +28,8 @@ pub(super) enum Report {
     Released { model: Digest, epoch: u64 },
     /// A client is gone.
     Left { job: JobId },
+    /// An engine is in nobody's hands any more, as far as one of them is concerned.
+    Returned { model: Digest },
 }
 
 impl Driver {
@@ -43,6 +45,7 @@ impl Driver {
             Report::Over { job, end } => self.over(job, end),
             Report::Released { model, epoch } => self.released(model, epoch),
             Report::Left { job } => self.end(job, None),
+            Report::Returned { model } => self.settle(model),
         }
     }
 }
@@ -135,6 +138,12 @@ pub(super) async fn release(
 ) {
     engine.cancel(job).await;
     let _ = reports.send(Report::Released { model, epoch }).await;
+}
+
+/// Waits for the end of a loan.
+pub(super) async fn watch_loan(over: CancellationToken, model: Digest, reports: Reports) {
+    over.cancelled().await;
+    let _ = reports.send(Report::Returned { model }).await;
 }
 
 /// Waits for a client to leave.
