@@ -94,7 +94,15 @@ fn anthropic_family(prefix: &str) -> Router<ApiState> {
 }
 
 fn ollama_family() -> Router<ApiState> {
-    Router::new().route("/api/version", get(ollama::version))
+    Router::new()
+        .route("/api/version", get(ollama::version))
+        .route("/api/tags", get(ollama::tags))
+        .route("/api/ps", get(ollama::ps))
+        .route("/api/show", post(ollama::show))
+        .route("/api/chat", post(ollama::chat))
+        .route("/api/generate", post(ollama::generate))
+        .route("/api/embed", post(ollama::embed))
+        .route("/api/embeddings", post(ollama::embeddings))
 }
 
 /// `GET …/v1/models`, in the words of whoever asks: two dialects share the path.
