@@ -26,4 +26,4 @@ pub(super) use error::error_body;
 pub(super) use fields::OLLAMA;
 pub(super) use handlers::{chat, embed, embeddings, generate};
 pub(super) use operations::DIALECT;
-pub(super) use version::version;
+pub(super) use version::{RUNNING, version};
