@@ -17,6 +17,11 @@ pub enum ListenerClass {
         /// The local address of the accepted connection.
         local: SocketAddr,
     },
+    /// The TCP port for Ollama's clients: the same rights, and what they look for at its root.
+    Ollama {
+        /// The local address of the accepted connection.
+        local: SocketAddr,
+    },
 }
 
 impl ListenerClass {
@@ -26,6 +31,7 @@ impl ListenerClass {
             Self::Unix => "unix",
             Self::Tcp { .. } => "tcp",
             Self::Containers { .. } => "containers",
+            Self::Ollama { .. } => "ollama",
         }
     }
 }

@@ -1,7 +1,7 @@
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::handler::Handler;
-use axum::middleware::from_fn;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use http::{Method, StatusCode};
@@ -12,10 +12,11 @@ use super::family::Family;
 use super::middleware::{front, guard_browser, note_template, require_management, trace};
 use super::params::require_backend;
 use super::refusal::Refusal;
-use super::{ApiState, anthropic, native, openai, openapi, responses};
+use super::{ApiState, ListenerClass, anthropic, native, ollama, openai, openapi, responses};
 
 /// Every route of every dialect, behind the guards that stand before all of them.
 pub fn router(state: ApiState) -> Router {
+    let origins = state.origins.clone();
     let manage = from_fn(require_management);
     let model = delete(native::remove).post(native::act).route_layer(manage.clone());
     let routes = Router::new()
@@ -29,11 +30,12 @@ pub fn router(state: ApiState) -> Router {
         .merge(ranking_family("/engines"))
         .merge(ranking_family("/engines/{backend}").route_layer(from_fn(require_backend)))
         .merge(anthropic_family("/anthropic/v1"))
+        .merge(ollama_family())
         .route("/anthropic/v1/models", get(anthropic::list))
         .route("/anthropic/v1/models/{*model}", get(anthropic::retrieve))
         .route("/anthropic", get(native::root))
         .route("/anthropic/", get(native::root))
-        .route("/", get(native::root))
+        .route("/", get(root))
         .route("/openapi.json", get(openapi::openapi))
         .route("/version", get(native::version))
         .route("/health", get(native::health))
@@ -70,7 +72,7 @@ pub fn router(state: ApiState) -> Router {
     // route is chosen; the last one added is the outermost.
     Router::new()
         .fallback_service(routes)
-        .layer(from_fn(guard_browser))
+        .layer(from_fn_with_state(origins, guard_browser))
         .layer(from_fn(front))
         .layer(from_fn(trace))
 }
@@ -92,11 +94,31 @@ fn anthropic_family(prefix: &str) -> Router<ApiState> {
         .route(&format!("{prefix}/messages/count_tokens"), post(anthropic::count_tokens))
 }
 
+fn ollama_family() -> Router<ApiState> {
+    Router::new()
+        .route("/api/version", get(ollama::version))
+        .route("/api/tags", get(ollama::tags))
+        .route("/api/ps", get(ollama::ps))
+        .route("/api/show", post(ollama::show))
+        .route("/api/chat", post(ollama::chat))
+        .route("/api/generate", post(ollama::generate))
+        .route("/api/embed", post(ollama::embed))
+        .route("/api/embeddings", post(ollama::embeddings))
+}
+
+/// `GET /`: who is there, in the words of whose port it is.
+async fn root(request: Request) -> &'static str {
+    match request.extensions().get::<ListenerClass>() {
+        Some(ListenerClass::Ollama { .. }) => ollama::RUNNING,
+        _ => native::root().await,
+    }
+}
+
 /// `GET …/v1/models`, in the words of whoever asks: two dialects share the path.
 async fn list(State(state): State<ApiState>, request: Request) -> Response {
     match Family::of(request.uri().path(), request.headers()) {
         Family::Anthropic => anthropic::list.call(request, state).await,
-        Family::OpenAi | Family::Native => openai::list.call(request, state).await,
+        Family::OpenAi | Family::Ollama | Family::Native => openai::list.call(request, state).await,
     }
 }
 
@@ -104,7 +126,9 @@ async fn list(State(state): State<ApiState>, request: Request) -> Response {
 async fn retrieve(State(state): State<ApiState>, request: Request) -> Response {
     match Family::of(request.uri().path(), request.headers()) {
         Family::Anthropic => anthropic::retrieve.call(request, state).await,
-        Family::OpenAi | Family::Native => openai::retrieve.call(request, state).await,
+        Family::OpenAi | Family::Ollama | Family::Native => {
+            openai::retrieve.call(request, state).await
+        }
     }
 }
 

@@ -7,6 +7,10 @@ pub struct RawConfig {
     pub tcp: Option<String>,
     /// `--containers [ADDRESS]`; the empty text stands for the bare flag.
     pub containers: Option<String>,
+    /// `--ollama-port [[HOST:]PORT]`; the empty text stands for the bare flag.
+    pub ollama_port: Option<String>,
+    /// `--origin ORIGIN`
+    pub origin: Option<String>,
     /// `--models-path DIR`
     pub models_path: Option<String>,
     /// `--keep-alive DURATION`

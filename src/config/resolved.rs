@@ -55,6 +55,10 @@ pub struct Config {
     pub tcp: Set<Option<SocketAddr>>,
     /// Another one for containers.
     pub containers: Set<Option<ContainerAddress>>,
+    /// A TCP listener for Ollama's clients, on a loopback address.
+    pub ollama: Set<Option<SocketAddr>>,
+    /// Origins of web pages that may ask over TCP, `*` for anything.
+    pub origins: Set<Vec<String>>,
     /// The root of the model store; an absolute path.
     pub models_path: Set<PathBuf>,
     /// How long an idle model stays loaded; `None`: for ever.

@@ -1,5 +1,5 @@
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 use super::connection::Server;
 use super::containers;
 use crate::api::{ListenerClass, PeerInfo};
+use crate::config::settings;
 
 /// Connections on all TCP listeners together. The Unix socket has no such cap, so that a flood
 /// from a browser cannot lock the owner out.
@@ -71,10 +72,7 @@ impl Acceptor {
             match accepted.and_then(|(stream, remote)| Ok((tuned(&stream)?, remote, stream))) {
                 Ok((local, remote, stream)) => {
                     trouble.over();
-                    let class = match door {
-                        Door::Anybody => ListenerClass::Tcp { local },
-                        Door::Containers => ListenerClass::Containers { local },
-                    };
+                    let class = door.class(local);
                     if door == Door::Containers && !is_container(remote.ip()) {
                         continue;
                     }
@@ -95,8 +93,30 @@ impl Acceptor {
 pub(super) enum Door {
     /// Whoever reaches it.
     Anybody,
+    /// Clients of Ollama.
+    Ollama,
     /// Peers in the network of a bridge.
     Containers,
+}
+
+impl Door {
+    /// Who comes through it, to the local address of the connection.
+    fn class(self, local: SocketAddr) -> ListenerClass {
+        match self {
+            Self::Anybody => ListenerClass::Tcp { local },
+            Self::Ollama => ListenerClass::Ollama { local },
+            Self::Containers => ListenerClass::Containers { local },
+        }
+    }
+
+    /// What the user opens it with.
+    pub(super) fn flag(self) -> &'static str {
+        match self {
+            Self::Anybody => settings::TCP.flag,
+            Self::Ollama => settings::OLLAMA_PORT.flag,
+            Self::Containers => settings::CONTAINERS.flag,
+        }
+    }
 }
 
 /// Whoever is not is closed without an answer.
@@ -115,7 +135,7 @@ fn is_container(peer: IpAddr) -> bool {
 }
 
 /// Small frames of a stream must not wait for each other.
-fn tuned(stream: &TcpStream) -> io::Result<std::net::SocketAddr> {
+fn tuned(stream: &TcpStream) -> io::Result<SocketAddr> {
     stream.set_nodelay(true)?;
     stream.local_addr()
 }

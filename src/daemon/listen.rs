@@ -67,6 +67,9 @@ impl Listeners {
         {
             all.bind_tcp(address, Door::Anybody)?;
         }
+        if let Some(address) = config.ollama.value {
+            all.bind_tcp(address, Door::Ollama)?;
+        }
         if let Some(wanted) = config.containers.value {
             all.bind_tcp(containers::address(wanted), Door::Containers)?;
         }
@@ -119,7 +122,7 @@ impl Listeners {
     }
 
     fn bind_tcp(&mut self, address: SocketAddr, door: Door) -> Result<(), DaemonError> {
-        let failed = |source| DaemonError::Tcp { address, source };
+        let failed = |source| DaemonError::Tcp { address, flag: door.flag(), source };
         let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
         let socket = socket.map_err(failed)?;
         // A port of a daemon that just ended can be taken again; a living listener still refuses.

@@ -218,7 +218,7 @@ mod tests {
     #[tokio::test]
     async fn a_wish_beats_the_setting_but_no_ceiling() {
         let Home { mut local, _dir } = home(&Writer::tiny()).await;
-        local.entry.config.context_size = None;
+        Arc::make_mut(&mut local.entry.config).context_size = None;
         let settings = ModelSettings { max_context: 300, ..settings() };
         let wish = |local: &LocalModel, context| {
             let wishes = Wishes { context: Some(context), ..Wishes::default() };
@@ -228,7 +228,7 @@ mod tests {
         assert_eq!(wish(&local, 400), 400);
         assert_eq!(wish(&local, 0), gguf::MIN_CONTEXT, "the least");
         assert_eq!(wish(&local, u32::MAX), 512, "its own");
-        local.entry.config.context_size = Some(350);
+        Arc::make_mut(&mut local.entry.config).context_size = Some(350);
         assert_eq!(wish(&local, 400), 350, "the packaged one");
     }
 
