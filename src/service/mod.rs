@@ -13,6 +13,7 @@ mod export;
 mod generate;
 mod handle;
 mod import;
+mod profile;
 mod runnable;
 mod status;
 pub(crate) mod transfers;
