@@ -124,12 +124,21 @@ pub(super) trait Render: Send + Unpin + 'static {
     fn event(&mut self, event: Event, out: &mut BytesMut);
     /// The bytes for an error after which nothing follows.
     fn error(&mut self, error: &Error, out: &mut BytesMut);
+    /// The bytes that tell how the request waits; nothing where the dialect has no place for it.
+    fn note(&mut self, text: &str) -> Bytes {
+        format!(": {text}\n\n").into()
+    }
+    /// The bytes that show that a silent stream is alive.
+    fn alive(&mut self) -> Bytes {
+        Bytes::from_static(b": keep-alive\n\n")
+    }
 }
 
-/// A response body of server-sent events. Dropping it drops the generation and so cancels it.
+/// A response body that grows with the events. Dropping it drops the generation and so cancels it.
 ///
-/// While the request waits, comment lines tell its position, but only once there is nothing better
-/// to send; a silent stream gets a comment every 15 seconds, which also finds dead peers.
+/// While the request waits, notes tell its position, but only once there is nothing better to send;
+/// a silent stream shows every 15 seconds that it is alive, which also finds dead peers. Dialects
+/// of server-sent events have comments for both.
 pub(super) struct EventStream<S, R> {
     events: S,
     render: R,
@@ -155,10 +164,10 @@ where
     fn take(&mut self, event: Option<Result<Event>>, out: &mut BytesMut) {
         match event {
             Some(Ok(Event::Waiting { position })) => {
-                self.set_note(format!(": queued, position {position}\n\n"));
+                self.set_note(&format!("queued, position {position}"));
             }
             Some(Ok(Event::Loading { fraction })) => {
-                self.set_note(format!(": loading the model, {:.0} %\n\n", fraction * 100.0));
+                self.set_note(&format!("loading the model, {:.0} %", fraction * 100.0));
             }
             Some(Ok(event)) => {
                 self.note = None;
@@ -180,8 +189,8 @@ where
     }
 
     /// Only the latest is worth telling.
-    fn set_note(&mut self, text: String) {
-        self.note = Some(Bytes::from(text));
+    fn set_note(&mut self, text: &str) {
+        self.note = Some(self.render.note(text)).filter(|note| !note.is_empty());
     }
 }
 
@@ -212,7 +221,7 @@ where
             Some(bytes) => bytes,
             None => {
                 ready!(this.quiet.as_mut().poll(cx));
-                Bytes::from_static(b": keep-alive\n\n")
+                this.render.alive()
             }
         };
         this.quiet.as_mut().reset(Instant::now() + KEEP_ALIVE);

@@ -15,6 +15,8 @@ pub(super) enum Family {
     /// Anthropic's clients, under `/anthropic`, a `/v1/messages`, or any `/v1` path with their
     /// header.
     Anthropic,
+    /// Ollama's clients, under `/api`.
+    Ollama,
     /// Docker Model Runner's clients, and everything else.
     Native,
 }
@@ -26,6 +28,9 @@ impl Family {
         let mut first = segments.next();
         if first == Some("anthropic") {
             return Self::Anthropic;
+        }
+        if first == Some("api") {
+            return Self::Ollama;
         }
         if first == Some("engines") {
             first = segments.next();
@@ -80,6 +85,15 @@ mod tests {
             assert_eq!(plain(path), Family::Native, "{path}");
             assert_eq!(versioned(path), Family::Native, "{path}");
         }
+    }
+
+    #[test]
+    fn ollama_has_a_tree() {
+        for path in ["/api", "/api/", "/api/chat", "/api/v1/messages"] {
+            assert_eq!(plain(path), Family::Ollama, "{path}");
+            assert_eq!(versioned(path), Family::Ollama, "{path}");
+        }
+        assert_eq!(plain("/apis"), Family::Native);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::family::Family;
 use super::middleware::{front, guard_browser, note_template, require_management, trace};
 use super::params::require_backend;
 use super::refusal::Refusal;
-use super::{ApiState, anthropic, native, openai, openapi, responses};
+use super::{ApiState, anthropic, native, ollama, openai, openapi, responses};
 
 /// Every route of every dialect, behind the guards that stand before all of them.
 pub fn router(state: ApiState) -> Router {
@@ -29,6 +29,7 @@ pub fn router(state: ApiState) -> Router {
         .merge(ranking_family("/engines"))
         .merge(ranking_family("/engines/{backend}").route_layer(from_fn(require_backend)))
         .merge(anthropic_family("/anthropic/v1"))
+        .merge(ollama_family())
         .route("/anthropic/v1/models", get(anthropic::list))
         .route("/anthropic/v1/models/{*model}", get(anthropic::retrieve))
         .route("/anthropic", get(native::root))
@@ -92,11 +93,15 @@ fn anthropic_family(prefix: &str) -> Router<ApiState> {
         .route(&format!("{prefix}/messages/count_tokens"), post(anthropic::count_tokens))
 }
 
+fn ollama_family() -> Router<ApiState> {
+    Router::new().route("/api/version", get(ollama::version))
+}
+
 /// `GET …/v1/models`, in the words of whoever asks: two dialects share the path.
 async fn list(State(state): State<ApiState>, request: Request) -> Response {
     match Family::of(request.uri().path(), request.headers()) {
         Family::Anthropic => anthropic::list.call(request, state).await,
-        Family::OpenAi | Family::Native => openai::list.call(request, state).await,
+        Family::OpenAi | Family::Ollama | Family::Native => openai::list.call(request, state).await,
     }
 }
 
@@ -104,7 +109,9 @@ async fn list(State(state): State<ApiState>, request: Request) -> Response {
 async fn retrieve(State(state): State<ApiState>, request: Request) -> Response {
     match Family::of(request.uri().path(), request.headers()) {
         Family::Anthropic => anthropic::retrieve.call(request, state).await,
-        Family::OpenAi | Family::Native => openai::retrieve.call(request, state).await,
+        Family::OpenAi | Family::Ollama | Family::Native => {
+            openai::retrieve.call(request, state).await
+        }
     }
 }
 

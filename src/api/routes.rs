@@ -49,6 +49,7 @@ pub const ROUTES: &[Route] = &[
     open("POST", "/anthropic/v1/messages/count_tokens", "the same"),
     open("GET", "/anthropic/v1/models", "Anthropic model list (`limit`, `after_id`, `before_id`)"),
     open("GET", "/anthropic/v1/models/{*model}", "one model in Anthropic's form"),
+    open("GET", "/api/version", "Ollama's version, and modeld's own"),
     open("GET", "/anthropic", "as `GET /`, for clients with this base URL"),
     open("GET", "/", "a line of text that says that modeld runs"),
     open("GET", "/openapi.json", "this API as an OpenAPI 3.1 document"),

@@ -31,7 +31,7 @@ const RANKS: &[(&str, u8)] = &[
 const LONGEST: usize = 450;
 
 /// What speaks to clients in different ways; none of them may use another.
-const DIALECTS: &[&str] = &["openai", "responses", "anthropic", "native"];
+const DIALECTS: &[&str] = &["openai", "responses", "anthropic", "ollama", "native"];
 
 struct Source {
     path: PathBuf,

@@ -12,7 +12,7 @@ use crate::domain::{Error, ErrorKind};
 use super::super::family::Family;
 use super::super::refusal::{Failure, Refusal, log};
 use super::super::reply::{JSON, TEXT};
-use super::super::{anthropic, native, openai, path, status};
+use super::super::{anthropic, native, ollama, openai, path, status};
 use super::trace::RequestId;
 
 /// Routes by the normalised path, and writes the body of every error in its reader's dialect.
@@ -47,7 +47,7 @@ pub(in crate::api) async fn front(mut request: Request, next: Next) -> Response 
         (Family::Anthropic, Some(id)) => {
             response.headers_mut().insert(HeaderName::from_static("request-id"), id);
         }
-        (Family::Anthropic, None) | (Family::Native, _) => {}
+        (Family::Anthropic, None) | (Family::Native | Family::Ollama, _) => {}
     }
     response
 }
@@ -65,6 +65,7 @@ fn write_error(
             (JSON, anthropic::error_body(error, id))
         }
         Family::OpenAi => (JSON, openai::error_body(error)),
+        Family::Ollama => (JSON, ollama::error_body(error)),
         Family::Native if wants_json => (JSON, native::error_json(error)),
         Family::Native => (TEXT, native::error_text(error)),
     };

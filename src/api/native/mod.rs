@@ -8,7 +8,6 @@ mod error;
 mod export;
 mod fsck;
 mod import;
-mod lines;
 mod load;
 mod login;
 mod models;
@@ -20,6 +19,8 @@ mod search;
 mod transfers;
 mod types;
 mod utility;
+
+use super::lines;
 
 pub(super) use create::create;
 pub(super) use disk::{df, prune, purge};

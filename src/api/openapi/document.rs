@@ -13,7 +13,7 @@ use utoipa::openapi::{
 };
 
 use crate::api::describe::{self, Dialect, Operation, Parameter, Schemas, header, text};
-use crate::api::{ACTIONS, ROUTES, Route, anthropic, native, openai, responses};
+use crate::api::{ACTIONS, ROUTES, Route, anthropic, native, ollama, openai, responses};
 
 use super::{errors, notes};
 
@@ -43,8 +43,14 @@ const MODELS: Dialect = Dialect {
 const VERSION: Parameter =
     header("anthropic-version", text, "with any value, the answer has Anthropic's form");
 
-const DIALECTS: &[&Dialect] =
-    &[&openai::DIALECT, &responses::DIALECT, &MODELS, &anthropic::DIALECT, &native::DIALECT];
+const DIALECTS: &[&Dialect] = &[
+    &openai::DIALECT,
+    &responses::DIALECT,
+    &MODELS,
+    &anthropic::DIALECT,
+    &ollama::DIALECT,
+    &native::DIALECT,
+];
 
 const DESCRIPTION: &str = "Every path works with and without the prefix `/exp/vDD<major>.<minor>`, \
     and every path under `/v1` also under `/engines/v1` and `/engines/llama.cpp/v1`. On TCP, models \

@@ -1,3 +1,5 @@
+//! Answers of one JSON value a line (NDJSON): the progress of long work.
+
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::Poll;
@@ -9,8 +11,9 @@ use http::header;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use crate::api::refusal::Reply;
 use crate::domain::Result;
+
+use super::refusal::Reply;
 
 /// One JSON value a line.
 pub(super) const NDJSON: &str = "application/x-ndjson";
