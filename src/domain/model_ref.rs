@@ -12,6 +12,9 @@ const MAX_BYTES: usize = 600;
 const DEFAULT_NAMESPACE: &str = "ai";
 const DOCKER_HUB: &str = "docker.io";
 const DOCKER_HUB_LEGACY: &str = "index.docker.io";
+/// Ollama's registry, and who owns names without an owner there.
+const OLLAMA_REGISTRY: &str = "registry.ollama.ai";
+const OLLAMA_NAMESPACE: &str = "library";
 
 /// A model as its user names it, normalised once: `smollm2` is `docker.io/ai/smollm2:latest`
 /// everywhere (rules: the name normalisation of Docker Model Runner).
@@ -144,7 +147,12 @@ fn qualify(name: &str) -> String {
     match on_hub {
         Some(rest) if rest.contains('/') => format!("{DOCKER_HUB}/{rest}"),
         Some(rest) => format!("{DOCKER_HUB}/{DEFAULT_NAMESPACE}/{rest}"),
-        None if name.contains('/') => name,
+        None if name.contains('/') => match name.split_once('/') {
+            Some((OLLAMA_REGISTRY, rest)) if !rest.contains('/') => {
+                format!("{OLLAMA_REGISTRY}/{OLLAMA_NAMESPACE}/{rest}")
+            }
+            _ => name,
+        },
         None => format!("{DEFAULT_NAMESPACE}/{name}"),
     }
 }
@@ -191,6 +199,8 @@ mod tests {
             ("registry.example.com/m", "registry.example.com/m:latest"),
             ("localhost:5000/m", "localhost:5000/m:latest"),
             ("hf.co/Org/Repo:Q8_0", "huggingface.co/org/repo:Q8_0"),
+            ("registry.ollama.ai/llama3", "registry.ollama.ai/library/llama3:latest"),
+            ("registry.ollama.ai/who/m:x", "registry.ollama.ai/who/m:x"),
             ("abcdef01234", "docker.io/ai/abcdef01234:latest"),
             ("ABCDEF012345", "docker.io/ai/abcdef012345:latest"),
         ] {

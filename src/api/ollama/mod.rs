@@ -8,8 +8,10 @@
 mod body;
 mod error;
 mod operations;
+mod store;
 mod version;
 
 pub(super) use error::error_body;
 pub(super) use operations::DIALECT;
+pub(super) use store::*;
 pub(super) use version::version;

@@ -49,6 +49,7 @@ const DIALECTS: &[&Dialect] = &[
     &MODELS,
     &anthropic::DIALECT,
     &ollama::DIALECT,
+    &ollama::STORE_DIALECT,
     &native::DIALECT,
 ];
 
