@@ -10,6 +10,7 @@ pub mod auth;
 mod compose;
 mod config;
 pub mod egress;
+mod headers;
 mod host;
 pub mod hub;
 mod manifest;

@@ -43,7 +43,7 @@ impl Service {
         // Whoever sends more at once waits for the first ones to be on the disk.
         let _permit = self.uploads.clone().acquire_owned().await.map_err(Error::internal)?;
         let blob = self.models.take_blob(digest, size, bytes).await?;
-        self.shelve(blob);
+        self.shelf.put(&self.models, blob);
         Ok(())
     }
 
@@ -55,7 +55,7 @@ impl Service {
         let found = self.models.find_blob(digest).await?;
         let there = found.is_some();
         if let Some(FoundBlob { blob, is_used: false }) = found {
-            self.shelve(blob);
+            self.shelf.put(&self.models, blob);
         }
         Ok(there)
     }
@@ -67,22 +67,22 @@ impl Service {
             waiting.remove(&digest);
         }
     }
+}
 
-    fn shelve(&self, blob: Blob) {
+impl Shelf {
+    /// Keeps a file for as long as it may wait, counted from now.
+    fn put(self: &Arc<Self>, models: &Models, blob: Blob) {
         let (digest, until) = (blob.digest, Instant::now() + KEPT);
-        let mut waiting = self.shelf.lock();
-        let known = waiting.get_mut(&digest);
-        if let Some(known) = known {
+        let mut waiting = self.lock();
+        if let Some(known) = waiting.get_mut(&digest) {
             known.until = until;
             return;
         }
         waiting.insert(digest, Waiting { blob, until });
         drop(waiting);
-        tokio::spawn(expire(Arc::downgrade(&self.shelf), self.models.clone(), digest, until));
+        tokio::spawn(expire(Arc::downgrade(self), models.clone(), digest, until));
     }
-}
 
-impl Shelf {
     fn lock(&self) -> MutexGuard<'_, HashMap<Digest, Waiting>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -120,7 +120,37 @@ mod tests {
     use std::io::Cursor;
 
     use super::*;
-    use crate::engine::scripted::ScriptedFactory;
-    use crate::scheduler::Scheduler;
-    use crate::store::{PruneOptions, Store};
+    use crate::models::Models;
+    use crate::store::Store;
+
+    /// Time passes only where the test says so; the disk's own threads take none of it.
+    async fn take(shelf: &Arc<Shelf>, models: &Models, bytes: &[u8]) -> Digest {
+        let digest = Digest::of(bytes);
+        let bytes = Box::new(Cursor::new(bytes.to_vec()));
+        shelf.put(models, models.take_blob(digest, None, bytes).await.expect("a blob"));
+        digest
+    }
+
+    async fn is_there(models: &Models, digest: Digest) -> bool {
+        models.store().blob_size(&digest).is_some()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_waits_for_a_day_after_it_was_last_asked_for() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let models = Models::new(Store::open(&dir.path().join("store")).expect("a store"));
+        let shelf = Arc::new(Shelf::default());
+        let digest = take(&shelf, &models, b"x").await;
+        tokio::time::sleep(KEPT - Duration::from_secs(1)).await;
+        shelf.put(&models, models.find_blob(digest).await.expect("a store").expect("there").blob);
+        tokio::time::sleep(KEPT - Duration::from_secs(1)).await;
+        assert_eq!(shelf.lock().len(), 1);
+        assert!(is_there(&models, digest).await);
+        // It is gone as soon as the thread that removes it has done so.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(shelf.lock().len(), 0);
+        while is_there(&models, digest).await {
+            tokio::task::yield_now().await;
+        }
+    }
 }

@@ -122,6 +122,7 @@ fn method(name: &str) -> HttpMethod {
     match name {
         "GET" => HttpMethod::Get,
         "DELETE" => HttpMethod::Delete,
+        "HEAD" => HttpMethod::Head,
         _ => HttpMethod::Post,
     }
 }

@@ -7,7 +7,5 @@ mod files;
 mod recipe;
 mod run;
 mod template;
-#[cfg(test)]
-mod tests;
 
 pub use recipe::{Base, Created, Recipe};

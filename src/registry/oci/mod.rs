@@ -12,6 +12,7 @@ mod blobs;
 mod document;
 mod index;
 mod mirrors;
+mod ollama;
 mod push;
 mod registry;
 mod resolve;
