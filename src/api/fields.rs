@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use super::{anthropic, openai, responses};
+use super::{anthropic, ollama, openai, responses};
 
 /// What becomes of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,8 +52,14 @@ pub(super) struct Table {
 }
 
 /// Every table, in the order of the page.
-const TABLES: &[&[Table]] =
-    &[openai::CHAT, openai::TEXT, openai::EMBEDDINGS, responses::CREATE, anthropic::MESSAGES];
+const TABLES: &[&[Table]] = &[
+    openai::CHAT,
+    openai::TEXT,
+    openai::EMBEDDINGS,
+    responses::CREATE,
+    anthropic::MESSAGES,
+    ollama::OLLAMA,
+];
 
 /// The page about request fields, in Markdown: `contrib/COMPATIBILITY.md` is this text.
 pub fn compatibility() -> String {

@@ -38,6 +38,7 @@ mod routes;
 mod state;
 mod status;
 mod tools;
+mod vector;
 
 pub use fields::compatibility;
 pub use peer::{ListenerClass, PeerInfo};

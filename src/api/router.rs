@@ -97,6 +97,13 @@ fn anthropic_family(prefix: &str) -> Router<ApiState> {
 fn ollama_family() -> Router<ApiState> {
     Router::new()
         .route("/api/version", get(ollama::version))
+        .route("/api/tags", get(ollama::tags))
+        .route("/api/ps", get(ollama::ps))
+        .route("/api/show", post(ollama::show))
+        .route("/api/chat", post(ollama::chat))
+        .route("/api/generate", post(ollama::generate))
+        .route("/api/embed", post(ollama::embed))
+        .route("/api/embeddings", post(ollama::embeddings))
         .route("/api/status", get(ollama::status))
         .route("/api/experimental/model-recommendations", get(ollama::recommendations))
 }

@@ -12,8 +12,8 @@ const MAX_BYTES: usize = 600;
 const DEFAULT_NAMESPACE: &str = "ai";
 const DOCKER_HUB: &str = "docker.io";
 const DOCKER_HUB_LEGACY: &str = "index.docker.io";
-/// Ollama's registry, and who owns names without an owner there.
-const OLLAMA_REGISTRY: &str = "registry.ollama.ai";
+/// Where Ollama's users have names without a registry from, and the owner of those without one.
+const OLLAMA: &str = "registry.ollama.ai";
 const OLLAMA_NAMESPACE: &str = "library";
 
 /// A model as its user names it, normalised once: `smollm2` is `docker.io/ai/smollm2:latest`
@@ -69,6 +69,42 @@ impl ModelRef {
         };
         let reference = whole.parse::<Reference>().map_err(|e| invalid(trimmed, &e.to_string()))?;
         Ok(Self::Named(reference))
+    }
+
+    /// What a text that names no registry means to Ollama's users: `llama3:8b` is
+    /// `registry.ollama.ai/library/llama3:8b`. `None` for texts that name a registry or an id.
+    pub fn on_ollama(text: &str) -> Option<Self> {
+        let (name, _) = split_tag(text.trim());
+        let owner = match name.split_once('/') {
+            None => format!("{OLLAMA}/{OLLAMA_NAMESPACE}"),
+            Some((first, _)) if first.contains(['.', ':']) || first == "localhost" => return None,
+            Some(_) => OLLAMA.to_owned(),
+        };
+        let named = |text: &str| Self::named(&format!("{owner}/{}", text.trim())).ok();
+        named(text).filter(|reference| reference.digest().is_none())
+    }
+
+    /// A qualified tag as people write it: without the registry where that goes without saying,
+    /// always with the tag (`smollm2:latest`). It means the same again; `is_taken` tells which
+    /// qualified tags there are, because a name on Docker Hub goes before one of Ollama's.
+    pub fn short(tag: &str, is_taken: impl Fn(&str) -> bool) -> String {
+        let hubs = [
+            (format!("{DOCKER_HUB}/{DEFAULT_NAMESPACE}/"), ""),
+            (format!("{DOCKER_HUB}/"), ""),
+            (format!("{OLLAMA}/{OLLAMA_NAMESPACE}/"), ""),
+            (format!("{OLLAMA}/"), ""),
+            ("huggingface.co/".to_owned(), "hf.co/"),
+        ];
+        let short = hubs.iter().find_map(|(long, short)| {
+            tag.strip_prefix(long.as_str()).map(|rest| format!("{short}{rest}"))
+        });
+        let Some(short) = short else { return tag.to_owned() };
+        let qualified = |reference: Option<Self>| reference.and_then(|r| r.qualified_tag());
+        let first = qualified(Self::parse(&short).ok());
+        let second = qualified(Self::on_ollama(&short));
+        let means_it = first.as_deref() == Some(tag)
+            || (second.as_deref() == Some(tag) && first.is_none_or(|other| !is_taken(&other)));
+        if means_it { short } else { tag.to_owned() }
     }
 
     /// The digest of the manifest that it pins: the id itself, or what follows the `@` of a name.
@@ -148,8 +184,8 @@ fn qualify(name: &str) -> String {
         Some(rest) if rest.contains('/') => format!("{DOCKER_HUB}/{rest}"),
         Some(rest) => format!("{DOCKER_HUB}/{DEFAULT_NAMESPACE}/{rest}"),
         None if name.contains('/') => match name.split_once('/') {
-            Some((OLLAMA_REGISTRY, rest)) if !rest.contains('/') => {
-                format!("{OLLAMA_REGISTRY}/{OLLAMA_NAMESPACE}/{rest}")
+            Some((OLLAMA, rest)) if !rest.contains('/') => {
+                format!("{OLLAMA}/{OLLAMA_NAMESPACE}/{rest}")
             }
             _ => name,
         },
@@ -207,6 +243,42 @@ mod tests {
             let parsed = ModelRef::parse(text).unwrap();
             assert_eq!(parsed.to_string(), whole, "{text:?}");
             assert_eq!(parsed.qualified_tag().as_deref(), Some(whole));
+        }
+    }
+
+    #[test]
+    fn names_without_a_registry_may_be_ollamas() {
+        for (text, whole) in [
+            ("llama3", Some("registry.ollama.ai/library/llama3:latest")),
+            (" LLaMA3:8B ", Some("registry.ollama.ai/library/llama3:8B")),
+            ("someone/m:x", Some("registry.ollama.ai/someone/m:x")),
+            ("docker.io/ai/x", None),
+            ("localhost/x", None),
+            ("localhost:5000/x", None),
+            ("hf.co/a/b:Q4", None),
+            ("", None),
+            ("a//b", None),
+        ] {
+            let found = ModelRef::on_ollama(text).map(|reference| reference.to_string());
+            assert_eq!(found.as_deref(), whole, "{text:?}");
+        }
+        assert_eq!(ModelRef::on_ollama(&format!("x@sha256:{HEX}")), None);
+    }
+
+    #[test]
+    fn short_names_mean_the_same() {
+        let taken = |tag: &str| tag == "docker.io/ai/both:latest";
+        for (tag, short) in [
+            ("docker.io/ai/smollm2:latest", "smollm2:latest"),
+            ("docker.io/myorg/m:Q4", "myorg/m:Q4"),
+            ("registry.ollama.ai/library/llama3:8b", "llama3:8b"),
+            ("registry.ollama.ai/library/both:latest", "registry.ollama.ai/library/both:latest"),
+            ("registry.ollama.ai/someone/m:x", "someone/m:x"),
+            ("huggingface.co/org/repo:q4_k_m", "hf.co/org/repo:q4_k_m"),
+            ("localhost:5000/m:latest", "localhost:5000/m:latest"),
+            ("docker.io/ai/a/b:x", "docker.io/ai/a/b:x"),
+        ] {
+            assert_eq!(ModelRef::short(tag, taken), short);
         }
     }
 

@@ -43,6 +43,8 @@ pub struct Facts {
     pub is_embedder: bool,
     /// It ranks texts (a kind of embedder).
     pub is_reranker: bool,
+    /// `tokenizer.chat_template`; empty if it carries none, or one too long to keep.
+    pub chat_template: String,
     /// It carries a chat template.
     pub has_chat_template: bool,
     /// `general.license`; empty if not said.
@@ -112,6 +114,11 @@ impl Facts {
                 .map(|context| u32::try_from(context).unwrap_or(u32::MAX)),
             is_embedder,
             is_reranker: pooling == Some(4),
+            chat_template: header
+                .get("tokenizer.chat_template")
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned(),
             has_chat_template: matches!(
                 header.get("tokenizer.chat_template"),
                 Some(Value::String(_) | Value::LongString(_))

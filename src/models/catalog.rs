@@ -77,6 +77,19 @@ impl Models {
         .await
     }
 
+    /// One model by the name that the text is, without guessing: see [`Store::named`].
+    ///
+    /// # Errors
+    /// `InvalidReference`, `ModelNotFound`.
+    pub async fn named(&self, model: &str) -> Result<ModelEntry> {
+        let model = model.to_owned();
+        self.blocking(move |inner| {
+            let found = inner.store.named(&model)?;
+            Ok(inner.cards.entry(&inner.store, &found.model))
+        })
+        .await
+    }
+
     /// Untags or deletes, see [`Store::remove`].
     ///
     /// # Errors

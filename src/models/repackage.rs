@@ -10,7 +10,7 @@ use super::catalog::{Inner, Models};
 use super::resolve::{check_blobs, check_weights};
 
 /// The largest chat template, in bytes: no more is read when a model is loaded.
-const MAX_TEMPLATE: usize = 1 << 20;
+pub(super) const MAX_TEMPLATE: u64 = 1 << 20;
 
 /// How a model is to differ from the one that it is made from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -188,7 +188,7 @@ impl Drop for Fresh<'_> {
 
 /// What loading would refuse.
 pub(super) fn check_template(template: &str) -> Result<()> {
-    let wrong = if template.len() > MAX_TEMPLATE {
+    let wrong = if template.len() as u64 > MAX_TEMPLATE {
         format!("it has {} bytes, more than {MAX_TEMPLATE}", template.len())
     } else if template.trim().is_empty() {
         "it is empty".to_owned()

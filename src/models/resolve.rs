@@ -98,7 +98,7 @@ impl Inner {
         })
     }
 
-    fn facts(&self, id: &Digest, artifact: &Artifact) -> Result<Arc<Facts>> {
+    pub(super) fn facts(&self, id: &Digest, artifact: &Artifact) -> Result<Arc<Facts>> {
         let files = artifact
             .layers
             .iter()

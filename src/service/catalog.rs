@@ -28,8 +28,7 @@ impl Service {
     /// by its id without `force`, and for a busy one, with the number of its requests.
     pub async fn remove(&self, model: &str, force: bool) -> Result<Vec<Removal>> {
         // A bare word may find a model by the last part of its name, but never delete it so.
-        let exact = ModelRef::parse(model)?.to_string();
-        let entry = self.models.inspect(&exact).await?;
+        let entry = self.models.named(model).await?;
         if deletes(model, &entry, force)? {
             self.make_idle(model, &entry, force).await?;
         }

@@ -48,20 +48,32 @@ impl Store {
         Ok(self.snapshot()?.models.clone())
     }
 
-    /// Finds a model by any of its names; for a bare word also by the last part of a tag, so that
-    /// `smollm2` finds `myorg/smollm2:latest` when nothing else is meant. The one resolver of the
-    /// program.
+    /// Finds a model by any of its names: those of [`Store::named`]; for a bare word also by the last
+    /// part of a tag, so that `smollm2` finds `myorg/smollm2:latest` when nothing else is meant. The
+    /// one resolver of the program.
     ///
     /// # Errors
     /// `InvalidReference`, or `ModelNotFound`.
     pub fn find(&self, text: &str) -> crate::domain::Result<Found> {
         let reference = ModelRef::parse(text)?;
         let snapshot = self.snapshot()?;
-        let found = resolve(&snapshot, &reference).or_else(|| {
+        let found = named(&snapshot, text, &reference).or_else(|| {
             let text = text.trim();
             let bare = !text.contains(['/', ':', '@']);
             bare.then(|| by_last_part(&snapshot, text)).flatten()
         });
+        Ok(found.ok_or_else(|| not_found(text, &reference))?)
+    }
+
+    /// Finds a model by the name that the text is: as it is normalised everywhere; where there is
+    /// none, as Ollama's users mean it ([`ModelRef::on_ollama`]); at last both whatever the case of
+    /// the tag. Unlike [`Store::find`] it never guesses, so what is found may be changed.
+    ///
+    /// # Errors
+    /// `InvalidReference`, or `ModelNotFound`.
+    pub fn named(&self, text: &str) -> crate::domain::Result<Found> {
+        let reference = ModelRef::parse(text)?;
+        let found = named(&*self.snapshot()?, text, &reference);
         Ok(found.ok_or_else(|| not_found(text, &reference))?)
     }
 
@@ -97,9 +109,7 @@ impl Store {
     /// `ModelNotFound`; `Conflict` for an id with several tags.
     pub fn remove(&self, text: &str, force: bool) -> crate::domain::Result<Vec<Removal>> {
         // Exactly this one: a name that happens to end alike must not go in its stead.
-        let reference = ModelRef::parse(text)?;
-        let found = resolve(&*self.snapshot()?, &reference);
-        let found = found.ok_or_else(|| not_found(text, &reference))?;
+        let found = self.named(text)?;
         let id = found.model.id;
         let removals = self.inner.change_index(|index| {
             let at = position(index, &id).ok_or_else(|| StoreError::NotFound(text.to_owned()))?;
@@ -269,6 +279,23 @@ fn resolve(snapshot: &Snapshot, reference: &ModelRef) -> Option<Found> {
     let tag = as_tag(reference).ok()?;
     let model = Arc::clone(snapshot.by_tag(&tag)?);
     Some(Found { model, by: FoundBy::Tag(tag) })
+}
+
+fn named(snapshot: &Snapshot, text: &str, reference: &ModelRef) -> Option<Found> {
+    let ollama = ModelRef::on_ollama(text);
+    let meant = || std::iter::once(reference).chain(&ollama);
+    meant()
+        .find_map(|reference| resolve(snapshot, reference))
+        .or_else(|| meant().find_map(|reference| in_any_case(snapshot, reference)))
+}
+
+/// By a tag that differs in case alone: to Ollama's clients that is no difference.
+fn in_any_case(snapshot: &Snapshot, reference: &ModelRef) -> Option<Found> {
+    let wanted = as_tag(reference).ok()?;
+    snapshot.models.iter().find_map(|model| {
+        let tag = model.tags.iter().find(|tag| tag.eq_ignore_ascii_case(&wanted))?;
+        Some(Found { model: Arc::clone(model), by: FoundBy::Tag(tag.clone()) })
+    })
 }
 
 fn by_last_part(snapshot: &Snapshot, word: &str) -> Option<Found> {

@@ -159,6 +159,12 @@ impl Store {
         }
     }
 
+    /// When a model came into this store.
+    pub fn added(&self, id: &Digest) -> Option<std::time::SystemTime> {
+        let path = self.inner.layout.by_digest(Area::Manifests, id);
+        path.symlink_metadata().and_then(|found| found.modified()).ok()
+    }
+
     /// Whether any lease holds this model or blob.
     pub fn is_leased(&self, digest: &Digest) -> bool {
         self.inner.leases.is_leased(digest)

@@ -44,7 +44,8 @@ pub(in crate::api) async fn guard_browser(request: Request, next: Next) -> Respo
     headers.insert(
         header::ACCESS_CONTROL_EXPOSE_HEADERS,
         HeaderValue::from_static(
-            "x-request-id, request-id, x-queue-position, x-queue-wait-ms, retry-after",
+            "x-request-id, request-id, x-queue-position, x-queue-wait-ms, x-truncated-tokens, \
+             retry-after",
         ),
     );
     response

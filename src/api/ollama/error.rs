@@ -35,27 +35,51 @@ fn message(error: &Error) -> Cow<'_, str> {
     }
 }
 
-/// How the absence of a model is said: programs look for these words, and pull it then.
+/// What a model is asked to do: each has its own words for what cannot be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Absent {
-    /// `model 'NAME' not found`
-    Plain,
-    /// `model "NAME" not found, try pulling it first`
-    Pull,
+pub(super) enum Wanted {
+    /// A chat.
+    Chat,
+    /// A generation.
+    Generate,
+    /// Vectors.
+    Embed,
+    /// To be looked at, or managed.
+    Look,
 }
 
-/// Says the absence of the model that the client called `name` in Ollama's words.
-pub(super) fn absent(name: &str, how: Absent) -> impl FnOnce(Error) -> Error + '_ {
-    move |error| match error.kind {
-        ErrorKind::ModelNotFound => {
-            let name: String = name.chars().take(200).collect();
-            let message = match how {
-                Absent::Plain => format!("model '{name}' not found"),
-                Absent::Pull => format!("model \"{name}\" not found, try pulling it first"),
-            };
-            Error { message, param: None, ..error }
-        }
-        _ => error,
+/// The error of a request that names no model, where upstream looks for one without a name.
+pub(super) fn no_model() -> Error {
+    Error::new(ErrorKind::ModelNotFound, "model '' not found")
+}
+
+/// Says in Ollama's words what is wrong with the model that the client called `name`: programs look
+/// for them, and pull a model that is not found.
+pub(super) fn said(name: &str, wanted: Wanted) -> impl FnOnce(Error) -> Error + '_ {
+    move |error| {
+        let name: String = name.chars().take(200).collect();
+        let message = match (error.kind, wanted) {
+            (ErrorKind::ModelNotFound, Wanted::Embed) => {
+                format!("model \"{name}\" not found, try pulling it first")
+            }
+            (ErrorKind::ModelNotFound, _) => format!("model '{name}' not found"),
+            (ErrorKind::UnsupportedModel, _) if !error.message.contains("does not support") => {
+                let what = match wanted {
+                    Wanted::Chat => "chat",
+                    Wanted::Generate => "generate",
+                    Wanted::Embed => "embeddings",
+                    Wanted::Look => return error,
+                };
+                format!("\"{name}\" does not support {what}: {}", error.message)
+            }
+            (ErrorKind::Unsupported, Wanted::Generate)
+                if error.param.as_deref() == Some("suffix") =>
+            {
+                format!("{name} does not support insert: {}", error.message)
+            }
+            _ => return error,
+        };
+        Error { message, param: None, ..error }
     }
 }
 
@@ -76,12 +100,21 @@ mod tests {
     }
 
     #[test]
-    fn a_model_that_is_not_there_has_the_name_that_was_asked_for() {
-        let error = || Error::new(ErrorKind::ModelNotFound, "ai/x:latest is not in the store");
-        assert_eq!(absent("X", Absent::Plain)(error()).message, "model 'X' not found");
-        let pull = absent("X", Absent::Pull)(error());
-        assert_eq!(pull.message, "model \"X\" not found, try pulling it first");
+    fn what_is_wrong_with_a_model_is_said_in_the_words_that_programs_look_for() {
+        let absent = || Error::new(ErrorKind::ModelNotFound, "ai/x:latest is not in the store");
+        let message = |wanted, error| said("X", wanted)(error).message;
+        assert_eq!(message(Wanted::Chat, absent()), "model 'X' not found");
+        let pull = "model \"X\" not found, try pulling it first";
+        assert_eq!(message(Wanted::Embed, absent()), pull);
+        let kind = Error::new(ErrorKind::UnsupportedModel, "X is an embedding model");
+        let refused = "\"X\" does not support generate: X is an embedding model";
+        assert_eq!(message(Wanted::Generate, kind), refused);
+        let said_so = Error::new(ErrorKind::UnsupportedModel, "\"X\" does not support thinking");
+        assert_eq!(message(Wanted::Chat, said_so), "\"X\" does not support thinking");
+        let gap = Error::unsupported("suffix", "X has no tokens for it");
+        let refused = "X does not support insert: X has no tokens for it";
+        assert_eq!(message(Wanted::Generate, gap), refused);
         let other = Error::new(ErrorKind::QueueFull, "full");
-        assert_eq!(absent("X", Absent::Plain)(other.clone()), other);
+        assert_eq!(said("X", Wanted::Chat)(other.clone()), other);
     }
 }

@@ -3,11 +3,12 @@ use utoipa::openapi::{RefOr, Schema};
 use crate::api::anthropic::MESSAGES;
 use crate::api::describe::Schemas;
 use crate::api::fields::{Field, Table, Treatment};
+use crate::api::ollama::OLLAMA;
 use crate::api::openai::{CHAT, EMBEDDINGS, TEXT};
 use crate::api::responses::CREATE;
 
 /// The schemas that the tables are about, in the order of the tables.
-const NOTED: [(&[&str], &[Table]); 5] = [
+const NOTED: [(&[&str], &[Table]); 6] = [
     (
         &[
             "openai.ChatRequest",
@@ -28,6 +29,16 @@ const NOTED: [(&[&str], &[Table]); 5] = [
     (&["openai.EmbeddingsRequest"], EMBEDDINGS),
     (&["responses.CreateRequest"], CREATE),
     (&["anthropic.MessagesRequest"], MESSAGES),
+    (
+        &[
+            "ollama.ChatRequest",
+            "ollama.Message",
+            "ollama.GenerateRequest",
+            "ollama.EmbedRequest",
+            "ollama.EmbeddingsRequest",
+        ],
+        OLLAMA,
+    ),
 ];
 
 /// Tells of each field what the tables of fields say.

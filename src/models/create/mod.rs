@@ -4,6 +4,7 @@
 //! blob, renders no template, and knows no dialect.
 
 mod files;
+mod parts;
 mod recipe;
 mod run;
 mod template;

@@ -2,9 +2,9 @@ use std::collections::HashSet;
 
 use crate::domain::{Digest, Error, ErrorKind, ModelRef, Result};
 use crate::gguf::{Facts, facts_of};
+use crate::models::OllamaLayers;
 use crate::models::catalog::{Inner, Models};
-use crate::models::profile::{self, Profile};
-use crate::models::repackage::{Fresh, check_template};
+use crate::models::repackage::{Fresh, MAX_TEMPLATE, check_template};
 use crate::models::resolve::{check_blobs, check_weights};
 use crate::registry::{
     Artifact, Descriptor, Edit, MAX_CONFIG_BYTES, NewArtifact, Role, Source, recompose,
@@ -12,6 +12,7 @@ use crate::registry::{
 use crate::store::{Blob, Lease, Store};
 
 use super::files;
+use super::parts;
 use super::recipe::{Base, Created, Recipe};
 use super::template;
 
@@ -20,7 +21,8 @@ struct Ground {
     manifest: Vec<u8>,
     config: Vec<u8>,
     artifact: Artifact,
-    profile: Profile,
+    layers: OllamaLayers,
+    chat_template: Option<String>,
     /// Keep its files in the store.
     _lease: Option<Lease>,
     _held: Vec<Blob>,
@@ -91,18 +93,40 @@ fn ground(store: &Store, base: &Base) -> Result<Ground> {
             let artifact = Artifact::parse(&manifest)?;
             check_blobs(store, &artifact)?;
             let config = store.read_blob(&artifact.config.digest, MAX_CONFIG_BYTES as u64)?;
-            let profile = profile::read(store, &artifact)?;
+            let layers = OllamaLayers::read(store, &artifact);
+            let chat_template = chat_template(store, &artifact)?;
             let (lease, held) = (Some(lease), Vec::new());
-            Ok(Ground { manifest, config, artifact, profile, _lease: lease, _held: held })
+            Ok(Ground {
+                manifest,
+                config,
+                artifact,
+                layers,
+                chat_template,
+                _lease: lease,
+                _held: held,
+            })
         }
         Base::Files(files) => {
             let files::OfFiles { documents, held } = files::assemble(store, files)?;
             let NewArtifact { config, manifest } = documents;
             let artifact = Artifact::parse(&manifest)?;
-            let profile = Profile::default();
-            Ok(Ground { manifest, config, artifact, profile, _lease: None, _held: held })
+            Ok(Ground {
+                manifest,
+                config,
+                artifact,
+                layers: OllamaLayers::default(),
+                chat_template: None,
+                _lease: None,
+                _held: held,
+            })
         }
     }
+}
+
+fn chat_template(store: &Store, artifact: &Artifact) -> Result<Option<String>> {
+    let Some(layer) = artifact.with_role(Role::ChatTemplate).next() else { return Ok(None) };
+    let bytes = store.read_blob(&layer.blob.digest, MAX_TEMPLATE)?;
+    Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 fn weights_of(store: &Store, artifact: &Artifact) -> Result<Facts> {
@@ -141,19 +165,7 @@ fn edits(
         let file_name = name.rsplit('/').next().unwrap_or(name).to_owned();
         edits.push(Edit { role: Role::Adapter, blob: descriptor, file_name });
     }
-    let mut parameters = ground.profile.parameters.clone();
-    parameters.extend(recipe.parameters.clone());
-    if recipe.parameters.is_empty() {
-        // As they are, byte for byte.
-        parameters.clear();
-    }
-    let said = Profile {
-        system: recipe.system.clone().filter(|text| !text.is_empty()),
-        parameters,
-        messages: recipe.messages.clone(),
-        ..Profile::default()
-    };
-    for (part, bytes) in profile::write(&said)? {
+    for (part, bytes) in parts::write(recipe, &ground.layers)? {
         let blob = fresh.write(&bytes)?;
         let file_name = part.file_name().to_owned();
         edits.push(Edit { role: Role::Profile(part), blob, file_name });
@@ -169,14 +181,14 @@ fn new_template<'a>(
 ) -> Result<Option<&'a str>> {
     let Some(text) = asked.filter(|text| !text.trim().is_empty()) else { return Ok(None) };
     let same = |known: Option<&String>| known.is_some_and(|known| known.trim() == text.trim());
-    if same(ground.profile.chat_template.as_ref()) || same(ground.profile.go_template.as_ref()) {
+    if same(ground.chat_template.as_ref()) || same(ground.layers.template.as_ref()) {
         return Ok(None);
     }
     if template::is_go(text) {
         return Err(template::refuse_go());
     }
     template::require_placeholders(text)?;
-    if ground.profile.chat_template.is_none()
+    if ground.chat_template.is_none()
         && let Some(weights) = ground.artifact.with_role(Role::Weights).next()
     {
         let header = files::open(store, "the file", weights.blob)?;

@@ -4,7 +4,6 @@ use serde_json::{Map, Value, json};
 
 use super::forms::projector;
 use super::*;
-use crate::domain::Role as Speaker;
 use crate::registry::{Artifact, Part, Role};
 use crate::store::PruneOptions;
 
@@ -53,11 +52,14 @@ fn roles(home: &Home, id: &Digest) -> Vec<Role> {
 #[tokio::test]
 async fn what_a_recipe_says_is_the_profile_and_the_rest_stays() {
     let home = home_with_base().await;
-    let message = |role, content: &str| StoredMessage { role, content: content.to_owned() };
+    let message = |role: &str, content: &str| StoredMessage {
+        role: role.to_owned(),
+        content: content.to_owned(),
+    };
     let first = Recipe {
         system: Some("Be brief.".to_owned()),
         parameters: map(json!({"top_k": 3, "num_predict": 5})),
-        messages: vec![message(Speaker::User, "hi"), message(Speaker::Assistant, "ho")],
+        messages: vec![message("user", "hi"), message("assistant", "ho")],
         licenses: vec!["one".to_owned()],
         ..from("base")
     };
@@ -75,10 +77,9 @@ async fn what_a_recipe_says_is_the_profile_and_the_rest_stays() {
     let new: Vec<bool> = made.layers.iter().map(|(_, is_new)| *is_new).collect();
     assert_eq!(new, [false, true, true, true, true, true]);
     assert_eq!(home.count("blobs/sha256"), blobs + 5, "no copy of the weights");
-    let read = home.models.profile("mine").await.unwrap();
+    let read = home.models.portrait("mine").await.unwrap().ollama;
     assert_eq!(read.system, first.system);
     assert_eq!((&read.parameters, &read.messages), (&first.parameters, &first.messages));
-    assert_eq!(read.licenses, ["one"]);
     home.models.resolve("mine").await.unwrap();
     // The same once more is the same.
     assert_eq!(home.models.create("again", first).await.unwrap().id, made.id);
@@ -89,12 +90,15 @@ async fn what_a_recipe_says_is_the_profile_and_the_rest_stays() {
         licenses: vec!["two".to_owned()],
         ..from("mine")
     };
-    home.models.create("other", second).await.unwrap();
-    let read = home.models.profile("other").await.unwrap();
+    let made = home.models.create("other", second).await.unwrap();
+    let licenses = roles(&home, &made.id).into_iter().filter(|role| *role == Role::License);
+    assert_eq!(licenses.count(), 2);
+    let read = home.models.portrait("other").await.unwrap().ollama;
     assert_eq!(read.system.as_deref(), Some("Be long."));
     assert_eq!(Value::Object(read.parameters), json!({"num_predict": 5, "top_k": 9}));
-    assert_eq!((read.messages.len(), read.licenses.len()), (2, 2));
-    assert_eq!(home.models.profile("base").await.unwrap(), Profile::default());
+    assert_eq!(read.messages.len(), 2);
+    let base = home.models.portrait("base").await.unwrap().ollama;
+    assert_eq!(base, OllamaLayers::default());
 }
 
 #[tokio::test]
@@ -106,8 +110,8 @@ async fn templates_are_jinja_or_those_that_are_there() {
         assert_eq!(home.models.create("same", with(same)).await.unwrap().id, base, "{same:?}");
     }
     home.models.create("mine", with("{% for m in messages %}{% endfor %}")).await.unwrap();
-    let read = home.models.profile("mine").await.unwrap();
-    assert_eq!(read.chat_template.as_deref(), Some("{% for m in messages %}{% endfor %}"));
+    let read = home.models.portrait("mine").await.unwrap();
+    assert_eq!(read.template, "{% for m in messages %}{% endfor %}");
     for (bad, kind) in
         [("{{ .Prompt }}", ErrorKind::Unsupported), ("Be kind.", ErrorKind::InvalidValue)]
     {

@@ -25,6 +25,8 @@ mod tags;
 mod upload;
 
 #[cfg(test)]
+mod ollama_tests;
+#[cfg(test)]
 mod signature_tests;
 #[cfg(test)]
 mod testing;

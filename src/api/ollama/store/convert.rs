@@ -1,6 +1,6 @@
 use serde_json::{Map, Value};
 
-use crate::domain::{Digest, Error, ErrorKind, Result, Role};
+use crate::domain::{Digest, Error, ErrorKind, Result};
 use crate::models::{Base, Recipe, StoredMessage};
 
 use super::blobs;
@@ -123,15 +123,11 @@ fn message(at: usize, message: CreateMessage) -> Result<StoredMessage> {
     for (name, list) in [("images", images), ("tool_calls", tool_calls)] {
         refuse(list.is_some_and(|list| !list.is_empty()), &field(name), "texts alone are stored")?;
     }
-    let role = match role.unwrap_or_default().to_ascii_lowercase().as_str() {
-        "system" => Role::System,
-        "user" => Role::User,
-        "assistant" => Role::Assistant,
-        _ => {
-            let message = "a role is `system`, `user` or `assistant`";
-            return Err(Error::invalid(field("role"), message));
-        }
-    };
+    let role = role.unwrap_or_default().to_ascii_lowercase();
+    if !["system", "user", "assistant"].contains(&role.as_str()) {
+        let message = "a role is `system`, `user` or `assistant`";
+        return Err(Error::invalid(field("role"), message));
+    }
     Ok(StoredMessage { role, content: content.unwrap_or_default() })
 }
 

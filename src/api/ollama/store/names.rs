@@ -4,7 +4,7 @@ use http::StatusCode;
 
 use crate::api::body::MAX_SMALL_BODY;
 use crate::api::ollama::body;
-use crate::api::ollama::error::{Absent, absent};
+use crate::api::ollama::error::{Wanted, said as in_words};
 use crate::api::refusal::Reply;
 use crate::api::state::ApiState;
 use crate::domain::{Error, ErrorKind};
@@ -40,7 +40,7 @@ pub(in crate::api) async fn delete(State(state): State<ApiState>, request: Reque
     state.service.remove(&name, force.unwrap_or(false)).await.map_err(|error| {
         match error.kind {
             ErrorKind::InvalidReference => invalid(error, "name", &name),
-            _ => absent(&name, Absent::Plain)(error),
+            _ => in_words(&name, Wanted::Look)(error),
         }
     })?;
     Ok(StatusCode::OK.into_response())

@@ -2,7 +2,7 @@ use axum::extract::{Request, State};
 
 use crate::api::body::MAX_SMALL_BODY;
 use crate::api::ollama::body;
-use crate::api::ollama::error::{Absent, absent};
+use crate::api::ollama::error::{Wanted, said};
 use crate::api::refusal::Reply;
 use crate::api::state::ApiState;
 use crate::domain::{Error, ErrorKind};
@@ -19,6 +19,6 @@ pub(in crate::api) async fn push(State(state): State<ApiState>, request: Request
         return Err(Error::new(ErrorKind::MissingField, "model is required").into());
     };
     let transfer = state.service.push(&name, None).await;
-    let transfer = transfer.map_err(absent(&name, Absent::Plain))?;
+    let transfer = transfer.map_err(said(&name, Wanted::Look))?;
     progress::answer(transfer, stream.unwrap_or(true), |error| error).await
 }

@@ -3,6 +3,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::types::{EmbeddingsRequest, Input, Numbers};
 use crate::api::openai::convert::model_name;
+use crate::api::vector::normalise;
 use crate::domain::{EmbedInput, Error, ErrorKind, Result};
 
 /// What was asked for.
@@ -99,16 +100,6 @@ impl Form {
         }
         let bytes: Vec<u8> = vector.iter().flat_map(|value| value.to_le_bytes()).collect();
         Ok(Numbers::Base64(STANDARD.encode(bytes)))
-    }
-}
-
-/// Brings a vector to length 1; one of zeros stays as it is.
-fn normalise(vector: &mut [f32]) {
-    // In 64 bits, where the squares of no 32-bit floats overflow.
-    let squares: f64 = vector.iter().map(|value| f64::from(*value) * f64::from(*value)).sum();
-    let length = squares.sqrt();
-    if length > 0.0 {
-        vector.iter_mut().for_each(|value| *value = (f64::from(*value) / length) as f32);
     }
 }
 
