@@ -115,7 +115,7 @@ async fn a_model_is_made_of_another_one() {
     assert!(shown["parameters"].as_str().is_some_and(|text| text.contains("num_predict")));
     assert_eq!(shown["license"], "as you like");
     for (body, words) in [
-        (json!({"model": "x", "from": "nowhere", "stream": false}), "nowhere"),
+        (json!({"model": "x", "from": "nowhere", "stream": false}), "pull model manifest"),
         (json!({"model": "x"}), "neither 'from' or 'files' was specified"),
         (json!({"from": TINY}), "invalid model name"),
         (json!({"model": "x", "from": TINY, "template": "{{ .Prompt }}"}), "Jinja"),
@@ -208,6 +208,7 @@ async fn copies_and_deletions() {
 async fn on_tcp_nothing_is_managed() {
     let bench = bench().await;
     let digest = Digest::of(b"x");
+    let local = "127.0.0.1:12434".parse().expect("an address");
     for (method, path) in [
         ("POST", "/api/pull".to_owned()),
         ("POST", "/api/push".to_owned()),
@@ -219,7 +220,7 @@ async fn on_tcp_nothing_is_managed() {
     ] {
         let mut request = request(method, &path, Body::from("{}"));
         request.headers_mut().insert("host", "localhost:12434".parse().expect("a value"));
-        request.extensions_mut().insert(ListenerClass::Tcp { port: 12434 });
+        request.extensions_mut().insert(ListenerClass::Tcp { local });
         let refused = bench.send(request).await.expect(403);
         assert!(refused.json()["error"].is_string(), "{path}: {}", refused.text);
     }

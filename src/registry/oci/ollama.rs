@@ -1,5 +1,5 @@
 use futures_util::FutureExt as _;
-use oci_client::manifest::IMAGE_CONFIG_MEDIA_TYPE;
+use oci_client::manifest::IMAGE_DOCKER_CONFIG_MEDIA_TYPE;
 use serde_json::Value;
 
 use crate::domain::{Error, ErrorKind};
@@ -23,7 +23,7 @@ const MAX_HEADER_BYTES: u64 = 64 << 20;
 /// tell otherwise.
 pub(super) fn is_one(document: &Document) -> bool {
     let config = document.head.config.as_ref().and_then(|config| config.media_type.as_deref());
-    if config != Some(IMAGE_CONFIG_MEDIA_TYPE) {
+    if config != Some(IMAGE_DOCKER_CONFIG_MEDIA_TYPE) {
         return false;
     }
     let Ok(manifest) = serde_json::from_slice::<Value>(&document.bytes) else { return false };
