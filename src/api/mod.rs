@@ -29,6 +29,7 @@ mod openapi;
 mod params;
 mod path;
 mod peer;
+mod pipe;
 mod refusal;
 mod reply;
 mod responses;

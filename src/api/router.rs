@@ -3,7 +3,7 @@ use axum::extract::{Request, State};
 use axum::handler::Handler;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, head, post};
 use http::{Method, StatusCode};
 
 use crate::domain::{Error, ErrorKind};
@@ -31,6 +31,7 @@ pub fn router(state: ApiState) -> Router {
         .merge(ranking_family("/engines/{backend}").route_layer(from_fn(require_backend)))
         .merge(anthropic_family("/anthropic/v1"))
         .merge(ollama_family())
+        .merge(ollama_store().route_layer(manage.clone()))
         .route("/anthropic/v1/models", get(anthropic::list))
         .route("/anthropic/v1/models/{*model}", get(anthropic::retrieve))
         .route("/anthropic", get(native::root))
@@ -104,6 +105,21 @@ fn ollama_family() -> Router<ApiState> {
         .route("/api/generate", post(ollama::generate))
         .route("/api/embed", post(ollama::embed))
         .route("/api/embeddings", post(ollama::embeddings))
+        .route("/api/status", get(ollama::status))
+        .route("/api/experimental/model-recommendations", get(ollama::recommendations))
+}
+
+/// The management of models in Ollama's API.
+fn ollama_store() -> Router<ApiState> {
+    Router::new()
+        .route("/api/pull", post(ollama::pull))
+        .route("/api/push", post(ollama::push))
+        .route("/api/create", post(ollama::create))
+        .route("/api/copy", post(ollama::copy))
+        .route("/api/delete", delete(ollama::delete))
+        .route("/api/blobs/{digest}", head(ollama::has_blob).post(ollama::upload_blob))
+        .route("/api/me", post(ollama::me))
+        .route("/api/signout", post(ollama::signout))
 }
 
 /// `GET /`: who is there, in the words of whose port it is.

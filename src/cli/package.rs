@@ -59,6 +59,7 @@ pub(super) async fn run(
                 chat_template: chat_template.clone(),
                 licenses: license.clone(),
                 adapters: lora.clone(),
+                profile: Vec::new(),
                 context_size: *context_size,
             };
             from_files(options, target, client, printer).await?

@@ -183,7 +183,12 @@ fn qualify(name: &str) -> String {
     match on_hub {
         Some(rest) if rest.contains('/') => format!("{DOCKER_HUB}/{rest}"),
         Some(rest) => format!("{DOCKER_HUB}/{DEFAULT_NAMESPACE}/{rest}"),
-        None if name.contains('/') => name,
+        None if name.contains('/') => match name.split_once('/') {
+            Some((OLLAMA, rest)) if !rest.contains('/') => {
+                format!("{OLLAMA}/{OLLAMA_NAMESPACE}/{rest}")
+            }
+            _ => name,
+        },
         None => format!("{DEFAULT_NAMESPACE}/{name}"),
     }
 }
@@ -230,6 +235,8 @@ mod tests {
             ("registry.example.com/m", "registry.example.com/m:latest"),
             ("localhost:5000/m", "localhost:5000/m:latest"),
             ("hf.co/Org/Repo:Q8_0", "huggingface.co/org/repo:Q8_0"),
+            ("registry.ollama.ai/llama3", "registry.ollama.ai/library/llama3:latest"),
+            ("registry.ollama.ai/who/m:x", "registry.ollama.ai/who/m:x"),
             ("abcdef01234", "docker.io/ai/abcdef01234:latest"),
             ("ABCDEF012345", "docker.io/ai/abcdef012345:latest"),
         ] {

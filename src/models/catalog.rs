@@ -1,9 +1,9 @@
 use std::io::Read;
 use std::sync::Arc;
 
-use crate::domain::{Error, ModelEntry, ModelRef, Removal, Result};
+use crate::domain::{Digest, Error, ModelEntry, ModelRef, Removal, Result};
 use crate::registry::Registry;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 use super::card::Cards;
 use super::pull::Pulls;
@@ -59,6 +59,20 @@ impl Models {
         self.blocking(move |inner| {
             let found = inner.store.find(&model)?;
             Ok(inner.cards.entry(&inner.store, &found.model))
+        })
+        .await
+    }
+
+    /// The id of the model that has exactly this name, if any.
+    ///
+    /// # Errors
+    /// `InvalidReference`; `Internal` where the index cannot be read.
+    pub async fn named_exactly(&self, name: &str) -> Result<Option<Digest>> {
+        let reference = ModelRef::parse(name)?;
+        self.blocking(move |inner| match inner.store.resolve(&reference) {
+            Ok(found) => Ok(Some(found.model.id)),
+            Err(StoreError::NotFound(_)) => Ok(None),
+            Err(error) => Err(error.into()),
         })
         .await
     }

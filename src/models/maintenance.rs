@@ -2,7 +2,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use crate::domain::Result;
-use crate::registry::Artifact;
+use crate::registry::{Artifact, media};
 use crate::store::{
     DiskUsage, Finding, FsckModel, FsckProgress, FsckReport, Problem, PruneOptions, Pruned, Store,
     StoredModel,
@@ -11,7 +11,8 @@ use crate::store::{
 use super::catalog::{Inner, Models};
 
 /// What the media types of layers begin with that any tool is known to write.
-const KNOWN_MEDIA: [&str; 2] = ["application/vnd.docker.ai.", "application/vnd.cncf.model."];
+const KNOWN_MEDIA: [&str; 3] =
+    ["application/vnd.docker.ai.", "application/vnd.cncf.model.", media::OLLAMA_PREFIX];
 
 impl Models {
     /// Where the disk space goes, see [`Store::usage`].

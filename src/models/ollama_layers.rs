@@ -2,13 +2,11 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::registry::Artifact;
+use crate::registry::media::{
+    OLLAMA_MESSAGES as MESSAGES, OLLAMA_PARAMS as PARAMS, OLLAMA_SYSTEM as SYSTEM,
+    OLLAMA_TEMPLATE as TEMPLATE,
+};
 use crate::store::Store;
-
-/// Layers of Ollama's models that are text.
-const SYSTEM: &str = "application/vnd.ollama.image.system";
-const TEMPLATE: &str = "application/vnd.ollama.image.template";
-const PARAMS: &str = "application/vnd.ollama.image.params";
-const MESSAGES: &str = "application/vnd.ollama.image.messages";
 
 /// More than any of them has.
 const MAX_BYTES: u64 = 4 << 20;

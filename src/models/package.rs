@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::domain::{Digest, Error, ErrorKind, Result};
 use crate::gguf::{Adapter, Facts, Header, ShardName, facts_of, read_header};
-use crate::registry::{Descriptor, NewArtifact, NewLayer, NewModel, compose, media};
+use crate::registry::{Descriptor, NewArtifact, NewLayer, NewModel, Part, compose, media};
 
 use super::tar_out::{ArchiveWriter, Checked, archive_bytes};
 
@@ -21,6 +21,8 @@ pub struct PackageOptions {
     pub licenses: Vec<PathBuf>,
     /// LoRA adapters, all to be applied.
     pub adapters: Vec<PathBuf>,
+    /// What a conversation begins with, a file for each part.
+    pub profile: Vec<(Part, PathBuf)>,
     /// The largest context to run it with, in tokens; `None`: what it was trained for.
     pub context_size: Option<u32>,
 }
@@ -65,7 +67,8 @@ impl PackagePlan {
             .chain(options.mmproj.iter().map(|path| (path, media::MMPROJ)))
             .chain(options.chat_template.iter().map(|path| (path, media::CHAT_TEMPLATE)))
             .chain(options.licenses.iter().map(|path| (path, media::LICENSE)))
-            .chain(options.adapters.iter().map(|path| (path, media::LORA)));
+            .chain(options.adapters.iter().map(|path| (path, media::LORA)))
+            .chain(options.profile.iter().map(|(part, path)| (path, part.media_type())));
         for (path, media_type) in sources {
             let blob = hash(path)?;
             let file_name = path.file_name().and_then(|name| name.to_str()).map(str::to_owned);

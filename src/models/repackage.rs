@@ -10,7 +10,7 @@ use super::catalog::{Inner, Models};
 use super::resolve::{check_blobs, check_weights};
 
 /// The largest chat template, in bytes: no more is read when a model is loaded.
-const MAX_TEMPLATE: usize = 1 << 20;
+pub(super) const MAX_TEMPLATE: u64 = 1 << 20;
 
 /// How a model is to differ from the one that it is made from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -77,22 +77,14 @@ fn repackage(inner: &Inner, source: &str, tag: String, changes: &Changes) -> Res
         Some(_) => Some(check_weights(store, &artifact)?),
         None => None,
     };
-    let mut fresh = Fresh { store, blobs: Vec::new() };
+    let mut fresh = Fresh::new(store);
     let edits = fresh.edits(changes)?;
     let context_size = changes.context_size.map(context).transpose()?;
     let source =
         Source { manifest: &manifest, artifact: &artifact, config: &config, facts: facts.as_ref() };
-    let Recomposed { config, manifest, converted } = recompose(source, context_size, &edits)?;
-    fresh.write(&config)?;
-    let artifact = Artifact::parse(&manifest)?;
-    Config::parse(&config, &artifact)?;
-    if facts.is_some() {
-        artifact.require_runnable()?;
-        check_weights(store, &artifact)?;
-    }
-    let id = store.put_model(&manifest, std::slice::from_ref(&tag))?;
-    fresh.blobs.clear();
-    Ok(Repackaged { id, tag, converted })
+    let made = recompose(source, context_size, &edits)?;
+    let id = fresh.publish(&made, facts.is_some(), &tag)?;
+    Ok(Repackaged { id, tag, converted: made.converted })
 }
 
 /// Docker's field is a signed 32-bit number.
@@ -105,12 +97,36 @@ fn context(size: u32) -> Result<u32> {
 }
 
 /// What is new in the store for a model; it goes again unless the model is made.
-struct Fresh<'a> {
+pub(super) struct Fresh<'a> {
     store: &'a Store,
     blobs: Vec<Blob>,
 }
 
-impl Fresh<'_> {
+impl<'a> Fresh<'a> {
+    pub(super) fn new(store: &'a Store) -> Self {
+        Self { store, blobs: Vec::new() }
+    }
+
+    /// Checks the model of these documents and makes it visible under `tag`.
+    pub(super) fn publish(
+        &mut self,
+        made: &Recomposed,
+        has_gguf: bool,
+        tag: &str,
+    ) -> Result<Digest> {
+        let Recomposed { config, manifest, converted: _ } = made;
+        self.write(config)?;
+        let artifact = Artifact::parse(manifest)?;
+        Config::parse(config, &artifact)?;
+        if has_gguf {
+            artifact.require_runnable()?;
+            check_weights(self.store, &artifact)?;
+        }
+        let id = self.store.put_model(manifest, &[tag.to_owned()])?;
+        self.blobs.clear();
+        Ok(id)
+    }
+
     fn edits(&mut self, changes: &Changes) -> Result<Vec<Edit>> {
         let Changes { context_size: _, chat_template, licenses, mmproj, adapters } = changes;
         let mut edits = Vec::new();
@@ -149,7 +165,7 @@ impl Fresh<'_> {
         Ok(Edit { role, blob: descriptor, file_name: name.to_owned() })
     }
 
-    fn write(&mut self, bytes: &[u8]) -> Result<Descriptor> {
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<Descriptor> {
         let mut writer = self.store.write_blob(Some(bytes.len() as u64))?;
         writer.append(bytes)?;
         let blob = writer.commit(None)?;
@@ -171,8 +187,8 @@ impl Drop for Fresh<'_> {
 }
 
 /// What loading would refuse.
-fn check_template(template: &str) -> Result<()> {
-    let wrong = if template.len() > MAX_TEMPLATE {
+pub(super) fn check_template(template: &str) -> Result<()> {
+    let wrong = if template.len() as u64 > MAX_TEMPLATE {
         format!("it has {} bytes, more than {MAX_TEMPLATE}", template.len())
     } else if template.trim().is_empty() {
         "it is empty".to_owned()

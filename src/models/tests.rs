@@ -8,6 +8,7 @@ use crate::store::Store;
 
 use super::*;
 
+mod create;
 mod exports;
 mod forms;
 mod repackage;

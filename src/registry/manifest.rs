@@ -93,8 +93,45 @@ pub enum Role {
     License,
     /// A LoRA adapter, applied to the weights.
     Adapter,
+    /// What a conversation begins with.
+    Profile(Part),
     /// Something else that comes along.
     Other,
+}
+
+/// A part of what is stored about how to talk to a model, beside its template.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Part {
+    /// [`media::OLLAMA_SYSTEM`].
+    System,
+    /// [`media::OLLAMA_PARAMS`].
+    Parameters,
+    /// [`media::OLLAMA_MESSAGES`].
+    Messages,
+    /// [`media::OLLAMA_TEMPLATE`].
+    GoTemplate,
+}
+
+impl Part {
+    /// The media type of its layer.
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::System => media::OLLAMA_SYSTEM,
+            Self::Parameters => media::OLLAMA_PARAMS,
+            Self::Messages => media::OLLAMA_MESSAGES,
+            Self::GoTemplate => media::OLLAMA_TEMPLATE,
+        }
+    }
+
+    /// The name of its file where an artifact is one of files.
+    pub fn file_name(self) -> &'static str {
+        match self {
+            Self::System => "system.txt",
+            Self::Parameters => "params.json",
+            Self::Messages => "messages.json",
+            Self::GoTemplate => "template.gotmpl",
+        }
+    }
 }
 
 /// A checked layer.
@@ -245,6 +282,10 @@ fn role(media_type: &str, path: &str) -> Role {
         media::CHAT_TEMPLATE => Role::ChatTemplate,
         media::LICENSE => Role::License,
         media::LORA => Role::Adapter,
+        media::OLLAMA_SYSTEM => Role::Profile(Part::System),
+        media::OLLAMA_PARAMS => Role::Profile(Part::Parameters),
+        media::OLLAMA_MESSAGES => Role::Profile(Part::Messages),
+        media::OLLAMA_TEMPLATE => Role::Profile(Part::GoTemplate),
         media::GGUF | media::CNCF_GGUF => {
             if name.contains("mmproj") {
                 Role::Projector
@@ -316,6 +357,8 @@ mod tests {
             (media::CNCF_WEIGHTS, "model.safetensors", Role::Other),
             (media::CNCF_GGUF, "x", Role::Weights),
             (media::LORA, "style.gguf", Role::Adapter),
+            (media::OLLAMA_SYSTEM, "x.jinja", Role::Profile(Part::System)),
+            (media::OLLAMA_TEMPLATE, "", Role::Profile(Part::GoTemplate)),
             ("application/vnd.docker.ai.model.file", "chat_template.jinja", Role::ChatTemplate),
             ("application/octet-stream", "model.gguf", Role::Other),
         ] {

@@ -35,3 +35,16 @@ pub const CNCF_DOC: &str = "application/vnd.cncf.model.doc.v1.raw";
 
 /// Where a layer's file belongs, relative, with `/`.
 pub const FILE_PATH: &str = "org.cncf.model.filepath";
+
+/// What the media types of Ollama's layers begin with. Models in Docker's form carry the four below
+/// as they are; everything else that Ollama has a type for becomes Docker's.
+pub const OLLAMA_PREFIX: &str = "application/vnd.ollama.image.";
+/// A system prompt, as text.
+pub const OLLAMA_SYSTEM: &str = "application/vnd.ollama.image.system";
+/// Sampling and runtime parameters, a JSON object.
+pub const OLLAMA_PARAMS: &str = "application/vnd.ollama.image.params";
+/// Messages that come before those of every conversation, a JSON array.
+pub const OLLAMA_MESSAGES: &str = "application/vnd.ollama.image.messages";
+/// A prompt template in Go's template language. It is kept and shown; prompts are rendered with the
+/// Jinja template of the weights or of the artifact.
+pub const OLLAMA_TEMPLATE: &str = "application/vnd.ollama.image.template";

@@ -10,6 +10,7 @@ pub mod auth;
 mod compose;
 mod config;
 pub mod egress;
+mod headers;
 mod host;
 pub mod hub;
 mod manifest;
@@ -25,8 +26,8 @@ pub use compose::{NewArtifact, NewLayer, NewModel, compose};
 pub use config::{Config, MAX_CONFIG_BYTES};
 pub use host::{RegistryHost, Scope};
 pub use manifest::{
-    Artifact, ArtifactError, Descriptor, Layer, MAX_ADAPTERS, MAX_LAYERS, MAX_MANIFEST_BYTES, Role,
-    check_path,
+    Artifact, ArtifactError, Descriptor, Layer, MAX_ADAPTERS, MAX_LAYERS, MAX_MANIFEST_BYTES, Part,
+    Role, check_path,
 };
 pub use recompose::{Edit, Recomposed, Source, recompose};
 pub use registries::{HUB, Registries};

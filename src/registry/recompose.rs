@@ -5,7 +5,7 @@ use crate::gguf::Facts;
 
 use super::compose::{NewModel, model_config};
 use super::config::is_cncf;
-use super::{Artifact, Config, Descriptor, Role, media};
+use super::{Artifact, Config, Descriptor, Part, Role, media};
 
 /// The artifact that another one is made from.
 #[derive(Debug, Clone, Copy)]
@@ -20,8 +20,9 @@ pub struct Source<'a> {
     pub facts: Option<&'a Facts>,
 }
 
-/// A layer that is to be in the new artifact. A projector and a template take the place of those that
-/// are there; licences and adapters come on top.
+/// A layer that is to be in the new artifact. A projector, a template and the parts of a profile take
+/// the place of those that are there (a template also that of one in Go's language); licences and
+/// adapters come on top.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Edit {
     /// What it is for.
@@ -119,8 +120,11 @@ fn take_layers(manifest: &Value, artifact: &Artifact) -> Result<Vec<RoledLayer>>
 
 fn apply(layers: &mut Vec<RoledLayer>, edit: &Edit, modelpack: bool) {
     let Edit { role, blob, file_name } = edit;
+    if *role == Role::ChatTemplate {
+        layers.retain(|(other, _)| *other != Role::Profile(Part::GoTemplate));
+    }
     let digest = blob.digest.to_string();
-    let replaces = matches!(role, Role::Projector | Role::ChatTemplate);
+    let replaces = matches!(role, Role::Projector | Role::ChatTemplate | Role::Profile(_));
     let same = |layer: &RoledLayer| layer.0 == *role && digest_of(&layer.1) == digest.as_str();
     if layers.iter().any(same) && (!replaces || count(layers, *role) == 1) {
         return;
@@ -150,6 +154,7 @@ fn rank(role: Role) -> u8 {
         Role::ChatTemplate => 2,
         Role::License => 3,
         Role::Adapter | Role::Other => 4,
+        Role::Profile(_) => 5,
     }
 }
 
@@ -160,6 +165,7 @@ fn count(layers: &[RoledLayer], role: Role) -> usize {
 fn media_type(role: Role, modelpack: bool) -> &'static str {
     match (role, modelpack) {
         (Role::Adapter, _) => media::LORA,
+        (Role::Profile(part), _) => part.media_type(),
         (Role::Weights, false) => media::GGUF,
         (Role::Projector, false) => media::MMPROJ,
         (Role::ChatTemplate, false) => media::CHAT_TEMPLATE,

@@ -9,6 +9,7 @@ use crate::models::Models;
 use crate::scheduler::Scheduler;
 
 use super::archive::MAX_UPLOADS;
+use super::blobs::Shelf;
 use super::export::MAX_EXPORTS;
 use super::transfers::{DEFAULT_MAX_PULLS, Transfers};
 use super::{Accounts, ModelSettings};
@@ -36,6 +37,7 @@ pub struct Service {
     pub(super) checks: Arc<Semaphore>,
     pub(super) transfers: Transfers,
     pub(super) exports: Arc<Semaphore>,
+    pub(super) shelf: Arc<Shelf>,
 }
 
 impl Service {
@@ -47,8 +49,18 @@ impl Service {
         let transfers = Transfers::new(places);
         let settings = ModelSettings::default();
         let exports = Arc::new(Semaphore::new(MAX_EXPORTS));
-        let accounts = None;
-        Self { models, scheduler, settings, accounts, uploads, imports, checks, transfers, exports }
+        Self {
+            models,
+            scheduler,
+            settings,
+            accounts: None,
+            uploads,
+            imports,
+            checks,
+            transfers,
+            exports,
+            shelf: Arc::default(),
+        }
     }
 
     /// Says how models are loaded.

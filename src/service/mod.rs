@@ -3,11 +3,14 @@
 //!
 //! Connects [`crate::models`] with [`crate::scheduler`]: finds and checks the model, decides its
 //! context, and hands the queue memory estimates as numbers. It knows no dialect and no socket,
-//! and holds no state of its own, besides the running [`Transfers`].
+//! and holds no state of its own, besides the running [`Transfers`] and the leases of files that
+//! were uploaded for models to come.
 
 mod accounts;
 mod archive;
+mod blobs;
 mod catalog;
+mod create;
 mod embed;
 mod export;
 mod generate;

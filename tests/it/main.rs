@@ -32,6 +32,7 @@ mod lifecycle;
 mod login;
 mod malformed;
 mod media;
+mod ollama_store;
 mod openapi;
 mod overload;
 mod packaging;

@@ -18,6 +18,7 @@ mod handlers;
 mod operations;
 mod render;
 mod shapes;
+mod store;
 mod types;
 mod version;
 
@@ -26,4 +27,5 @@ pub(super) use error::error_body;
 pub(super) use fields::OLLAMA;
 pub(super) use handlers::{chat, embed, embeddings, generate};
 pub(super) use operations::DIALECT;
+pub(super) use store::*;
 pub(super) use version::{RUNNING, version};

@@ -49,6 +49,7 @@ const DIALECTS: &[&Dialect] = &[
     &MODELS,
     &anthropic::DIALECT,
     &ollama::DIALECT,
+    &ollama::STORE_DIALECT,
     &native::DIALECT,
 ];
 
@@ -121,6 +122,7 @@ fn method(name: &str) -> HttpMethod {
     match name {
         "GET" => HttpMethod::Get,
         "DELETE" => HttpMethod::Delete,
+        "HEAD" => HttpMethod::Head,
         _ => HttpMethod::Post,
     }
 }
@@ -286,7 +288,8 @@ mod tests {
             let reference = format!("#/components/schemas/{name}");
             assert!(referred.contains(reference.as_str()), "{name} is used nowhere");
             let (dialect, _) = name.split_once('.').expect("a dialect in front");
-            assert!(["openai", "responses", "anthropic", "native"].contains(&dialect), "{name}");
+            let dialects = ["openai", "responses", "anthropic", "ollama", "native"];
+            assert!(dialects.contains(&dialect), "{name}");
         }
     }
 

@@ -9,6 +9,7 @@ mod disconnect;
 mod guards;
 mod logs;
 mod ollama;
+mod ollama_store;
 mod openai;
 mod responses;
 mod routes;

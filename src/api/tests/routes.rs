@@ -19,6 +19,7 @@ async fn the_table_of_routes_is_what_is_served() {
     let bench = bench().await;
     for route in ROUTES {
         let path = route.path.replace("{*model}", "ai/some").replace("{response_id}", "resp_x");
+        let path = path.replace("{digest}", "sha256:00");
         let mut paths = vec![path.clone(), format!("/exp/vDD4.40{path}")];
         if path.starts_with("/v1") {
             paths.extend([format!("/engines{path}"), format!("/engines/llama.cpp{path}")]);

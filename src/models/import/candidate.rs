@@ -2,6 +2,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use crate::domain::Digest;
+use crate::registry::Part;
 use crate::store::AdoptedAs;
 
 /// Whose model it is.
@@ -84,6 +85,8 @@ pub(super) struct Files {
     pub(super) weights: PathBuf,
     pub(super) mmproj: Option<PathBuf>,
     pub(super) licenses: Vec<PathBuf>,
+    pub(super) adapters: Vec<PathBuf>,
+    pub(super) profile: Vec<(Part, PathBuf)>,
     /// What other tools' names promise about files.
     pub(super) expected: HashMap<PathBuf, Digest>,
     pub(super) name: Name,

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::domain::Digest;
+use crate::registry::{Part, media};
 
 use super::candidate::{Candidate, Content, Files, ImportEvent, Name, Origin};
 use super::files;
@@ -22,9 +23,9 @@ struct Layer {
     digest: String,
 }
 
-/// `manifests/HOST/NAMESPACE/MODEL/TAG` and `blobs/sha256-…`. The weights are plain GGUF files;
-/// templates are in Go's language and parameters in Ollama's, so they stay there: the weights have
-/// a template of their own.
+/// `manifests/HOST/NAMESPACE/MODEL/TAG` and `blobs/sha256-…`. The weights are plain GGUF files.
+/// Parameters, system prompts and messages come along; templates are in Go's language and come along
+/// to be shown, since the weights have a template of their own.
 pub(super) fn scan(root: &Path) -> (Vec<Candidate>, Vec<ImportEvent>) {
     let (mut found, mut skipped) = (Vec::new(), Vec::new());
     for host in files::dirs_in(&root.join("manifests")) {
@@ -64,21 +65,30 @@ fn read(root: &Path, path: &Path, name: &str) -> Result<Candidate, String> {
         Ok(path)
     };
     let mut of_type = |kind: &str| -> Result<Vec<PathBuf>, String> {
-        let suffix = format!("application/vnd.ollama.image.{kind}");
+        let suffix = format!("{}{kind}", media::OLLAMA_PREFIX);
         manifest.layers.iter().filter(|l| l.media_type == suffix).map(&mut blob).collect()
     };
-    if !of_type("adapter")?.is_empty() {
-        return Err(
-            "it has a LoRA adapter of Ollama's; package it with `modeld package --lora`".to_owned()
-        );
-    }
     let [weights] = of_type("model")?
         .try_into()
         .map_err(|all: Vec<PathBuf>| format!("it has {} files of weights, not one", all.len()))?;
     let mmproj = of_type("projector")?.into_iter().next();
-    let licenses = of_type("license")?;
+    let (licenses, adapters) = (of_type("license")?, of_type("adapter")?);
+    let mut profile = Vec::new();
+    for (part, kind) in [
+        (Part::System, "system"),
+        (Part::Parameters, "params"),
+        (Part::Messages, "messages"),
+        (Part::GoTemplate, "template"),
+    ] {
+        let paths = match of_type(kind) {
+            // It is only shown.
+            Err(_) if part == Part::GoTemplate => Vec::new(),
+            paths => paths?,
+        };
+        profile.extend(paths.into_iter().map(|path| (part, path)));
+    }
     let name = Name::Tag(name.to_owned());
-    let files = Files { weights, mmproj, licenses, expected, name };
+    let files = Files { weights, mmproj, licenses, adapters, profile, expected, name };
     Ok(Candidate { origin: Origin::Ollama, content: Content::Files(files) })
 }
 

@@ -119,6 +119,8 @@ fn of_files(
         weights: found.weights.clone(),
         mmproj: found.mmproj.clone(),
         licenses: found.licenses.clone(),
+        adapters: found.adapters.clone(),
+        profile: found.profile.clone(),
         ..PackageOptions::default()
     };
     if dry_run {

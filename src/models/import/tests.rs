@@ -82,8 +82,15 @@ async fn models_of_ollama_are_found_by_their_manifests() {
         let path = format!("ollama/manifests/registry.ollama.ai/library/Llama3.2/{tag}");
         home.write(&path, content.as_bytes());
     };
+    let system = Digest::of(b"Be brief.");
+    home.write(&format!("ollama/blobs/sha256-{}", system.hex()), b"Be brief.");
     let template = layer("template", Digest::of(b"{{ .Prompt }}"));
-    let good = json!([layer("model", digest), template, layer("license", licence)]);
+    let good = json!([
+        layer("model", digest),
+        template,
+        layer("system", system),
+        layer("license", licence)
+    ]);
     write("1b", manifest(good).to_string());
     write("gone", manifest(json!([layer("model", Digest::of(b"gone"))])).to_string());
     write("lora", manifest(json!([layer("adapter", digest)])).to_string());
@@ -96,6 +103,8 @@ async fn models_of_ollama_are_found_by_their_manifests() {
     if imported[0].how == Some(AdoptedAs::HardLink) {
         assert!(same_file(&local.weights, &blob));
     }
+    let said = home.models.portrait("llama3.2:1b").await.unwrap().ollama;
+    assert_eq!(said.system.as_deref(), Some("Be brief."));
     let (again, _) = home.scan(places).await;
     assert_eq!(again[0].how, Some(AdoptedAs::Present));
     assert_eq!(again[0].id, imported[0].id);

@@ -1,12 +1,12 @@
 use std::collections::HashMap;
-use std::io::{self, Read};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::{StreamExt as _, TryStreamExt as _};
+use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 
 use crate::domain::{Digest, Error, ErrorKind, Result};
-use crate::gguf::{Facts, GgufError, Header, facts_of, read_header};
+use crate::gguf::{Facts, GgufError, Header, facts_of};
+use crate::registry::headers::{collect, remote_header};
 use crate::registry::{
     Artifact, Descriptor, NewArtifact, NewLayer, NewModel, RemoteModel, compose, media,
 };
@@ -15,13 +15,10 @@ use super::blobs::{HubBlobs, Opener, Place};
 use super::choose::Chosen;
 use super::client::{Access, Hub};
 use super::listing::{HubFile, Repository};
-use super::ranges;
 
 /// The largest file without a digest in the listing: it is fetched and hashed before the manifest
 /// can be written. The Hub keeps everything above 10 MB as a large file with one.
 const MAX_SMALL_BYTES: u64 = 8 << 20;
-/// How much of a GGUF file is read first in search of the end of its header, in bytes.
-const FIRST_PIECE: u64 = 1 << 20;
 /// The longest header of the first file; vocabularies are in there.
 const MAX_HEADER_BYTES: u64 = 64 << 20;
 /// The longest header of further shards and of projectors.
@@ -107,7 +104,7 @@ async fn fetch_small(opener: &Opener, chosen: &Chosen) -> Result<HashMap<String,
         let body = opener.open(&file.path, file.size, 0..file.size).await?;
         // One more than it has shows a file that is longer.
         let count = usize::try_from(file.size.saturating_add(1)).unwrap_or(usize::MAX);
-        ranges::collect(body, 0, count, &mut bytes).await?;
+        collect(body, 0, count, &mut bytes).await?;
         if bytes.len() as u64 != file.size {
             let text = format!("{} has not the {} bytes that the Hub lists", file.path, file.size);
             return Err(Error::new(ErrorKind::RegistryInvalid, text));
@@ -138,63 +135,18 @@ async fn facts(opener: &Opener, chosen: &Chosen, small: &HashMap<String, Bytes>)
     facts_of(&headers)
 }
 
-/// Reads more and more of a file until its header ends.
+/// The header of a file, of which no more is read than it needs.
 async fn header_of(
     opener: &Opener,
     file: &HubFile,
     small: &HashMap<String, Bytes>,
     max: u64,
 ) -> Result<Header> {
-    let size = file.size;
-    let mut prefix = small.get(&file.path).map(|bytes| bytes.to_vec()).unwrap_or_default();
-    let mut goal = FIRST_PIECE.min(size);
-    loop {
-        while (prefix.len() as u64) < goal {
-            let from = prefix.len() as u64;
-            let body = opener.open(&file.path, size, from..goal).await?;
-            let count = usize::try_from(goal.saturating_sub(from)).unwrap_or(usize::MAX);
-            ranges::collect(body, from, count, &mut prefix).await?;
-            if prefix.len() as u64 == from {
-                let text = format!("the Hub sends nothing of {} from byte {from} on", file.path);
-                return Err(Error::new(ErrorKind::RegistryUnavailable, text));
-            }
-        }
-        // Vocabularies take some milliseconds.
-        let (read, back) = tokio::task::spawn_blocking(move || {
-            let whole = prefix.len() as u64 == size;
-            (read_header(Prefix { rest: &prefix, whole }, size), prefix)
-        })
-        .await
-        .map_err(Error::internal)?;
-        prefix = back;
-        match read {
-            Ok(header) => return Ok(header),
-            Err(GgufError::Io(io::ErrorKind::WouldBlock)) if goal < max => {
-                goal = goal.saturating_mul(2).min(max).min(size);
-            }
-            Err(GgufError::Io(io::ErrorKind::WouldBlock)) => {
-                return Err(breaks(file, &GgufError::HeaderTooLong { max }));
-            }
-            Err(rule) => return Err(breaks(file, &rule)),
-        }
-    }
+    let here = small.get(&file.path).map(|bytes| bytes.to_vec()).unwrap_or_default();
+    let open = |range| opener.open(&file.path, file.size, range).boxed();
+    remote_header(&file.path, file.size, here, max, &open).await
 }
 
 fn breaks(file: &HubFile, rule: &GgufError) -> Error {
     Error::new(ErrorKind::InvalidModel, format!("{} cannot be run: {rule}", file.path))
-}
-
-/// The beginning of a file. Its end is an error of its own, unless it is the file's.
-struct Prefix<'a> {
-    rest: &'a [u8],
-    whole: bool,
-}
-
-impl Read for Prefix<'_> {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        if self.rest.is_empty() && !self.whole && !out.is_empty() {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        self.rest.read(out)
-    }
 }

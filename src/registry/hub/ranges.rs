@@ -66,28 +66,6 @@ pub(super) fn of_memory(bytes: &Bytes, range: &Range<u64>) -> BlobBody {
     }
 }
 
-/// Reads the bytes of `body` from `from` on until `out` has grown by `count` of them, or the body
-/// ends.
-pub(super) async fn collect(
-    mut body: BlobBody,
-    from: u64,
-    count: usize,
-    out: &mut Vec<u8>,
-) -> Result<(), FetchError> {
-    let goal = out.len().saturating_add(count);
-    let mut skip = usize::try_from(from.saturating_sub(body.start)).unwrap_or(usize::MAX);
-    while out.len() < goal {
-        let Some(piece) = body.stream.next().await else { break };
-        let piece = piece?;
-        let skipped = skip.min(piece.len());
-        skip = skip.saturating_sub(skipped);
-        let rest = piece.get(skipped..).unwrap_or_default();
-        let wanted = goal.saturating_sub(out.len()).min(rest.len());
-        out.extend_from_slice(rest.get(..wanted).unwrap_or_default());
-    }
-    Ok(())
-}
-
 /// Start and end (exclusive) of `bytes 0-9/100`; the size may be `*`.
 fn content_range(value: &str, size: u64) -> Option<(u64, u64)> {
     let (range, whole) = value.strip_prefix("bytes ")?.split_once('/')?;
@@ -105,6 +83,7 @@ fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry::headers::collect;
     use http::{HeaderValue, StatusCode};
 
     fn answer(status: u16, headers: &[(&'static str, &'static str)]) -> EgressResponse {

@@ -64,7 +64,7 @@ impl BlobSource for OciBlobs {
 }
 
 /// Asks one source for a range of a blob and checks that the answer is that range.
-async fn open(
+pub(super) async fn open(
     access: &dyn Access,
     source: &Source,
     blob: &Descriptor,

@@ -111,6 +111,8 @@ pub(super) async fn fetch_from(
              check that the name of the registry is right and nothing in between answers for it"
         ))
     })?;
+    // Some registries send everything as text, which says nothing.
+    let sent_type = sent_type.filter(|sent| sent != "text/plain");
     if let (Some(sent), Some(own)) = (&sent_type, &head.media_type)
         && *sent != own.to_ascii_lowercase()
     {

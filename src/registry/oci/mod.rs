@@ -12,6 +12,7 @@ mod blobs;
 mod document;
 mod index;
 mod mirrors;
+mod ollama;
 mod push;
 mod registry;
 mod resolve;
@@ -23,6 +24,8 @@ mod source;
 mod tags;
 mod upload;
 
+#[cfg(test)]
+mod ollama_tests;
 #[cfg(test)]
 mod signature_tests;
 #[cfg(test)]

@@ -77,8 +77,8 @@ impl OciRegistry {
             match self.find_at(source, &sources, named, &what, pinned).await {
                 Ok(found) => {
                     return Ok(RemoteModel {
-                        id: found.document.digest,
-                        manifest: found.document.bytes,
+                        id: Digest::of(&found.manifest),
+                        manifest: found.manifest,
                         artifact: found.artifact,
                         config: found.config,
                         blobs: Arc::new(OciBlobs::new(Arc::clone(&self.access), sources)),
@@ -112,7 +112,7 @@ impl OciRegistry {
     ) -> std::result::Result<Found, FetchError> {
         let found = resolve::resolve(&self.access, source, what, pinned, self.patience).await?;
         if let Some(demand) = self.options.signatures.demand(named) {
-            let wanted = Wanted { demand, named, manifest: found.document.digest };
+            let wanted = Wanted { demand, named, manifest: found.signed };
             signatures::require(self.access.as_ref(), sources, wanted, self.patience).await?;
         }
         Ok(found)

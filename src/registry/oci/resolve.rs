@@ -1,19 +1,25 @@
 use std::sync::Arc;
 
 use crate::domain::{Digest, Error, ErrorKind};
-use crate::registry::{Artifact, ArtifactError, Config, FetchError, MAX_CONFIG_BYTES, media};
+use crate::registry::{
+    Artifact, ArtifactError, Config, FetchError, MAX_CONFIG_BYTES, NewArtifact, media,
+};
 
 use super::Access;
 use super::answer::{clean, invalid};
 use super::document::{self, Document, fatal};
 use super::index;
+use super::ollama;
 use super::retry::{Patience, patiently};
 use super::small;
 use super::source::Source;
 
 /// A model as one source has it.
 pub(super) struct Found {
-    pub document: Document,
+    /// The digest of the manifest as the source has it: what signatures are for.
+    pub signed: Digest,
+    /// The manifest of the model: that one, or Docker's form of it.
+    pub manifest: Vec<u8>,
     pub artifact: Artifact,
     pub config: Vec<u8>,
 }
@@ -36,6 +42,22 @@ pub(super) async fn resolve(
     if document.head.manifests.is_some() {
         document = choose(&document, &what, fetch).await?;
     }
+    let signed = document.digest;
+    if ollama::is_one(&document) {
+        if pinned.is_some() {
+            return Err(fatal(Error::new(
+                ErrorKind::Unsupported,
+                format!(
+                    "{what} is a model of Ollama's, which gets another digest here; pull it by a tag"
+                ),
+            )));
+        }
+        let made = ollama::translate(access, source, &document, &what, patience).await?;
+        let NewArtifact { config, manifest } = made;
+        let artifact = Artifact::parse(&manifest).map_err(|e| refused(&e, &what))?;
+        artifact.require_runnable().map_err(|e| refused(&e, &what))?;
+        return Ok(Found { signed, manifest, artifact, config });
+    }
     let artifact = read(&document, &what)?;
     artifact.require_runnable().map_err(|e| refused(&e, &what))?;
     // It is needed whole before anything is promised to the user.
@@ -44,7 +66,7 @@ pub(super) async fn resolve(
         || small::fetch(access, source, artifact.config, MAX_CONFIG_BYTES, &of_config);
     let config = patiently(patience, fetch_config).await?;
     Config::parse(&config, &artifact).map_err(|e| refused(&e, &what))?;
-    Ok(Found { document, artifact, config })
+    Ok(Found { signed, manifest: document.bytes, artifact, config })
 }
 
 /// The one manifest of an index that is a model. Indexes of indexes are not followed.

@@ -143,7 +143,11 @@ impl FakeRegistry {
 
     /// Has this manifest as `name:latest` and by its digest, which is returned.
     pub fn manifest(&self, name: &str, manifest: &[u8]) -> String {
-        let kind = "application/vnd.oci.image.manifest.v1+json";
+        self.manifest_as("application/vnd.oci.image.manifest.v1+json", name, manifest)
+    }
+
+    /// The same, sent as another type.
+    pub fn manifest_as(&self, kind: &'static str, name: &str, manifest: &[u8]) -> String {
         let content = Content { kind, bytes: manifest.into(), layer: false };
         let id = digest(manifest);
         let mut state = self.shared.lock();
