@@ -27,6 +27,7 @@ mod openapi;
 mod params;
 mod path;
 mod peer;
+mod recorder;
 mod refusal;
 mod reply;
 mod responses;

@@ -1,7 +1,7 @@
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::handler::Handler;
-use axum::middleware::from_fn;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use http::{Method, StatusCode};
@@ -11,12 +11,14 @@ use crate::domain::{Error, ErrorKind};
 use super::family::Family;
 use super::middleware::{front, guard_browser, note_template, require_management, trace};
 use super::params::require_backend;
+use super::recorder::record;
 use super::refusal::Refusal;
 use super::{ApiState, anthropic, native, openai, openapi, responses};
 
 /// Every route of every dialect, behind the guards that stand before all of them.
 pub fn router(state: ApiState) -> Router {
     let manage = from_fn(require_management);
+    let metrics = state.service.metrics().clone();
     let model = delete(native::remove).post(native::act).route_layer(manage.clone());
     let routes = Router::new()
         .merge(responses_family(""))
@@ -38,6 +40,8 @@ pub fn router(state: ApiState) -> Router {
         .route("/version", get(native::version))
         .route("/health", get(native::health))
         .route("/ready", get(native::ready))
+        .route("/logs", get(native::logs).route_layer(manage.clone()))
+        .route("/metrics", get(native::metrics))
         .route("/models", get(native::list))
         .route("/models/create", post(native::create).route_layer(manage.clone()))
         .route("/models/load", post(native::load).route_layer(manage.clone()))
@@ -56,6 +60,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/models/{*model}", model.get(native::inspect))
         .route("/engines/df", get(native::df))
         .route("/engines/ps", get(native::ps))
+        .route("/engines/requests", get(native::requests).route_layer(manage.clone()))
         .route("/engines/status", get(native::status))
         .route("/engines/unload", post(native::unload).route_layer(manage.clone()))
         .route(
@@ -64,6 +69,7 @@ pub fn router(state: ApiState) -> Router {
         )
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn_with_state(state.clone(), record))
         .layer(from_fn(note_template))
         .with_state(state);
     // The routes are the fallback of an outer router, because only there do layers run before a
@@ -72,7 +78,7 @@ pub fn router(state: ApiState) -> Router {
         .fallback_service(routes)
         .layer(from_fn(guard_browser))
         .layer(from_fn(front))
-        .layer(from_fn(trace))
+        .layer(from_fn_with_state(metrics, trace))
 }
 
 fn openai_family(prefix: &str) -> Router<ApiState> {

@@ -1,7 +1,9 @@
 use tokio_util::sync::CancellationToken;
 
+use crate::logbook::Logbook;
 use crate::service::Service;
 
+use super::recorder::Recorder;
 use super::responses::ResponseStore;
 
 /// What every handler may use; cheap to clone.
@@ -10,12 +12,31 @@ pub struct ApiState {
     pub(super) service: Service,
     pub(super) draining: CancellationToken,
     pub(super) responses: ResponseStore,
+    /// `None`: nothing is recorded.
+    pub(super) recorder: Option<Recorder>,
+    /// `None`: the log goes to stderr alone.
+    pub(super) log: Option<Logbook>,
 }
 
 impl ApiState {
     /// `draining` is cancelled by the daemon when it begins to stop: from then on `/ready` answers
     /// 503. Everything else is refused or finished by the queue.
     pub fn new(service: Service, draining: CancellationToken) -> Self {
-        Self { service, draining, responses: ResponseStore::default() }
+        let responses = ResponseStore::default();
+        Self { service, draining, responses, recorder: None, log: None }
+    }
+
+    /// Keeps the last requests and answers of each model in memory, for their owner to read.
+    #[must_use]
+    pub fn recording(mut self) -> Self {
+        self.recorder = Some(Recorder::default());
+        self
+    }
+
+    /// Serves this log.
+    #[must_use]
+    pub fn with_log(mut self, log: Option<Logbook>) -> Self {
+        self.log = log;
+        self
     }
 }

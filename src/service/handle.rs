@@ -5,6 +5,7 @@ use std::time::Instant;
 use tokio::sync::Semaphore;
 
 use crate::domain::{ClientKey, Wishes};
+use crate::metrics::Metrics;
 use crate::models::Models;
 use crate::scheduler::Scheduler;
 
@@ -36,6 +37,7 @@ pub struct Service {
     pub(super) checks: Arc<Semaphore>,
     pub(super) transfers: Transfers,
     pub(super) exports: Arc<Semaphore>,
+    pub(super) metrics: Metrics,
 }
 
 impl Service {
@@ -47,8 +49,18 @@ impl Service {
         let transfers = Transfers::new(places);
         let settings = ModelSettings::default();
         let exports = Arc::new(Semaphore::new(MAX_EXPORTS));
-        let accounts = None;
-        Self { models, scheduler, settings, accounts, uploads, imports, checks, transfers, exports }
+        Self {
+            models,
+            scheduler,
+            settings,
+            accounts: None,
+            uploads,
+            imports,
+            checks,
+            transfers,
+            exports,
+            metrics: Metrics::off(),
+        }
     }
 
     /// Says how models are loaded.
@@ -61,7 +73,15 @@ impl Service {
     /// Says how many pulls, and how many pushes, may run at once; before the first of them.
     #[must_use]
     pub fn with_max_pulls(mut self, places: NonZeroUsize) -> Self {
-        self.transfers = Transfers::new(places);
+        self.transfers = Transfers::new(places).with_metrics(self.metrics.clone());
+        self
+    }
+
+    /// Has what it does counted.
+    #[must_use]
+    pub fn with_metrics(mut self, metrics: Metrics) -> Self {
+        self.transfers = self.transfers.with_metrics(metrics.clone());
+        self.metrics = metrics;
         self
     }
 
