@@ -15,7 +15,7 @@ const MAX_RECORDS: usize = 512;
 /// Bytes of all records together.
 const MAX_BYTES: usize = 32 << 20;
 /// Records that a follower may be behind before it loses some.
-const AHEAD: usize = 100;
+const AHEAD: usize = 128;
 
 /// The last records; cheap to clone. They are forgotten when the daemon ends.
 #[derive(Clone)]
