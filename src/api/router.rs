@@ -18,7 +18,7 @@ use super::{ApiState, anthropic, native, openai, openapi, responses};
 /// Every route of every dialect, behind the guards that stand before all of them.
 pub fn router(state: ApiState) -> Router {
     let manage = from_fn(require_management);
-    let metrics = state.service.metrics().clone();
+    let (metrics, recorder) = (state.service.metrics().clone(), state.recorder.clone());
     let model = delete(native::remove).post(native::act).route_layer(manage.clone());
     let routes = Router::new()
         .merge(responses_family(""))
@@ -69,7 +69,6 @@ pub fn router(state: ApiState) -> Router {
         )
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
-        .layer(from_fn_with_state(state.clone(), record))
         .layer(from_fn(note_template))
         .with_state(state);
     // The routes are the fallback of an outer router, because only there do layers run before a
@@ -78,6 +77,7 @@ pub fn router(state: ApiState) -> Router {
         .fallback_service(routes)
         .layer(from_fn(guard_browser))
         .layer(from_fn(front))
+        .layer(from_fn_with_state(recorder, record))
         .layer(from_fn_with_state(metrics, trace))
 }
 

@@ -3,8 +3,7 @@ use serde_json::Value;
 use super::{CliError, Printer};
 use crate::client::{Client, SseEvent};
 
-/// Show the last requests to models and their answers, as JSON; the daemon keeps them if it was
-/// started with --record-requests
+/// Show the last requests and answers, where the daemon records
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Show those to come, one a line, until Ctrl-C

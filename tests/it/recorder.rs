@@ -86,7 +86,7 @@ fn every_dialect_folds_to_its_own_whole_answer() {
     let daemon = recording();
     let client = daemon.client();
     for (path, changes) in [
-        ("/v1/completions", json!({ "prompt": "a marker", "messages": null, "stream": true })),
+        ("/v1/completions", json!({ "prompt": "a marker\n", "messages": null, "stream": true })),
         ("/v1/messages", json!({ "max_tokens": 32, "stream": true })),
         ("/v1/responses", json!({ "input": "a marker", "messages": null, "stream": true })),
     ] {

@@ -75,6 +75,11 @@ impl Draft {
         self.0.complete();
     }
 
+    /// It is no record.
+    pub(super) fn forget(&self) {
+        drop(self.0.state.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
     fn with(&self, change: impl FnOnce(&mut State)) {
         let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(state) = state.as_mut() {

@@ -6,7 +6,7 @@ pub(in crate::api) struct Record {
     /// The name it was asked for, as clients wrote it.
     pub(in crate::api) model: String,
     pub(in crate::api) method: String,
-    /// The path that was routed.
+    /// The path, as clients wrote it.
     pub(in crate::api) path: String,
     /// The body, with what is too long in it cut and marked.
     pub(in crate::api) request: String,

@@ -10,8 +10,8 @@ use http::Method;
 use http_body::{Frame, SizeHint};
 
 use crate::api::reply::preloads_only;
-use crate::api::state::ApiState;
 
+use super::Recorder;
 use super::draft::Draft;
 
 /// The ends of the paths at which models are asked something.
@@ -30,26 +30,27 @@ const ASKING: [&str; 11] = [
 ];
 
 /// Copies what is asked of models and what they answer, where the daemon records; else it passes
-/// everything on untouched. Stands behind the router, because it goes by the route.
+/// everything on untouched. Stands outside of what writes the bodies of errors, to see them.
 pub(in crate::api) async fn record(
-    State(state): State<ApiState>,
+    State(recorder): State<Option<Recorder>>,
     request: Request,
     next: Next,
 ) -> Response {
-    let Some(recorder) = state.recorder else { return next.run(request).await };
-    let asks = request.method() == Method::POST
-        && request
-            .extensions()
-            .get::<MatchedPath>()
-            .is_some_and(|path| ASKING.iter().any(|end| path.as_str().ends_with(end)));
+    let Some(recorder) = recorder else { return next.run(request).await };
+    let path = request.uri().path();
+    let asks = request.method() == Method::POST && ASKING.iter().any(|end| path.ends_with(end));
     if !asks || preloads_only(request.headers()) {
         return next.run(request).await;
     }
-    let draft =
-        Draft::new(recorder, request.method().as_str(), request.uri().path(), request.headers());
+    let draft = Draft::new(recorder, request.method().as_str(), path, request.headers());
     let asking = Side::Request(draft.clone());
     let request = request.map(|inner| Body::new(Tapped { inner, side: asking }));
     let response = next.run(request).await;
+    if response.extensions().get::<MatchedPath>().is_none() {
+        // No route, or refused before one was chosen: no model was asked.
+        draft.forget();
+        return response;
+    }
     draft.begins(response.status(), response.headers());
     response.map(|inner| {
         if http_body::Body::is_end_stream(&inner) {
