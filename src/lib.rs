@@ -43,6 +43,8 @@
 //! | 1 | [`schema`] | JSON schemas of clients: what can be guaranteed, and what is wrong with the rest |
 //! | 1 | [`gguf`] | bounds-checked reader of model file headers; memory estimates |
 //! | 1 | [`config`] | what was typed → what it means |
+//! | 1 | [`metrics`] | what is counted and measured, and its text for Prometheus |
+//! | 1 | [`logbook`] | the log's files: bounded, rotated, read and followed |
 //! | 0 | [`domain`] | requests, events, errors, names: no HTTP, no runtime, no disk |
 //!
 //! One type goes down ([`domain::GenerateRequest`]), one comes up ([`domain::Event`]). A dialect is
@@ -134,6 +136,8 @@ pub mod daemon;
 pub mod domain;
 pub mod engine;
 pub mod gguf;
+pub mod logbook;
+pub mod metrics;
 pub mod models;
 pub mod protocol;
 pub mod registry;

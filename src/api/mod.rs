@@ -30,6 +30,7 @@ mod params;
 mod path;
 mod peer;
 mod pipe;
+mod recorder;
 mod refusal;
 mod reply;
 mod responses;

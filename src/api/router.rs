@@ -11,6 +11,7 @@ use crate::domain::{Error, ErrorKind};
 use super::family::Family;
 use super::middleware::{front, guard_browser, note_template, require_management, trace};
 use super::params::require_backend;
+use super::recorder::record;
 use super::refusal::Refusal;
 use super::{ApiState, ListenerClass, anthropic, native, ollama, openai, openapi, responses};
 
@@ -18,6 +19,7 @@ use super::{ApiState, ListenerClass, anthropic, native, ollama, openai, openapi,
 pub fn router(state: ApiState) -> Router {
     let origins = state.origins.clone();
     let manage = from_fn(require_management);
+    let (metrics, recorder) = (state.service.metrics().clone(), state.recorder.clone());
     let model = delete(native::remove).post(native::act).route_layer(manage.clone());
     let routes = Router::new()
         .merge(responses_family(""))
@@ -41,6 +43,8 @@ pub fn router(state: ApiState) -> Router {
         .route("/version", get(native::version))
         .route("/health", get(native::health))
         .route("/ready", get(native::ready))
+        .route("/logs", get(native::logs).route_layer(manage.clone()))
+        .route("/metrics", get(native::metrics))
         .route("/models", get(native::list))
         .route("/models/create", post(native::create).route_layer(manage.clone()))
         .route("/models/load", post(native::load).route_layer(manage.clone()))
@@ -59,6 +63,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/models/{*model}", model.get(native::inspect))
         .route("/engines/df", get(native::df))
         .route("/engines/ps", get(native::ps))
+        .route("/engines/requests", get(native::requests).route_layer(manage.clone()))
         .route("/engines/status", get(native::status))
         .route("/engines/unload", post(native::unload).route_layer(manage.clone()))
         .route(
@@ -75,7 +80,8 @@ pub fn router(state: ApiState) -> Router {
         .fallback_service(routes)
         .layer(from_fn_with_state(origins, guard_browser))
         .layer(from_fn(front))
-        .layer(from_fn(trace))
+        .layer(from_fn_with_state(recorder, record))
+        .layer(from_fn_with_state(metrics, trace))
 }
 
 fn openai_family(prefix: &str) -> Router<ApiState> {

@@ -2,8 +2,10 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::logbook::Logbook;
 use crate::service::Service;
 
+use super::recorder::Recorder;
 use super::responses::ResponseStore;
 
 /// What every handler may use; cheap to clone.
@@ -13,13 +15,19 @@ pub struct ApiState {
     pub(super) draining: CancellationToken,
     pub(super) responses: ResponseStore,
     pub(super) origins: Arc<[String]>,
+    /// `None`: nothing is recorded.
+    pub(super) recorder: Option<Recorder>,
+    /// `None`: the log goes to stderr alone.
+    pub(super) log: Option<Logbook>,
 }
 
 impl ApiState {
     /// `draining` is cancelled by the daemon when it begins to stop: from then on `/ready` answers
     /// 503. Everything else is refused or finished by the queue.
     pub fn new(service: Service, draining: CancellationToken) -> Self {
-        Self { service, draining, responses: ResponseStore::default(), origins: Arc::default() }
+        let responses = ResponseStore::default();
+        let (origins, recorder, log) = (Arc::default(), None, None);
+        Self { service, draining, responses, origins, recorder, log }
     }
 
     /// Says which web pages may ask over TCP besides those of this machine: origins in small letters,
@@ -27,6 +35,20 @@ impl ApiState {
     #[must_use]
     pub fn with_origins(mut self, origins: Vec<String>) -> Self {
         self.origins = origins.into();
+        self
+    }
+
+    /// Keeps the last requests and answers of each model in memory, for their owner to read.
+    #[must_use]
+    pub fn recording(mut self) -> Self {
+        self.recorder = Some(Recorder::default());
+        self
+    }
+
+    /// Serves this log.
+    #[must_use]
+    pub fn with_log(mut self, log: Option<Logbook>) -> Self {
+        self.log = log;
         self
     }
 }

@@ -2,8 +2,8 @@ use clap::Parser;
 
 use super::{
     CliError, ExitCode, Printer, completions, df, export, fsck, import, inspect, list, load, login,
-    logout, man, package, prune, ps, pull, purge, push, rm, run, search, serve, status, tag,
-    transfers, unload, version,
+    logout, logs, man, package, prune, ps, pull, purge, push, requests, rm, run, search, serve,
+    status, tag, transfers, unload, version,
 };
 use crate::client::Client;
 use crate::config::{Env, daemon_host};
@@ -54,6 +54,8 @@ pub enum Command {
     Fsck(fsck::Args),
     Purge(purge::Args),
     Status(status::Args),
+    Logs(logs::Args),
+    Requests(requests::Args),
     Version(version::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -132,6 +134,8 @@ pub(super) async fn dispatch(
         Command::Fsck(args) => fsck::run(args, client, printer).await,
         Command::Purge(args) => purge::run(args, client, printer).await,
         Command::Status(args) => status::run(args, client, printer).await,
+        Command::Logs(args) => logs::run(args, client, printer).await,
+        Command::Requests(args) => requests::run(args, client, printer).await,
         Command::Version(args) => version::run(args, client, printer).await,
         Command::Completions(args) => completions::run(&args, printer),
         Command::Man(args) => man::run(&args, printer),

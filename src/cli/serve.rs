@@ -131,13 +131,43 @@ pub struct Args {
         help = help(config::settings::LOG_FORMAT)
     )]
     log_format: Option<String>,
+    #[arg(
+        long,
+        value_name = config::settings::LOG_FILE.value,
+        help = help(config::settings::LOG_FILE)
+    )]
+    log_file: Option<String>,
+    #[arg(
+        long,
+        value_name = config::settings::NO_LOG_FILE.value,
+        num_args = 0..=1,
+        default_missing_value = "on",
+        help = help(config::settings::NO_LOG_FILE)
+    )]
+    no_log_file: Option<String>,
+    #[arg(
+        long,
+        value_name = config::settings::RECORD_REQUESTS.value,
+        num_args = 0..=1,
+        default_missing_value = "on",
+        help = help(config::settings::RECORD_REQUESTS)
+    )]
+    record_requests: Option<String>,
+    #[arg(
+        long,
+        value_name = config::settings::NO_METRICS.value,
+        num_args = 0..=1,
+        default_missing_value = "on",
+        help = help(config::settings::NO_METRICS)
+    )]
+    no_metrics: Option<String>,
 }
 
 pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
     let config = config::resolve(&args.into_raw(), &Env::from_process())?;
     // Takes descriptors and variables over, which has to happen before threads start.
     let inherited = Inherited::from_environment()?;
-    start_logging(&config);
+    let log = start_logging(&config);
     let open_files = raise_descriptor_limit();
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -160,8 +190,12 @@ pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
             ..WorkerConfig::default()
         })
         .map_err(|source| DaemonError::Io { doing: "start threads".to_owned(), source })?;
-        let parts =
-            Parts { engines: Arc::new(engines), inherited, variables: Variables::of_process() };
+        let parts = Parts {
+            engines: Arc::new(engines),
+            inherited,
+            variables: Variables::of_process(),
+            log,
+        };
         let bound = Daemon::build(&config, parts, shutdown).await?;
         Ok::<_, DaemonError>(bound.run().await)
     });
@@ -197,6 +231,10 @@ impl Args {
             signature_key,
             log,
             log_format,
+            log_file,
+            no_log_file,
+            record_requests,
+            no_metrics,
         } = self;
         RawConfig {
             socket,
@@ -220,6 +258,10 @@ impl Args {
             signature_key: listed(signature_key),
             log,
             log_format,
+            log_file,
+            no_log_file,
+            record_requests,
+            no_metrics,
         }
     }
 }

@@ -2,7 +2,7 @@ use bytes::Bytes;
 use futures_core::Stream;
 use futures_util::StreamExt as _;
 use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT};
-use http::{Method, Request, StatusCode};
+use http::{HeaderValue, Method, Request, StatusCode};
 use http_body::{Body as _, Frame};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
@@ -59,6 +59,23 @@ impl Client {
     /// Every [`ClientError`] but `Upload`.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         self.send(Method::GET, path, None, empty()).await?.json().await
+    }
+
+    /// Asks for an answer of type `accept`; it is read by the caller, as it comes.
+    ///
+    /// # Errors
+    /// Every [`ClientError`] but `Upload`.
+    pub async fn get_stream(
+        &self,
+        path: &str,
+        accept: &'static str,
+    ) -> Result<Response, ClientError> {
+        let mut request = self
+            .request(Method::GET, path)?
+            .body(empty())
+            .map_err(|e| ClientError::Invalid(e.to_string()))?;
+        request.headers_mut().insert(ACCEPT, HeaderValue::from_static(accept));
+        self.send_request(request).await
     }
 
     /// Sends JSON and reads JSON.

@@ -19,6 +19,8 @@ pub struct Env {
     pub data_dir: Option<PathBuf>,
     /// Where programs keep their settings: `$XDG_CONFIG_HOME`, or what the platform has instead.
     pub config_dir: Option<PathBuf>,
+    /// Where programs keep what they may lose: `$XDG_STATE_HOME`, or what the platform has instead.
+    pub state_dir: Option<PathBuf>,
     /// Whether stderr goes to journald, which keeps the time of each line itself.
     pub journald: bool,
     /// What relative paths are relative to.
@@ -45,6 +47,9 @@ impl Env {
             home: dirs.as_ref().map(|d| d.home_dir().to_owned()),
             data_dir: dirs.as_ref().map(|d| d.data_dir().to_owned()),
             config_dir: dirs.as_ref().map(|d| d.config_dir().to_owned()),
+            state_dir: dirs
+                .as_ref()
+                .map(|d| d.state_dir().unwrap_or_else(|| d.data_local_dir()).to_owned()),
             journald: std::env::var_os("JOURNAL_STREAM").is_some(),
             current_dir: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
         }

@@ -43,4 +43,12 @@ pub struct RawConfig {
     pub log: Option<String>,
     /// `--log-format text|json`
     pub log_format: Option<String>,
+    /// `--log-file PATH`
+    pub log_file: Option<String>,
+    /// `--no-log-file [on|off]`
+    pub no_log_file: Option<String>,
+    /// `--record-requests [on|off]`
+    pub record_requests: Option<String>,
+    /// `--no-metrics [on|off]`
+    pub no_metrics: Option<String>,
 }

@@ -78,6 +78,11 @@ pub fn resolve(raw: &RawConfig, env: &Env) -> Result<Config, ConfigError> {
         log: Said::or_default(settings::LOG, &raw.log, env).parse(log_filter)?,
         log_format: Said::or_default(settings::LOG_FORMAT, &raw.log_format, env)
             .parse(log_format)?,
+        log_file: log_file(raw, env)?,
+        record_requests: Said::or_default(settings::RECORD_REQUESTS, &raw.record_requests, env)
+            .parse(switch)?,
+        metrics: Said::or_default(settings::NO_METRICS, &raw.no_metrics, env)
+            .parse(|text| switch(text).map(|none| !none))?,
         log_time: !env.journald,
     })
 }
@@ -226,6 +231,25 @@ fn origin_list(text: &str) -> Result<Vec<String>, String> {
         .collect()
 }
 
+/// A machine without a home has no place for a log, and needs none.
+fn log_file(raw: &RawConfig, env: &Env) -> Result<Set<Option<PathBuf>>, ConfigError> {
+    let none = Said::or_default(settings::NO_LOG_FILE, &raw.no_log_file, env).parse(switch)?;
+    let named = Said::given(settings::LOG_FILE, &raw.log_file, env);
+    // Whoever names a file on the command line means it more than a variable that says none.
+    let outdone =
+        |said: &Said<'_>| matches!((said.origin, none.origin), (Origin::Flag(_), Origin::Env(_)));
+    if none.value && !named.as_ref().is_some_and(outdone) {
+        return Ok(Set { value: None, origin: none.origin });
+    }
+    match named {
+        Some(said) => said.map(|text| match text {
+            "" => Err(invalid(said.name(), text, "name a file, or give --no-log-file")),
+            text => Ok(Some(absolute(text, env))),
+        }),
+        None => Ok(unset(env.state_dir.as_ref().map(|dir| dir.join("modeld/modeld.log")))),
+    }
+}
+
 fn tcp_address(
     text: &str,
     from: &'static str,
@@ -303,6 +327,7 @@ mod tests {
             home: Some("/home/u".into()),
             data_dir: Some("/home/u/.local/share".into()),
             config_dir: Some("/home/u/.config".into()),
+            state_dir: Some("/home/u/.local/state".into()),
             current_dir: "/here".into(),
             ..Env::default()
         }
@@ -337,6 +362,9 @@ mod tests {
                 home: Some("/home/u".into()),
                 log: unset("info".into()),
                 log_format: unset(LogFormat::Text),
+                log_file: unset(Some("/home/u/.local/state/modeld/modeld.log".into())),
+                record_requests: unset(false),
+                metrics: unset(true),
                 log_time: true,
             }
         );
@@ -351,6 +379,32 @@ mod tests {
         let by_env = resolve(&RawConfig::default(), &env).unwrap().keep_alive;
         let hour = Some(Duration::from_secs(3600));
         assert_eq!(by_env, Set { value: hour, origin: Origin::Env("MODELD_KEEP_ALIVE") });
+    }
+
+    #[test]
+    fn the_log_file_is_where_it_is_wanted_or_nowhere() {
+        let file = |flags: [Option<&str>; 2], env: &Env| {
+            let [log_file, no_log_file] = flags.map(|flag| flag.map(str::to_owned));
+            let raw = RawConfig { log_file, no_log_file, ..RawConfig::default() };
+            resolve(&raw, env).map(|config| config.log_file.value)
+        };
+        let there = Some(PathBuf::from("/here/x.log"));
+        assert_eq!(file([Some("x.log"), None], &env()), Ok(there.clone()));
+        assert_eq!(file([None, Some("on")], &env()), Ok(None));
+        assert_eq!(file([None, None], &env().with("MODELD_NO_LOG_FILE", "1")), Ok(None));
+        let both = env().with("MODELD_NO_LOG_FILE", "1");
+        assert_eq!(file([Some("x.log"), None], &both), Ok(there));
+        assert_eq!(file([Some("x.log"), Some("on")], &env()), Ok(None));
+        let homeless = Env { state_dir: None, ..env() };
+        assert_eq!(file([None, None], &homeless), Ok(None));
+    }
+
+    #[test]
+    fn metrics_are_counted_unless_somebody_disables_them() {
+        let metrics = |env: Env| resolve(&RawConfig::default(), &env).map(|c| c.metrics.value);
+        assert_eq!(metrics(env()), Ok(true));
+        assert_eq!(metrics(env().with("DISABLE_METRICS", "true")), Ok(false));
+        assert_eq!(metrics(env().with("DISABLE_METRICS", "0")), Ok(true));
     }
 
     #[test]

@@ -95,6 +95,12 @@ pub struct Config {
     pub log: Set<String>,
     /// How they look.
     pub log_format: Set<LogFormat>,
+    /// The file that keeps them; `None`: none does.
+    pub log_file: Set<Option<PathBuf>>,
+    /// Whether requests and answers are kept in memory for their owner to read.
+    pub record_requests: Set<bool>,
+    /// Whether anything is counted.
+    pub metrics: Set<bool>,
     /// Whether they carry the time; not under journald, which has its own. Not a setting.
     pub log_time: bool,
 }

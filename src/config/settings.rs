@@ -218,6 +218,45 @@ pub const LOG_FORMAT: Setting = Setting {
     meaning: "How log lines look: text or json",
 };
 
+/// The log's file.
+pub const LOG_FILE: Setting = Setting {
+    name: "log file",
+    flag: "--log-file",
+    value: "PATH",
+    env: "MODELD_LOG_FILE",
+    default: "$XDG_STATE_HOME/modeld/modeld.log",
+    meaning: "Where the log is kept besides standard error, for `modeld logs`; 10 MiB, then it is \
+              renamed, and five files are kept",
+};
+/// No file for the log.
+pub const NO_LOG_FILE: Setting = Setting {
+    name: "no log file",
+    flag: "--no-log-file",
+    value: "on|off",
+    env: "MODELD_NO_LOG_FILE",
+    default: "off",
+    meaning: "Keep no log file; `modeld logs` has nothing to show then",
+};
+/// The request recorder.
+pub const RECORD_REQUESTS: Setting = Setting {
+    name: "record requests",
+    flag: "--record-requests",
+    value: "on|off",
+    env: "MODELD_RECORD_REQUESTS",
+    default: "off",
+    meaning: "Whether the last requests of each model and their answers are kept in memory, prompts \
+              included, for `modeld requests`; the bare flag means on",
+};
+/// No metrics.
+pub const NO_METRICS: Setting = Setting {
+    name: "no metrics",
+    flag: "--no-metrics",
+    value: "on|off",
+    env: "DISABLE_METRICS",
+    default: "off",
+    meaning: "Count nothing and do not serve `/metrics`; the bare flag means on",
+};
+
 /// Every setting of `modeld serve`, in the order of the help text.
 pub const SETTINGS: &[Setting] = &[
     SOCKET,
@@ -241,6 +280,10 @@ pub const SETTINGS: &[Setting] = &[
     SIGNATURE_KEY,
     LOG,
     LOG_FORMAT,
+    LOG_FILE,
+    NO_LOG_FILE,
+    RECORD_REQUESTS,
+    NO_METRICS,
 ];
 
 #[cfg(test)]

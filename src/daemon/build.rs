@@ -11,7 +11,9 @@ use super::registries::Outside;
 use super::shutdown::Shutdown;
 use crate::api::{self, ApiState};
 use crate::config::{Config, Variables};
-use crate::engine::EngineFactory;
+use crate::engine::{CountedFactory, EngineFactory};
+use crate::logbook::Logbook;
+use crate::metrics::Metrics;
 use crate::models::Models;
 use crate::scheduler::{Scheduler, SchedulerConfig};
 use crate::service::{ModelSettings, Service, Transfers};
@@ -25,6 +27,8 @@ pub struct Parts {
     pub inherited: Vec<Inherited>,
     /// What the environment says about proxies and logins.
     pub variables: Variables,
+    /// The log's files, where they are kept.
+    pub log: Option<Logbook>,
 }
 
 /// The daemon before it exists.
@@ -67,8 +71,10 @@ impl Daemon {
             auto_pull: config.auto_pull.value,
             ..ModelSettings::default()
         };
+        let metrics = if config.metrics.value { Metrics::on() } else { Metrics::off() };
+        let engines = Arc::new(CountedFactory::new(parts.engines, metrics.clone()));
         let scheduler = Scheduler::start_within(
-            parts.engines,
+            engines,
             SchedulerConfig {
                 max_waiting: config.max_queue.value,
                 max_waiting_tokens: config.max_queue_tokens.value,
@@ -79,10 +85,13 @@ impl Daemon {
         let service = Service::new(models, scheduler.clone())
             .with_settings(settings)
             .with_accounts(outside.accounts)
-            .with_max_pulls(config.max_pulls.value);
+            .with_max_pulls(config.max_pulls.value)
+            .with_metrics(metrics);
         let transfers = service.all_transfers();
         let state = ApiState::new(service, shutdown.draining().clone())
-            .with_origins(config.origins.value.clone());
+            .with_origins(config.origins.value.clone())
+            .with_log(parts.log);
+        let state = if config.record_requests.value { state.recording() } else { state };
         Ok(Bound {
             listeners,
             store_lock,

@@ -143,8 +143,12 @@ mod tests {
             shutdown: &Shutdown,
             inherited: Vec<Inherited>,
         ) -> std::result::Result<Bound, DaemonError> {
-            let parts =
-                Parts { engines: Arc::new(NoEngines), inherited, variables: Variables::default() };
+            let parts = Parts {
+                engines: Arc::new(NoEngines),
+                inherited,
+                variables: Variables::default(),
+                log: None,
+            };
             Daemon::build(&self.config, parts, shutdown.clone()).await
         }
     }

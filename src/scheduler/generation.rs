@@ -9,6 +9,7 @@ use tokio_util::sync::DropGuard;
 
 use crate::domain::{Event, Result};
 use crate::engine::EventReceiver;
+use crate::metrics::GenerationMeter;
 
 use super::ticket::Times;
 
@@ -21,6 +22,7 @@ pub struct Generation {
     seen: VecDeque<Result<Event>>,
     times: Arc<Times>,
     position: u32,
+    meter: Option<GenerationMeter>,
     _cancel: DropGuard,
 }
 
@@ -31,7 +33,14 @@ impl Generation {
         position: u32,
         cancel: DropGuard,
     ) -> Self {
-        Self { events, seen: VecDeque::new(), times, position, _cancel: cancel }
+        Self { events, seen: VecDeque::new(), times, position, meter: None, _cancel: cancel }
+    }
+
+    /// Has what its reader sees of it counted.
+    #[must_use]
+    pub fn metered(mut self, meter: GenerationMeter) -> Self {
+        self.meter = Some(meter);
+        self
     }
 
     /// Waits until the request was started, has failed or `patience` is over; what came is still
@@ -88,10 +97,13 @@ impl futures_core::Stream for Generation {
 
 impl Generation {
     /// Fills in the times that only the scheduler knows.
-    fn timed(&self, mut event: Result<Event>) -> Result<Event> {
+    fn timed(&mut self, mut event: Result<Event>) -> Result<Event> {
         if let Ok(Event::Finished(outcome)) = &mut event {
             outcome.timings.queue_ms = self.times.queued().as_secs_f64() * 1000.0;
             outcome.timings.load_ms = self.times.loading().as_secs_f64() * 1000.0;
+        }
+        if let Some(meter) = &mut self.meter {
+            meter.saw(&event, self.times.queued());
         }
         event
     }

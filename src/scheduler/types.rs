@@ -85,6 +85,8 @@ pub struct LoadedModel {
     pub pid: Option<u32>,
     /// What confines that process.
     pub sandbox: String,
+    /// Estimated bytes of memory that it takes.
+    pub memory_bytes: u64,
     /// Requests that are computing.
     pub running: u32,
     /// Requests that wait.

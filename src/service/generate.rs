@@ -23,7 +23,15 @@ impl Service {
         let Caller { client, deadline, wishes } = caller;
         let purpose = purpose_for(&request.prompt);
         let model = self.find(model, Some(purpose), deadline, &wishes).await?;
-        self.scheduler.submit(Submission { model, request, client, deadline, wishes }).await
+        let meter = self.metrics.generation(&model.name);
+        let submission = Submission { model, request, client, deadline, wishes };
+        match self.scheduler.submit(submission).await {
+            Ok(generation) => Ok(generation.metered(meter)),
+            Err(error) => {
+                meter.refused();
+                Err(error)
+            }
+        }
     }
 
     /// Loads the model without asking it anything. One that is loaded begins its time to stay anew,

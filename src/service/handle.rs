@@ -5,6 +5,7 @@ use std::time::Instant;
 use tokio::sync::Semaphore;
 
 use crate::domain::{ClientKey, Wishes};
+use crate::metrics::Metrics;
 use crate::models::Models;
 use crate::scheduler::Scheduler;
 
@@ -38,6 +39,7 @@ pub struct Service {
     pub(super) transfers: Transfers,
     pub(super) exports: Arc<Semaphore>,
     pub(super) shelf: Arc<Shelf>,
+    pub(super) metrics: Metrics,
 }
 
 impl Service {
@@ -60,6 +62,7 @@ impl Service {
             transfers,
             exports,
             shelf: Arc::default(),
+            metrics: Metrics::off(),
         }
     }
 
@@ -73,7 +76,15 @@ impl Service {
     /// Says how many pulls, and how many pushes, may run at once; before the first of them.
     #[must_use]
     pub fn with_max_pulls(mut self, places: NonZeroUsize) -> Self {
-        self.transfers = Transfers::new(places);
+        self.transfers = Transfers::new(places).with_metrics(self.metrics.clone());
+        self
+    }
+
+    /// Has what it does counted.
+    #[must_use]
+    pub fn with_metrics(mut self, metrics: Metrics) -> Self {
+        self.transfers = self.transfers.with_metrics(metrics.clone());
+        self.metrics = metrics;
         self
     }
 

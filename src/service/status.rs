@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use crate::domain::{ErrorKind, Result};
+use crate::metrics::{Metrics, ModelNow, Now};
 use crate::scheduler::{Snapshot, UnloadTarget};
 
 use super::Service;
@@ -9,6 +10,26 @@ impl Service {
     /// The loaded models as of the last change.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.scheduler.snapshot()
+    }
+
+    /// Everything that was counted, and what holds right now, as Prometheus reads it; `None`: nothing
+    /// is counted.
+    pub fn metrics_text(&self) -> Option<String> {
+        let snapshot = self.scheduler.snapshot();
+        let models = snapshot.models.iter().map(|model| ModelNow {
+            name: model.name.clone(),
+            loaded: model.loading.is_none(),
+            running: model.running,
+            waiting: model.waiting,
+            memory: model.memory_bytes,
+        });
+        let now = Now { version: env!("CARGO_PKG_VERSION"), models: models.collect() };
+        self.metrics.text(&now)
+    }
+
+    /// Where HTTP requests are counted.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Unloads idle models and answers how many went. No `names` means all; a name that is none of

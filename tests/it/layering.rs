@@ -13,6 +13,8 @@ const RANKS: &[(&str, u8)] = &[
     ("gguf", 1),
     ("config", 1),
     ("schema", 1),
+    ("metrics", 1),
+    ("logbook", 1),
     ("client", 2),
     ("engine", 2),
     ("worker", 2),

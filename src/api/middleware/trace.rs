@@ -3,12 +3,14 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
-use axum::extract::{MatchedPath, Request};
+use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use http_body::{Frame, SizeHint};
+
+use crate::metrics::Metrics;
 
 use super::super::{ListenerClass, ids, status};
 
@@ -21,8 +23,13 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_ID: usize = 128;
 
 /// Gives the request an id, which the response carries, and logs one line when the answer is over
-/// or its reader gone. The line has the route's template and no query, header or body.
-pub(in crate::api) async fn trace(mut request: Request, next: Next) -> Response {
+/// or its reader gone. The line has the route's template and no query, header or body. The request
+/// is counted likewise.
+pub(in crate::api) async fn trace(
+    State(metrics): State<Metrics>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let id = match request.headers().get(&REQUEST_ID) {
         Some(given) if is_sane(given) => given.clone(),
         _ => {
@@ -31,6 +38,7 @@ pub(in crate::api) async fn trace(mut request: Request, next: Next) -> Response 
     };
     let listener = request.extensions().get::<ListenerClass>().map_or("?", |class| class.as_str());
     let mut line = Line {
+        metrics,
         begun: Instant::now(),
         method: request.method().clone(),
         id: id.to_str().unwrap_or_default().to_owned(),
@@ -75,6 +83,7 @@ fn is_sane(id: &HeaderValue) -> bool {
 
 /// The access line; written when dropped, so a request whose client went away has one too.
 struct Line {
+    metrics: Metrics,
     begun: Instant,
     method: Method,
     id: String,
@@ -88,11 +97,13 @@ struct Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
+        let template = self.template.as_ref().map(MatchedPath::as_str);
+        self.metrics.answered(template, self.method.as_str(), self.status.as_u16());
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         tracing::info!(
             target: "modeld::access",
             method = %self.method,
-            route = self.template.as_ref().map_or("-", MatchedPath::as_str),
+            route = template.unwrap_or("-"),
             status = self.status.as_u16(),
             ms = millis(self.begun.elapsed()),
             head_ms = self.head.map(millis),

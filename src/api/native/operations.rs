@@ -8,7 +8,7 @@ use crate::api::describe::{
     Content, Dialect, Operation, Parameter, Schemas, flag, integer, list_of, named, of, opaque,
     query, text,
 };
-use crate::api::reply::{JSON, TEXT};
+use crate::api::reply::{EVENTS, JSON, TEXT};
 
 use super::create::Create;
 use super::disk::{Prune, PruneLine, WireUsage};
@@ -18,8 +18,10 @@ use super::fsck::{Fsck, FsckLine};
 use super::import::{Import, Line as ImportLine};
 use super::lines::NDJSON;
 use super::login::{LoggedIn, LoggedOut, LoginRequest, WireLogin};
+use super::metrics::PROMETHEUS;
 use super::progress::Line;
 use super::repackage::{Repackage, Repackaged};
+use super::requests::Recorded;
 use super::search::Found;
 use super::transfers::WireTransfer;
 use super::types::{Loaded, Tagged, Unload, Unloaded, WireLoaded, WireModel, WireRemoval};
@@ -51,6 +53,14 @@ pub(in crate::api) const DIALECT: Dialect = Dialect {
         get(&["/version"], &[(200, &[(JSON, named::<Version>)])]),
         get(&["/health"], &[(200, &[(JSON, named::<Health>)])]),
         get(&["/ready"], &[(200, &[(JSON, named::<Health>)])]),
+        Operation {
+            parameters: &[
+                query("follow", flag, "go on with what is added, until the client leaves"),
+                query("no-engines", flag, "leave out what the processes of models say"),
+            ],
+            ..get(&["/logs"], &[(200, &[(TEXT, text)])])
+        },
+        get(&["/metrics"], &[(200, &[(PROMETHEUS, text)])]),
         get(&["/models"], &[(200, &[(JSON, list_of::<WireModel<'_>>)])]),
         Operation {
             parameters: &[query("remote", flag, "ask its registry; on the Unix socket only")],
@@ -156,6 +166,16 @@ pub(in crate::api) const DIALECT: Dialect = Dialect {
         },
         get(&["/engines/df"], &[(200, &[(JSON, named::<WireUsage>)])]),
         get(&["/engines/ps"], &[(200, &[(JSON, list_of::<WireLoaded>)])]),
+        Operation {
+            parameters: &[
+                query("model", text, "of this model only"),
+                query("include_existing", flag, "for streams: those that there are come first"),
+            ],
+            ..get(
+                &["/engines/requests"],
+                &[(200, &[(JSON, list_of::<Recorded>), (EVENTS, opaque)])],
+            )
+        },
         get(&["/engines/status"], &[(200, &[(JSON, states)])]),
         Operation {
             method: "POST",

@@ -114,6 +114,7 @@ impl Model {
             info: engine.map(|engine| engine.info().clone()),
             pid: engine.and_then(|engine| engine.pid()),
             sandbox: engine.map(|engine| engine.sandbox().to_owned()).unwrap_or_default(),
+            memory_bytes: self.runnable.memory_bytes,
             running: count(self.running.len()),
             waiting: count(self.waiting.len()),
             last_used: self.last_used,

@@ -4,6 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 use crate::domain::{Digest, LayerProgress, Result, TransferEvent, TransferPlan};
+use crate::metrics::ByteMeter;
 
 use super::job::Moved;
 
@@ -16,6 +17,7 @@ const MAX_WARNINGS: usize = 32;
 pub(super) struct Board {
     state: Mutex<State>,
     changed: watch::Sender<()>,
+    meter: ByteMeter,
 }
 
 #[derive(Default)]
@@ -31,6 +33,11 @@ struct State {
 }
 
 impl Board {
+    /// One whose bytes are counted.
+    pub(super) fn counting(meter: ByteMeter) -> Self {
+        Self { meter, ..Self::default() }
+    }
+
     pub(super) fn post(&self, event: TransferEvent) {
         let mut state = self.lock();
         let revision = state.revision.saturating_add(1);
@@ -52,6 +59,10 @@ impl Board {
                 // What moves does not wait any more.
                 state.status = None;
                 let next = state.layers.len();
+                let before = state.places.get(&progress.layer).copied();
+                let before = before.and_then(|place| state.layers.get(place));
+                let before = before.map_or(0, |(_, layer)| layer.current);
+                self.meter.add(progress.current.saturating_sub(before));
                 let place = *state.places.entry(progress.layer).or_insert(next);
                 match state.layers.get_mut(place) {
                     Some(known) => *known = (revision, progress),

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::{Error, ErrorKind, Result, TransferEvent, TransferPlan};
+use crate::metrics::Metrics;
 
 use super::job::{Direction, Job, Moved, TransferInfo};
 use super::lane::Lane;
@@ -20,6 +21,7 @@ const MAX_JOBS: usize = 64;
 #[derive(Clone)]
 pub struct Transfers {
     inner: Arc<Inner>,
+    metrics: Metrics,
 }
 
 struct Inner {
@@ -39,7 +41,13 @@ impl Transfers {
             pushes: Lane::new(places),
             closing: CancellationToken::new(),
         };
-        Self { inner: Arc::new(inner) }
+        Self { inner: Arc::new(inner), metrics: Metrics::off() }
+    }
+
+    /// Has transfers counted that begin from now on.
+    pub(in crate::service) fn with_metrics(mut self, metrics: Metrics) -> Self {
+        self.metrics = metrics;
+        self
     }
 
     /// Watches the job for this reference and manifest, or begins one that does `work` in its turn;
@@ -72,7 +80,8 @@ impl Transfers {
         }
         // One that is being stopped, or moves what the name meant before, lets go first.
         let before: Vec<_> = jobs.iter().filter(same).map(|job| job.gone.clone()).collect();
-        let job = Arc::new(Job::new(direction, reference, plan));
+        let meter = self.metrics.moving(direction.word());
+        let job = Arc::new(Job::new(direction, reference, plan, meter));
         let watcher =
             job.join().ok_or_else(|| Error::internal("a new transfer takes no watcher"))?;
         jobs.push(Arc::clone(&job));
@@ -83,6 +92,12 @@ impl Transfers {
                 () = leaving.job.stop.cancelled() => Err(leaving.job.reason()),
                 end = leaving.hub.take_turn(&leaving.job, before, at_once, work) => end,
             };
+            let outcome = match &end {
+                Ok(_) => "done",
+                Err(error) if error.kind == ErrorKind::Cancelled => "cancelled",
+                Err(_) => "failed",
+            };
+            leaving.hub.metrics.transferred(direction.word(), outcome);
             leaving.job.board.end(end);
         });
         Ok(watcher)

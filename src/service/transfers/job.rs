@@ -4,6 +4,7 @@ use std::time::SystemTime;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::{Digest, Error, ErrorKind, Pulled, TransferEvent, TransferPlan};
+use crate::metrics::ByteMeter;
 
 use super::board::Board;
 use super::transfer::Transfer;
@@ -80,8 +81,13 @@ struct Interest {
 }
 
 impl Job {
-    pub(super) fn new(direction: Direction, reference: String, plan: TransferPlan) -> Self {
-        let (id, board) = (plan.id, Board::default());
+    pub(super) fn new(
+        direction: Direction,
+        reference: String,
+        plan: TransferPlan,
+        meter: ByteMeter,
+    ) -> Self {
+        let (id, board) = (plan.id, Board::counting(meter));
         board.post(TransferEvent::Planned(plan));
         Self {
             direction,

@@ -351,6 +351,13 @@ pub struct Events {
     body: BufReader<Body>,
 }
 
+impl Answer {
+    /// Its events, as they come.
+    pub fn events(self) -> Events {
+        Events { body: BufReader::new(self.body) }
+    }
+}
+
 impl Events {
     /// The next event, or how the stream broke.
     pub fn try_next(&mut self) -> io::Result<Option<Event>> {
