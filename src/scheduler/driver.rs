@@ -158,7 +158,7 @@ impl Driver {
             Command::Release(model, reply) => drop(reply.send(self.release(model))),
             Command::Keep(model, keep_alive, reply) => {
                 self.keep(model, keep_alive);
-                drop(reply.send(()));
+                let _ = reply.send(());
             }
             Command::Drain(grace, reply) => self.drain(grace, Some(reply)),
         }
