@@ -16,6 +16,7 @@ mod checks;
 mod describe;
 mod family;
 mod fields;
+mod go_duration;
 mod ids;
 mod json;
 mod lines;

@@ -61,6 +61,18 @@ pub fn router(state: ApiState) -> Router {
         .route("/modeld/fsck", post(native::fsck).route_layer(manage.clone()))
         .route("/models/purge", delete(native::purge).route_layer(manage.clone()))
         .route("/models/{*model}", model.get(native::inspect))
+        .merge(
+            Router::new()
+                .route("/engines/{backend}/_configure", post(native::configure))
+                .route_layer(from_fn(require_backend))
+                .route_layer(manage.clone()),
+        )
+        .route(
+            "/engines/_configure",
+            post(native::configure).route_layer(manage.clone()).get(native::configurations),
+        )
+        .route("/engines/install-backend", post(native::install).route_layer(manage.clone()))
+        .route("/engines/uninstall-backend", post(native::uninstall).route_layer(manage.clone()))
         .route("/engines/df", get(native::df))
         .route("/engines/ps", get(native::ps))
         .route("/engines/requests", get(native::requests).route_layer(manage.clone()))

@@ -95,6 +95,10 @@ pub const ROUTES: &[Route] = &[
     managing("GET", "/engines/requests", "the last requests and answers, where they are recorded"),
     open("GET", "/engines/status", "the state of the engine"),
     managing("POST", "/engines/unload", "unloads idle models"),
+    managing("POST", "/engines/_configure", "configures a model; also under `/engines/llama.cpp`"),
+    open("GET", "/engines/_configure", "what is configured (`?model=`)"),
+    managing("POST", "/engines/install-backend", "200 for llama.cpp, which is there anyway"),
+    managing("POST", "/engines/uninstall-backend", "refused: llama.cpp is part of modeld"),
     open("GET", "/modeld/transfers", "the pulls and pushes that run or wait"),
     managing("DELETE", "/modeld/transfers", "stops those of `?reference=`"),
 ];

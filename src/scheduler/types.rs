@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::domain::{ClientKey, Digest, GenerateRequest, KeepAlive, Wishes};
-use crate::protocol::{LoadSpec, ModelInfo};
+use crate::protocol::{LoadSpec, ModelInfo, Purpose};
 
 /// How many may wait and how long models stay.
 #[derive(Debug, Clone)]
@@ -77,6 +77,8 @@ pub struct LoadedModel {
     pub id: Digest,
     /// The name it was first asked for.
     pub name: String,
+    /// What it is loaded for.
+    pub purpose: Purpose,
     /// `Some` while loading, from 0 to 1.
     pub loading: Option<f32>,
     /// What it turned out to be; `None` while loading.

@@ -32,7 +32,10 @@ impl Service {
         if deletes(model, &entry, force)? {
             self.make_idle(model, &entry, force).await?;
         }
-        self.models.remove(model, force).await
+        let removals = self.models.remove(model, force).await?;
+        let deleted = |id| removals.contains(&Removal::Deleted(id));
+        self.configured.forget(deleted).await;
+        Ok(removals)
     }
 
     /// Gives a model a further tag and answers it, fully qualified.

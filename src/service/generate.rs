@@ -4,11 +4,13 @@ use crate::domain::{EmbedInput, GenerateRequest, Prompt, Result, Wishes};
 use crate::protocol::{Purpose, Query, QueryAnswer};
 use crate::scheduler::{Generation, Runnable, Submission};
 
-use super::runnable::runnable;
+use super::configure::InForce;
+use super::runnable::{purpose_of, runnable};
 use super::{Caller, Service};
 
 impl Service {
-    /// Finds the model, checks that it can generate, and puts the request into its queue.
+    /// Finds the model, checks that it can generate, and puts the request into its queue. What the
+    /// request does not say is what is configured for the model.
     ///
     /// # Errors
     /// `InvalidReference`, `ModelNotFound`, `UnsupportedModel`, `InvalidModel`, `ModelTooLarge`,
@@ -18,11 +20,12 @@ impl Service {
         &self,
         caller: Caller,
         model: &str,
-        request: GenerateRequest,
+        mut request: GenerateRequest,
     ) -> Result<Generation> {
         let Caller { client, deadline, wishes } = caller;
         let purpose = purpose_for(&request.prompt);
-        let model = self.find(model, Some(purpose), deadline, &wishes).await?;
+        let (model, configured) = self.find(model, Some(purpose), deadline, &wishes).await?;
+        configured.settings.complete(&mut request);
         let meter = self.metrics.generation(&model.name);
         let submission = Submission { model, request, client, deadline, wishes };
         match self.scheduler.submit(submission).await {
@@ -40,7 +43,7 @@ impl Service {
     /// # Errors
     /// As [`Service::generate`], and those of the load.
     pub async fn preload(&self, model: &str, wishes: Wishes) -> Result<()> {
-        let model = self.find(model, None, None, &wishes).await?;
+        let (model, _) = self.find(model, None, None, &wishes).await?;
         self.scheduler.preload(model, wishes).await.map(drop)
     }
 
@@ -49,8 +52,11 @@ impl Service {
     ///
     /// # Errors
     /// As [`Service::generate`], and those of the load and of the question.
-    pub async fn query(&self, model: &str, query: Query) -> Result<QueryAnswer> {
-        let model = self.find(model, None, None, &Wishes::default()).await?;
+    pub async fn query(&self, model: &str, mut query: Query) -> Result<QueryAnswer> {
+        let (model, configured) = self.find(model, None, None, &Wishes::default()).await?;
+        if let Query::Tokenize(prompt) = &mut query {
+            configured.settings.complete_prompt(prompt);
+        }
         self.scheduler.query(model, query).await
     }
 
@@ -60,8 +66,11 @@ impl Service {
         purpose: Option<Purpose>,
         deadline: Option<Instant>,
         wishes: &Wishes,
-    ) -> Result<Runnable> {
-        runnable(model, self.obtain(model, deadline).await?, &self.settings, purpose, wishes)
+    ) -> Result<(Runnable, InForce)> {
+        let local = self.obtain(model, deadline).await?;
+        let configured = self.configured.in_force(local.entry.id, purpose_of(&local.facts));
+        let model = runnable(model, local, &self.settings, purpose, &configured, wishes)?;
+        Ok((model, configured))
     }
 }
 

@@ -11,6 +11,7 @@ use crate::scheduler::Scheduler;
 
 use super::archive::MAX_UPLOADS;
 use super::blobs::Shelf;
+use super::configure::Book;
 use super::export::MAX_EXPORTS;
 use super::transfers::{DEFAULT_MAX_PULLS, Transfers};
 use super::{Accounts, ModelSettings};
@@ -32,6 +33,7 @@ pub struct Service {
     pub(super) models: Models,
     pub(super) scheduler: Scheduler,
     pub(super) settings: ModelSettings,
+    pub(super) configured: Book,
     pub(super) accounts: Option<Accounts>,
     pub(super) uploads: Arc<Semaphore>,
     pub(super) imports: Arc<Semaphore>,
@@ -43,7 +45,8 @@ pub struct Service {
 }
 
 impl Service {
-    /// A service with the default [`ModelSettings`].
+    /// A service with the default [`ModelSettings`]; what is configured for single models is read
+    /// from the store's directory.
     pub fn new(models: Models, scheduler: Scheduler) -> Self {
         let uploads = Arc::new(Semaphore::new(MAX_UPLOADS));
         let [imports, checks] = [1, 1].map(|places| Arc::new(Semaphore::new(places)));
@@ -51,10 +54,12 @@ impl Service {
         let transfers = Transfers::new(places);
         let settings = ModelSettings::default();
         let exports = Arc::new(Semaphore::new(MAX_EXPORTS));
+        let configured = Book::open(models.store().root());
         Self {
             models,
             scheduler,
             settings,
+            configured,
             accounts: None,
             uploads,
             imports,

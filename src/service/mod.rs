@@ -3,13 +3,14 @@
 //!
 //! Connects [`crate::models`] with [`crate::scheduler`]: finds and checks the model, decides its
 //! context, and hands the queue memory estimates as numbers. It knows no dialect and no socket,
-//! and holds no state of its own, besides the running [`Transfers`] and the leases of files that
-//! were uploaded for models to come.
+//! and holds no state of its own, besides the running [`Transfers`], the leases of files that were
+//! uploaded for models to come, and what is configured for single models ([`Configuration`]).
 
 mod accounts;
 mod archive;
 mod blobs;
 mod catalog;
+mod configure;
 mod create;
 mod embed;
 mod export;
@@ -23,6 +24,7 @@ pub(crate) mod transfers;
 mod upkeep;
 
 pub use accounts::Accounts;
+pub use configure::{ALL_CONTEXT, Configuration, Configured, Reconfigure};
 pub use embed::{Embedded, MAX_INPUTS};
 pub use export::Exporting;
 pub use handle::{Caller, Service};

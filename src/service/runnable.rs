@@ -4,6 +4,8 @@ use crate::models::LocalModel;
 use crate::protocol::{LoadSpec, Purpose};
 use crate::scheduler::Runnable;
 
+use super::configure::InForce;
+
 /// A context for models that do not say what they were trained for, in tokens.
 const UNKNOWN_CONTEXT: u32 = 4_096;
 /// Sequences of a model whose every sequence has a state of fixed size beside the KV cells.
@@ -61,6 +63,7 @@ pub(super) fn runnable(
     local: LocalModel,
     settings: &ModelSettings,
     purpose: Option<Purpose>,
+    configured: &InForce,
     wishes: &Wishes,
 ) -> Result<Runnable> {
     let LocalModel { entry, weights, mmproj, chat_template, adapters, readable, facts, lease } =
@@ -69,13 +72,15 @@ pub(super) fn runnable(
     if let Some(purpose) = purpose.filter(|purpose| *purpose != own_purpose) {
         return Err(wrong_kind(asked, own_purpose, purpose));
     }
+    let InForce { settings: own_settings, keep_alive, revision } = configured;
+    let sequences = own_settings.sequences.unwrap_or(settings.max_sequences);
     let max_sequences = match facts.shape.state_per_sequence {
-        0 => settings.max_sequences,
-        _ => settings.max_sequences.min(RECURRENT_SEQUENCES),
+        0 => sequences,
+        _ => sequences.min(RECURRENT_SEQUENCES),
     };
     let own = facts.context_length.unwrap_or(UNKNOWN_CONTEXT);
     let packaged = entry.config.context_size.unwrap_or(u32::MAX);
-    let said = wishes.context.map(|context| context.max(gguf::MIN_CONTEXT));
+    let said = wishes.context.or(own_settings.context).map(|said| said.max(gguf::MIN_CONTEXT));
     let wanted = said.unwrap_or(settings.max_context).min(own).min(packaged);
     // What is not for chats reads no images.
     let mmproj = mmproj.filter(|_| own_purpose == Purpose::Generate);
@@ -119,14 +124,14 @@ pub(super) fn runnable(
         readable,
         context_size,
         max_sequences,
-        threads: settings.threads,
+        threads: own_settings.threads.unwrap_or(settings.threads),
     };
-    let (id, keep_alive, revision) = (entry.id, None, 0);
+    let (id, keep_alive, revision) = (entry.id, *keep_alive, *revision);
     Ok(Runnable { id, name, spec, memory_bytes, keep_alive, revision, lease })
 }
 
 /// What a model can do. One that says how it pools is for pooling, even where it could generate.
-fn purpose_of(facts: &Facts) -> Purpose {
+pub(super) fn purpose_of(facts: &Facts) -> Purpose {
     if facts.is_reranker {
         Purpose::Rerank
     } else if facts.is_embedder {
@@ -137,7 +142,7 @@ fn purpose_of(facts: &Facts) -> Purpose {
 }
 
 /// What the model is, and what to use it or another one for.
-fn wrong_kind(asked: &str, own: Purpose, wanted: Purpose) -> Error {
+pub(super) fn wrong_kind(asked: &str, own: Purpose, wanted: Purpose) -> Error {
     let (kind, use_for) = match own {
         Purpose::Generate => ("a language model", "chat or completions"),
         Purpose::Embed => ("an embedding model", "embeddings"),
@@ -197,8 +202,15 @@ mod tests {
     }
 
     fn context(local: &LocalModel, settings: ModelSettings) -> Result<u32> {
-        runnable("ai/first", local.clone(), &settings, None, &Wishes::default())
-            .map(|model| model.spec.context_size)
+        runnable(
+            "ai/first",
+            local.clone(),
+            &settings,
+            None,
+            &InForce::default(),
+            &Wishes::default(),
+        )
+        .map(|model| model.spec.context_size)
     }
 
     #[tokio::test]
@@ -222,7 +234,8 @@ mod tests {
         let settings = ModelSettings { max_context: 300, ..settings() };
         let wish = |local: &LocalModel, context| {
             let wishes = Wishes { context: Some(context), ..Wishes::default() };
-            let model = runnable("ai/first", local.clone(), &settings, None, &wishes);
+            let model =
+                runnable("ai/first", local.clone(), &settings, None, &InForce::default(), &wishes);
             model.expect("runnable").spec.context_size
         };
         assert_eq!(wish(&local, 400), 400);
@@ -235,9 +248,16 @@ mod tests {
     #[tokio::test]
     async fn a_context_is_cut_to_the_budget_and_refused_below_it() {
         let Home { local, _dir } = home(&Writer::tiny()).await;
-        let whole = runnable("ai/first", local.clone(), &settings(), None, &Wishes::default())
-            .expect("fits")
-            .memory_bytes;
+        let whole = runnable(
+            "ai/first",
+            local.clone(),
+            &settings(),
+            None,
+            &InForce::default(),
+            &Wishes::default(),
+        )
+        .expect("fits")
+        .memory_bytes;
         let within = |bytes| ModelSettings { memory_budget: Some(bytes), ..settings() };
         assert_eq!(context(&local, within(whole)), Ok(512));
         assert_eq!(context(&local, within(whole - 1)), Ok(256));
@@ -248,19 +268,40 @@ mod tests {
     #[tokio::test]
     async fn projector_and_adapters_take_memory_of_their_own() {
         let Home { mut local, _dir } = home(&Writer::tiny()).await;
-        let alone = runnable("ai/first", local.clone(), &settings(), None, &Wishes::default())
-            .expect("fits")
-            .memory_bytes;
+        let alone = runnable(
+            "ai/first",
+            local.clone(),
+            &settings(),
+            None,
+            &InForce::default(),
+            &Wishes::default(),
+        )
+        .expect("fits")
+        .memory_bytes;
         let projector = _dir.path().join("mmproj.gguf");
         std::fs::write(&projector, [0; 1000]).expect("a file");
         local.mmproj = Some(projector.clone());
-        let with = runnable("ai/first", local.clone(), &settings(), None, &Wishes::default())
-            .expect("fits");
+        let with = runnable(
+            "ai/first",
+            local.clone(),
+            &settings(),
+            None,
+            &InForce::default(),
+            &Wishes::default(),
+        )
+        .expect("fits");
         assert_eq!(with.memory_bytes, alone + 1000);
         assert_eq!(with.spec.mmproj, Some(projector.clone()));
         local.adapters = vec![projector.clone(), projector.clone()];
-        let adapted = runnable("ai/first", local.clone(), &settings(), None, &Wishes::default())
-            .expect("fits");
+        let adapted = runnable(
+            "ai/first",
+            local.clone(),
+            &settings(),
+            None,
+            &InForce::default(),
+            &Wishes::default(),
+        )
+        .expect("fits");
         assert_eq!(adapted.memory_bytes, alone + 3000);
         assert_eq!(adapted.spec.adapters, local.adapters);
         local.adapters.clear();
@@ -276,8 +317,15 @@ mod tests {
             ("AI/First:latest", "docker.io/ai/first:latest"),
             (&local.entry.id.to_string(), "docker.io/ai/first:latest"),
         ] {
-            let model = runnable(asked, local.clone(), &settings(), None, &Wishes::default())
-                .expect("runnable");
+            let model = runnable(
+                asked,
+                local.clone(),
+                &settings(),
+                None,
+                &InForce::default(),
+                &Wishes::default(),
+            )
+            .expect("runnable");
             assert_eq!((model.name.as_str(), model.spec.name.as_str()), (name, name));
         }
     }
@@ -292,12 +340,25 @@ mod tests {
             };
             let local = home(&file).await.local;
             let own = kinds[own];
-            let loaded = runnable("x", local.clone(), &settings(), None, &Wishes::default())
-                .expect("runnable");
+            let loaded = runnable(
+                "x",
+                local.clone(),
+                &settings(),
+                None,
+                &InForce::default(),
+                &Wishes::default(),
+            )
+            .expect("runnable");
             assert_eq!(loaded.spec.purpose, own);
             for wanted in kinds {
-                let model =
-                    runnable("x", local.clone(), &settings(), Some(wanted), &Wishes::default());
+                let model = runnable(
+                    "x",
+                    local.clone(),
+                    &settings(),
+                    Some(wanted),
+                    &InForce::default(),
+                    &Wishes::default(),
+                );
                 let kind = model.map(|model| model.spec.purpose).map_err(|error| error.kind);
                 let right = if wanted == own { Ok(own) } else { Err(ErrorKind::UnsupportedModel) };
                 assert_eq!(kind, right, "{own:?} asked for {wanted:?}");

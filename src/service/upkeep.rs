@@ -70,6 +70,8 @@ impl Service {
         }
         self.scheduler.unload(UnloadTarget::All).await;
         // A request that came meanwhile keeps its model's files until it ends.
-        self.models.purge().await
+        let purged = self.models.purge().await?;
+        self.configured.forget(|_| true).await;
+        Ok(purged)
     }
 }

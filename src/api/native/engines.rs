@@ -20,12 +20,16 @@ pub(in crate::api) async fn ps(State(state): State<ApiState>) -> Response {
 
 /// `GET /engines/status`. Docker's client shows what comes after `Running: `.
 pub(in crate::api) async fn status(State(state): State<ApiState>) -> Response {
-    let loaded = state.service.snapshot().models.len();
+    let snapshot = state.service.snapshot();
+    let loading = snapshot.models.iter().filter(|model| model.loading.is_some()).count();
+    let loaded = snapshot.models.len().saturating_sub(loading);
     let models = if loaded == 1 { "1 model" } else { &format!("{loaded} models") };
-    Json(json!({ BACKEND: format!("Running: modeld {BUILD_ID}, {models} loaded") })).into_response()
+    let loading = if loading == 0 { String::new() } else { format!(", {loading} loading") };
+    let text = format!("Running: modeld {BUILD_ID}, {models} loaded{loading}");
+    Json(json!({ BACKEND: text })).into_response()
 }
 
-/// `POST /engines/unload`: idle models go, busy ones stay.
+/// `POST /engines/unload`: idle models go, busy ones stay, and so does what is configured for them.
 pub(in crate::api) async fn unload(State(state): State<ApiState>, request: Request) -> Reply {
     let (parts, body) = request.into_parts();
     let body = body::read(&parts.headers, body, MAX_SMALL_BODY).await?;

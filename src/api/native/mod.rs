@@ -1,6 +1,8 @@
 //! The native API: the routes and JSON of Docker Model Runner, so that its clients work as they
 //! are. Its errors are one line of text, because those clients print the body.
 
+mod backends;
+mod configure;
 mod create;
 mod disk;
 mod engines;
@@ -25,6 +27,8 @@ mod utility;
 
 use super::lines;
 
+pub(super) use backends::{install, uninstall};
+pub(super) use configure::{configurations, configure};
 pub(super) use create::create;
 pub(super) use disk::{df, prune, purge};
 pub(super) use engines::{ps, status, unload};

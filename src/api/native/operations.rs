@@ -10,6 +10,8 @@ use crate::api::describe::{
 };
 use crate::api::reply::{EVENTS, JSON, TEXT};
 
+use super::backends::Backend;
+use super::configure::{Configure, WireConfigured};
 use super::create::Create;
 use super::disk::{Prune, PruneLine, WireUsage};
 use super::error::Envelope;
@@ -183,6 +185,32 @@ pub(in crate::api) const DIALECT: Dialect = Dialect {
             parameters: &[],
             request: Some((JSON, named::<Unload>)),
             answers: &[(200, &[(JSON, named::<Unloaded>)])],
+        },
+        Operation {
+            method: "POST",
+            paths: &["/engines/_configure", "/engines/llama.cpp/_configure"],
+            parameters: &[],
+            request: Some((JSON, named::<Configure>)),
+            answers: &[(202, &[])],
+        },
+        Operation {
+            parameters: &[query("model", text, "of this one alone")],
+            ..get(&["/engines/_configure"], &[(200, &[(JSON, list_of::<WireConfigured>)])])
+        },
+        Operation {
+            method: "POST",
+            paths: &["/engines/install-backend"],
+            parameters: &[],
+            request: Some((JSON, named::<Backend>)),
+            answers: &[(200, &[(TEXT, text)])],
+        },
+        Operation {
+            method: "POST",
+            paths: &["/engines/uninstall-backend"],
+            parameters: &[],
+            request: Some((JSON, named::<Backend>)),
+            // Refused: Docker's client would take any success for what it asked for.
+            answers: &[],
         },
         get(&["/modeld/transfers"], &[(200, &[(JSON, list_of::<WireTransfer>)])]),
         Operation {

@@ -1,12 +1,13 @@
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::api::go_duration::format_keep_alive;
 use crate::api::params::BACKEND;
-use crate::domain::{ModelConfig, ModelEntry, Removal};
+use crate::domain::{KeepAlive, ModelConfig, ModelEntry, Removal};
+use crate::protocol::Purpose;
 use crate::scheduler::LoadedModel;
 
 /// A model of the store. `config` is never absent: Docker's client reads it without looking.
@@ -159,12 +160,14 @@ impl From<&LoadedModel> for WireLoaded {
         Self {
             backend_name: BACKEND,
             model_name: model.name.clone(),
-            mode: "completion",
+            mode: mode_of(model.purpose),
             // Go's zero time says that it is not idle.
             last_used: last_used.map_or_else(|| "0001-01-01T00:00:00Z".into(), |at| at.to_string()),
             in_use,
             loading,
-            keep_alive: model.keep_alive.map_or_else(|| "-1".into(), go_duration),
+            keep_alive: format_keep_alive(
+                model.keep_alive.map_or(KeepAlive::Forever, KeepAlive::For),
+            ),
             pid: model.pid,
             context_size: model.info.as_ref().map(|info| info.context_size),
             running: model.running,
@@ -190,38 +193,11 @@ pub(super) struct Unloaded {
     pub(super) unloaded_runners: usize,
 }
 
-/// A duration as Go writes it (`time.Duration.String`): `5m0s`, `1.5s`, `250ms`.
-fn go_duration(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    if seconds == 0 && duration.subsec_nanos() > 0 {
-        return format!("{}ms", f64::from(duration.subsec_micros()) / 1000.0);
-    }
-    let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    // At most 59.999: exact enough in any float.
-    let rest = rest as f64 + f64::from(duration.subsec_millis()) / 1000.0;
-    match (hours, minutes) {
-        (0, 0) => format!("{rest}s"),
-        (0, minutes) => format!("{minutes}m{rest}s"),
-        (hours, minutes) => format!("{hours}h{minutes}m{rest}s"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_are_written_as_go_does() {
-        for (millis, text) in [
-            (0, "0s"),
-            (250, "250ms"),
-            (1_500, "1.5s"),
-            (300_000, "5m0s"),
-            (90_000, "1m30s"),
-            (3_600_000, "1h0m0s"),
-            (28_805_000, "8h0m5s"),
-        ] {
-            assert_eq!(go_duration(Duration::from_millis(millis)), text);
-        }
+/// What a model is for, as Docker Model Runner says it.
+pub(super) fn mode_of(purpose: Purpose) -> &'static str {
+    match purpose {
+        Purpose::Generate => "completion",
+        Purpose::Embed => "embedding",
+        Purpose::Rerank => "reranking",
     }
 }

@@ -110,6 +110,7 @@ impl Model {
         Some(LoadedModel {
             id,
             name: self.runnable.name.clone(),
+            purpose: self.runnable.spec.purpose,
             loading: (phase != Phase::Ready).then_some(fraction),
             info: engine.map(|engine| engine.info().clone()),
             pid: engine.and_then(|engine| engine.pid()),
