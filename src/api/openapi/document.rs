@@ -286,7 +286,8 @@ mod tests {
             let reference = format!("#/components/schemas/{name}");
             assert!(referred.contains(reference.as_str()), "{name} is used nowhere");
             let (dialect, _) = name.split_once('.').expect("a dialect in front");
-            assert!(["openai", "responses", "anthropic", "native"].contains(&dialect), "{name}");
+            let dialects = ["openai", "responses", "anthropic", "ollama", "native"];
+            assert!(dialects.contains(&dialect), "{name}");
         }
     }
 
