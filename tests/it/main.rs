@@ -36,6 +36,7 @@ mod logs;
 mod malformed;
 mod media;
 mod metrics;
+mod ollama;
 mod ollama_store;
 mod openapi;
 mod overload;
