@@ -58,7 +58,7 @@ fn the_table_of_settings_is_the_one_in_the_code() {
 /// The table that the router's own test holds against the routes.
 #[test]
 fn the_table_of_routes_is_the_one_in_the_code() {
-    let source = file("src/api/router.rs");
+    let source = file("src/api/routes.rs");
     let rows = source.lines().filter_map(|line| {
         let line = line.trim();
         let row = line.strip_prefix("open(").or_else(|| line.strip_prefix("managing("))?;
