@@ -13,6 +13,8 @@ const { SOCKET: socketPath, REMOTE: remote } = process.env;
 function overSocket(url, { method = "GET", headers, body, signal } = {}) {
   return new Promise((resolve, reject) => {
     const sent = { socketPath, method, signal, headers: Object.fromEntries(new Headers(headers)) };
+    // Node sends no body with a DELETE whose length is not said.
+    if (body) sent.headers["content-length"] = Buffer.byteLength(body);
     const asked = request(new URL(url), sent, (answer) => {
       const { statusCode: status, headers } = answer;
       resolve(new Response(Readable.toWeb(answer), { status, headers }));
