@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 
+use super::endpoints::endpoints;
 use super::{anthropic, ollama, openai, responses};
 
 /// What becomes of a field.
@@ -64,9 +65,14 @@ const TABLES: &[&[Table]] = &[
 /// The page about request fields, in Markdown: `contrib/COMPATIBILITY.md` is this text.
 pub fn compatibility() -> String {
     let mut page = String::from(
-        "# Request fields\n\n\
-         What modeld does with each field of a request. This page is made from the tables in the\n\
-         sources, and tests hold those to the types that read the requests.\n\n\
+        "# Compatibility\n\n\
+         What becomes of each endpoint of the programs that modeld stands in for, and of each field\n\
+         of a request. This page is made from the tables in the sources, and tests hold those to\n\
+         the routes and to the types that read the requests.\n",
+    );
+    page.push_str(&endpoints());
+    page.push_str(
+        "\n# Request fields\n\n\
          * **honoured**: does what its API says, within the range given here; outside of it the\n  \
          answer is 400 and names the field.\n\
          * **refused**: the answer is 400 and names the field.\n\

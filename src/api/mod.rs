@@ -14,6 +14,7 @@ mod body;
 mod caller;
 mod checks;
 mod describe;
+mod endpoints;
 mod family;
 mod fields;
 mod go_duration;
