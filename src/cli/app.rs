@@ -1,7 +1,7 @@
 use clap::Parser;
 
 use super::{
-    CliError, ExitCode, Printer, completions, df, export, fsck, import, inspect, list, load, login,
+    CliError, ExitCode, Printer, completions, configure, df, export, fsck, import, inspect, list, load, login,
     logout, logs, man, package, prune, ps, pull, purge, push, requests, rm, run, search, serve,
     status, tag, transfers, unload, version,
 };
@@ -42,6 +42,7 @@ pub enum Command {
     #[command(visible_alias = "show")]
     Inspect(inspect::Args),
     Tag(tag::Args),
+    Configure(configure::Args),
     Rm(rm::Args),
     Login(login::Args),
     Logout(logout::Args),
@@ -123,6 +124,7 @@ pub(super) async fn dispatch(
         Command::List(args) => list::run(args, client, printer).await,
         Command::Inspect(args) => inspect::run(args, client, printer).await,
         Command::Tag(args) => tag::run(args, client, printer).await,
+        Command::Configure(args) => configure::run(args, client, printer).await,
         Command::Rm(args) => rm::run(args, client, printer).await,
         Command::Login(args) => login::run(args, client, printer, &mut login::Terminal).await,
         Command::Logout(args) => logout::run(args, client, printer).await,

@@ -8,6 +8,7 @@
 mod app;
 mod chat;
 mod completions;
+mod configure;
 mod confirm;
 mod df;
 mod error;

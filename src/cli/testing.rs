@@ -234,7 +234,8 @@ async fn answer(State(seen): State<Seen>, request: Request) -> Response {
         let detached = if create["detach"] == true { " detached" } else { "" };
         line = format!("{line} {}{detached}", create["from"].as_str().unwrap());
     }
-    if ["/modeld/prune", "/modeld/fsck"].contains(&parts.uri.path()) {
+    let shown = ["/modeld/prune", "/modeld/fsck", "/engines/_configure"];
+    if parts.method == "POST" && shown.contains(&parts.uri.path()) {
         let body: Value = serde_json::from_slice(&body).unwrap();
         line = format!("{line} {body}");
     }
@@ -255,6 +256,12 @@ async fn answer(State(seen): State<Seen>, request: Request) -> Response {
         "GET /engines/v1/models/smollm2" => axum::Json(json!({"object": "model"})).into_response(),
         "GET /engines/ps" => axum::Json(running_list()).into_response(),
         "GET /engines/status" => axum::Json(json!({"llama.cpp": "Running"})).into_response(),
+        line if line.starts_with("POST /engines/_configure") => {
+            StatusCode::ACCEPTED.into_response()
+        }
+        line if line.starts_with("GET /engines/_configure") => {
+            axum::Json(json!([{"Model": "smollm2", "Mode": "completion"}])).into_response()
+        }
         "GET /version" => axum::Json(json!({"version": "9.9.9"})).into_response(),
         "POST /engines/unload" => {
             let body: Value = serde_json::from_slice(&body).unwrap();

@@ -4,6 +4,7 @@
 //! it reads into wire types of its own ([`wire`]), never into those of the server, so that a
 //! client keeps working with an older or newer daemon. It never starts a daemon and never retries.
 
+mod configure;
 mod connect;
 mod error;
 mod http;

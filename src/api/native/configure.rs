@@ -62,6 +62,7 @@ pub(super) struct Configure {
 struct Speculative {
     draft_model: Option<String>,
     num_tokens: Option<i64>,
+    #[expect(dead_code, reason = "it says nothing without drafts")]
     min_acceptance_rate: Option<f64>,
 }
 
@@ -249,7 +250,7 @@ fn flags(
 }
 
 fn refuse_drafts(speculative: &Speculative) -> Result<()> {
-    let Speculative { draft_model, num_tokens, min_acceptance_rate: _ } = speculative;
+    let Speculative { draft_model, num_tokens, .. } = speculative;
     let named = draft_model.as_deref().is_some_and(|model| !model.is_empty());
     let field = match (named, num_tokens) {
         (true, _) => "speculative.draft_model",

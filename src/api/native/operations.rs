@@ -188,7 +188,7 @@ pub(in crate::api) const DIALECT: Dialect = Dialect {
         },
         Operation {
             method: "POST",
-            paths: &["/engines/_configure", "/engines/llama.cpp/_configure"],
+            paths: &["/engines/_configure"],
             parameters: &[],
             request: Some((JSON, named::<Configure>)),
             answers: &[(202, &[])],

@@ -4,6 +4,7 @@ mod answers;
 mod anthropic;
 mod archives;
 mod catalog;
+mod configure;
 mod dialects;
 mod disconnect;
 mod guards;
