@@ -12,6 +12,11 @@ pub enum ListenerClass {
         /// The local address of the accepted connection.
         local: SocketAddr,
     },
+    /// The TCP port for Ollama's clients: the same rights, and what they look for at its root.
+    Ollama {
+        /// The local address of the accepted connection.
+        local: SocketAddr,
+    },
 }
 
 impl ListenerClass {
@@ -20,6 +25,7 @@ impl ListenerClass {
         match self {
             Self::Unix => "unix",
             Self::Tcp { .. } => "tcp",
+            Self::Ollama { .. } => "ollama",
         }
     }
 }

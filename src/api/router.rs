@@ -1,7 +1,7 @@
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::handler::Handler;
-use axum::middleware::from_fn;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, head, post};
 use http::{Method, StatusCode};
@@ -12,10 +12,11 @@ use super::family::Family;
 use super::middleware::{front, guard_browser, note_template, require_management, trace};
 use super::params::require_backend;
 use super::refusal::Refusal;
-use super::{ApiState, anthropic, native, ollama, openai, openapi, responses};
+use super::{ApiState, ListenerClass, anthropic, native, ollama, openai, openapi, responses};
 
 /// Every route of every dialect, behind the guards that stand before all of them.
 pub fn router(state: ApiState) -> Router {
+    let origins = state.origins.clone();
     let manage = from_fn(require_management);
     let model = delete(native::remove).post(native::act).route_layer(manage.clone());
     let routes = Router::new()
@@ -35,7 +36,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/anthropic/v1/models/{*model}", get(anthropic::retrieve))
         .route("/anthropic", get(native::root))
         .route("/anthropic/", get(native::root))
-        .route("/", get(native::root))
+        .route("/", get(root))
         .route("/openapi.json", get(openapi::openapi))
         .route("/version", get(native::version))
         .route("/health", get(native::health))
@@ -72,7 +73,7 @@ pub fn router(state: ApiState) -> Router {
     // route is chosen; the last one added is the outermost.
     Router::new()
         .fallback_service(routes)
-        .layer(from_fn(guard_browser))
+        .layer(from_fn_with_state(origins, guard_browser))
         .layer(from_fn(front))
         .layer(from_fn(trace))
 }
@@ -119,6 +120,14 @@ fn ollama_store() -> Router<ApiState> {
         .route("/api/blobs/{digest}", head(ollama::has_blob).post(ollama::upload_blob))
         .route("/api/me", post(ollama::me))
         .route("/api/signout", post(ollama::signout))
+}
+
+/// `GET /`: who is there, in the words of whose port it is.
+async fn root(request: Request) -> &'static str {
+    match request.extensions().get::<ListenerClass>() {
+        Some(ListenerClass::Ollama { .. }) => ollama::RUNNING,
+        _ => native::root().await,
+    }
 }
 
 /// `GET …/v1/models`, in the words of whoever asks: two dialects share the path.

@@ -28,6 +28,16 @@ pub struct Args {
     tcp: Option<String>,
     #[arg(
         long,
+        value_name = config::settings::OLLAMA_PORT.value,
+        num_args = 0..=1,
+        default_missing_value = "",
+        help = help(config::settings::OLLAMA_PORT)
+    )]
+    ollama_port: Option<String>,
+    #[arg(long, value_name = config::settings::ORIGIN.value, help = help(config::settings::ORIGIN))]
+    origin: Vec<String>,
+    #[arg(
+        long,
         value_name = config::settings::MODELS_PATH.value,
         help = help(config::settings::MODELS_PATH)
     )]
@@ -160,6 +170,8 @@ impl Args {
         let Self {
             socket,
             tcp,
+            ollama_port,
+            origin,
             models_path,
             keep_alive,
             max_queue,
@@ -180,6 +192,8 @@ impl Args {
         RawConfig {
             socket,
             tcp,
+            ollama_port,
+            origin: listed(origin),
             models_path,
             keep_alive,
             max_queue,
@@ -243,6 +257,8 @@ mod tests {
             other => panic!("{other:?}"),
         };
         assert_eq!(parse(&["modeld", "serve", "--tcp"]).tcp.as_deref(), Some(""));
+        let bare = parse(&["modeld", "serve", "--ollama-port", "--origin", "a", "--origin", "b"]);
+        assert_eq!((bare.ollama_port.as_deref(), bare.origin.as_deref()), (Some(""), Some("a,b")));
         let raw = parse(&["modeld", "serve", "--tcp", "12500", "--keep-alive", "-1"]);
         assert_eq!(raw.tcp.as_deref(), Some("12500"));
         assert_eq!(raw.keep_alive.as_deref(), Some("-1"));

@@ -29,11 +29,16 @@ impl Env {
     /// The variable with a token of Hugging Face, as their own programs name it.
     pub const HF_TOKEN: &str = "HF_TOKEN";
 
+    /// Web pages that may ask, as Ollama's users name them.
+    pub const OLLAMA_ORIGINS: &str = "OLLAMA_ORIGINS";
+    /// How long models stay, as Ollama's users say it.
+    pub const OLLAMA_KEEP_ALIVE: &str = "OLLAMA_KEEP_ALIVE";
+
     /// Reads the process's environment once.
     pub fn from_process() -> Self {
         let dirs = directories::BaseDirs::new();
         let names = SETTINGS.iter().map(|s| s.env).chain(DaemonHostVars::NAMES);
-        let names = names.chain([Self::HF_TOKEN]);
+        let names = names.chain([Self::HF_TOKEN, Self::OLLAMA_ORIGINS, Self::OLLAMA_KEEP_ALIVE]);
         Self {
             vars: names.filter_map(|n| Some((n, std::env::var(n).ok()?))).collect(),
             runtime_dir: runtime_dir(),

@@ -5,6 +5,10 @@ pub struct RawConfig {
     pub socket: Option<String>,
     /// `--tcp [[HOST:]PORT]`; the empty text stands for the bare flag.
     pub tcp: Option<String>,
+    /// `--ollama-port [[HOST:]PORT]`; the empty text stands for the bare flag.
+    pub ollama_port: Option<String>,
+    /// `--origin ORIGIN`
+    pub origin: Option<String>,
     /// `--models-path DIR`
     pub models_path: Option<String>,
     /// `--keep-alive DURATION`

@@ -16,6 +16,8 @@ pub const MAX_SOCKET_PATH: usize = 103;
 
 /// The port of the bare `--tcp`, the one that clients of Docker Model Runner expect.
 const DEFAULT_PORT: u16 = 12434;
+/// The port of the bare `--ollama-port`, where Ollama's clients look.
+const OLLAMA_PORT: u16 = 11434;
 
 /// Turns what was typed into what holds.
 ///
@@ -25,12 +27,16 @@ pub fn resolve(raw: &RawConfig, env: &Env) -> Result<Config, ConfigError> {
     Ok(Config {
         socket: socket_path(raw.socket.as_deref(), env)?,
         tcp: match Said::given(settings::TCP, &raw.tcp, env) {
-            Some(said) => said.map(|text| tcp_address(text, said.name()))?,
+            Some(said) => said.map(|text| tcp_address(text, said.name(), DEFAULT_PORT))?,
             None => unset(None),
         },
+        ollama: match Said::given(settings::OLLAMA_PORT, &raw.ollama_port, env) {
+            Some(said) => said.map(|text| tcp_address(text, said.name(), OLLAMA_PORT))?,
+            None => unset(None),
+        },
+        origins: origins(raw, env)?,
         models_path: models_path(Said::given(settings::MODELS_PATH, &raw.models_path, env), env)?,
-        keep_alive: Said::or_default(settings::KEEP_ALIVE, &raw.keep_alive, env)
-            .parse(parse_keep_alive)?,
+        keep_alive: keep_alive(raw, env).parse(parse_keep_alive)?,
         max_queue: Said::or_default(settings::MAX_QUEUE, &raw.max_queue, env)
             .parse(|t| number(t, 1, 100_000))?,
         max_queue_tokens: Said::or_default(settings::MAX_QUEUE_TOKENS, &raw.max_queue_tokens, env)
@@ -177,10 +183,52 @@ fn models_path(said: Option<Said<'_>>, env: &Env) -> Result<Set<PathBuf>, Config
     }
 }
 
-fn tcp_address(text: &str, from: &'static str) -> Result<Option<SocketAddr>, ConfigError> {
+/// `OLLAMA_KEEP_ALIVE` holds where nobody says anything in our own words.
+fn keep_alive<'a>(raw: &'a RawConfig, env: &'a Env) -> Said<'a> {
+    let setting = settings::KEEP_ALIVE;
+    let ollama = || {
+        let (text, name) = (env.get(Env::OLLAMA_KEEP_ALIVE)?, Env::OLLAMA_KEEP_ALIVE);
+        Some(Said { text, origin: Origin::Env(name), setting })
+    };
+    let said = Said::given(setting, &raw.keep_alive, env).or_else(ollama);
+    said.unwrap_or(Said { text: setting.default, origin: Origin::Default, setting })
+}
+
+/// The origins that may ask, and those of `OLLAMA_ORIGINS`.
+fn origins(raw: &RawConfig, env: &Env) -> Result<Set<Vec<String>>, ConfigError> {
+    let mut all = Said::or_default(settings::ORIGIN, &raw.origin, env).parse(origin_list)?;
+    if let Some(text) = env.get(Env::OLLAMA_ORIGINS) {
+        let name = Env::OLLAMA_ORIGINS;
+        all.value.extend(origin_list(text).map_err(|problem| invalid(name, text, problem))?);
+        if all.origin == Origin::Default {
+            all.origin = Origin::Env(name);
+        }
+    }
+    Ok(all)
+}
+
+fn origin_list(text: &str) -> Result<Vec<String>, String> {
+    let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+    items
+        .map(|item| match item.split_once("://") {
+            _ if item == "*" => Ok(item.to_owned()),
+            Some((scheme, host)) if !scheme.is_empty() && !host.is_empty() => {
+                // A browser sends no path and no slash at the end.
+                Ok(item.trim_end_matches('/').to_ascii_lowercase())
+            }
+            _ => Err("write origins such as https://example.com, app://* or *".to_owned()),
+        })
+        .collect()
+}
+
+fn tcp_address(
+    text: &str,
+    from: &'static str,
+    default_port: u16,
+) -> Result<Option<SocketAddr>, ConfigError> {
     let text = text.trim();
     if text.is_empty() {
-        return Ok(Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), DEFAULT_PORT)));
+        return Ok(Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), default_port)));
     }
     let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
     let port = port
@@ -263,6 +311,8 @@ mod tests {
             Config {
                 socket: unset("/run/user/7/modeld/modeld.sock".into()),
                 tcp: unset(None),
+                ollama: unset(None),
+                origins: unset(Vec::new()),
                 models_path: unset("/home/u/.local/share/modeld/models".into()),
                 keep_alive: unset(Some(Duration::from_secs(300))),
                 max_queue: unset(64),
@@ -347,6 +397,38 @@ mod tests {
         assert_eq!(config.tcp.value, Some("127.0.0.1:12434".parse().unwrap()));
         assert_eq!(config.tcp.origin, Origin::Env("MODEL_RUNNER_PORT"));
         assert_eq!(config.socket.value, PathBuf::from("/run/user/7/modeld/modeld.sock"));
+    }
+
+    #[test]
+    fn the_port_of_ollama_is_for_those_who_ask() {
+        let ollama = |text: Option<&str>| {
+            let raw = RawConfig { ollama_port: text.map(str::to_owned), ..RawConfig::default() };
+            resolve(&raw, &env()).map(|c| c.ollama.value.map(|address| address.to_string()))
+        };
+        assert_eq!(ollama(None), Ok(None));
+        assert_eq!(ollama(Some("")), Ok(Some("127.0.0.1:11434".to_owned())));
+        assert_eq!(ollama(Some("[::1]:7")), Ok(Some("[::1]:7".to_owned())));
+        assert!(matches!(ollama(Some("0.0.0.0:1")), Err(ConfigError::NotLoopback { .. })));
+        // What Ollama itself binds to is no wish of ours.
+        let config = resolve(&RawConfig::default(), &env().with("OLLAMA_HOST", "0.0.0.0"));
+        assert_eq!(config.unwrap().ollama.value, None);
+    }
+
+    #[test]
+    fn ollamas_variables_hold_where_ours_say_nothing() {
+        let env =
+            env().with("OLLAMA_KEEP_ALIVE", "1h").with("OLLAMA_ORIGINS", "http://a, app://*/");
+        let config = resolve(&RawConfig::default(), &env).unwrap();
+        let hour = Some(Duration::from_secs(3600));
+        let origin = Origin::Env("OLLAMA_KEEP_ALIVE");
+        assert_eq!(config.keep_alive, Set { value: hour, origin });
+        assert_eq!(config.origins.value, ["http://a", "app://*"]);
+        let env = env.with("MODELD_KEEP_ALIVE", "2h").with("DMR_ORIGINS", "https://*.B.c");
+        let config = resolve(&RawConfig::default(), &env).unwrap();
+        assert_eq!(config.keep_alive.origin, Origin::Env("MODELD_KEEP_ALIVE"));
+        assert_eq!(config.origins.value, ["https://*.b.c", "http://a", "app://*"]);
+        let error = resolve(&RawConfig::default(), &env.with("OLLAMA_ORIGINS", "a.b")).unwrap_err();
+        assert!(matches!(error, ConfigError::Invalid { from: "OLLAMA_ORIGINS", .. }), "{error}");
     }
 
     #[test]

@@ -52,6 +52,10 @@ pub struct Config {
     pub socket: Set<PathBuf>,
     /// A TCP listener beside it, on a loopback address.
     pub tcp: Set<Option<SocketAddr>>,
+    /// A TCP listener for Ollama's clients, on a loopback address.
+    pub ollama: Set<Option<SocketAddr>>,
+    /// Origins of web pages that may ask over TCP, `*` for anything.
+    pub origins: Set<Vec<String>>,
     /// The root of the model store; an absolute path.
     pub models_path: Set<PathBuf>,
     /// How long an idle model stays loaded; `None`: for ever.

@@ -36,6 +36,26 @@ pub const TCP: Setting = Setting {
     default: "off",
     meaning: "Listen on loopback TCP as well; the bare flag means 127.0.0.1:12434",
 };
+/// The listener for Ollama's clients.
+pub const OLLAMA_PORT: Setting = Setting {
+    name: "ollama port",
+    flag: "--ollama-port",
+    value: "[HOST:]PORT",
+    env: "MODELD_OLLAMA_PORT",
+    default: "off",
+    meaning: "Listen on loopback TCP where Ollama's clients look; the bare flag means \
+              127.0.0.1:11434",
+};
+/// Pages that may ask.
+pub const ORIGIN: Setting = Setting {
+    name: "origin",
+    flag: "--origin",
+    value: "ORIGIN",
+    env: "DMR_ORIGINS",
+    default: "",
+    meaning: "Web pages that may use modeld over TCP besides those of this machine; * stands for \
+              anything (https://*.example.com), several with commas; those of OLLAMA_ORIGINS are added",
+};
 /// The store.
 pub const MODELS_PATH: Setting = Setting {
     name: "models path",
@@ -192,6 +212,8 @@ pub const LOG_FORMAT: Setting = Setting {
 pub const SETTINGS: &[Setting] = &[
     SOCKET,
     TCP,
+    OLLAMA_PORT,
+    ORIGIN,
     MODELS_PATH,
     KEEP_ALIVE,
     MAX_QUEUE,

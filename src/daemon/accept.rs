@@ -53,9 +53,13 @@ impl Acceptor {
         }
     }
 
-    /// Serves a TCP socket. A place is taken before accepting: what is over the cap waits in the
+    /// Serves a TCP socket, whose class `class` makes of the local address. A place is taken before accepting: what is over the cap waits in the
     /// kernel's backlog.
-    pub(super) async fn tcp(self, listener: TcpListener) {
+    pub(super) async fn tcp(
+        self,
+        listener: TcpListener,
+        class: fn(std::net::SocketAddr) -> ListenerClass,
+    ) {
         let mut trouble = Trouble::default();
         loop {
             let accepted = async {
@@ -69,7 +73,7 @@ impl Acceptor {
             match accepted.and_then(|(stream, remote)| Ok((tuned(&stream)?, remote, stream))) {
                 Ok((local, remote, stream)) => {
                     trouble.over();
-                    let class = ListenerClass::Tcp { local };
+                    let class = class(local);
                     let served = self.server.clone().serve(stream, class, PeerInfo::Tcp { remote });
                     self.connections.spawn(async move {
                         let _place = place;

@@ -81,7 +81,8 @@ impl Daemon {
             .with_accounts(outside.accounts)
             .with_max_pulls(config.max_pulls.value);
         let transfers = service.all_transfers();
-        let state = ApiState::new(service, shutdown.draining().clone());
+        let state = ApiState::new(service, shutdown.draining().clone())
+            .with_origins(config.origins.value.clone());
         Ok(Bound {
             listeners,
             store_lock,

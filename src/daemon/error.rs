@@ -49,10 +49,12 @@ pub enum DaemonError {
         problem: String,
     },
     /// A TCP listener could not be made.
-    #[error("cannot listen on {address}: {source}; choose another port with --tcp")]
+    #[error("cannot listen on {address}: {source}; choose another port with {flag}")]
     Tcp {
         /// The wanted address.
         address: SocketAddr,
+        /// Which flag says so.
+        flag: &'static str,
         /// What the system said.
         source: std::io::Error,
     },

@@ -8,7 +8,8 @@ use super::activation::Inherited;
 use super::lock::DaemonLock;
 use super::socket::{self, SocketFile};
 use super::{DaemonError, accept::Acceptor};
-use crate::config::Config;
+use crate::api::ListenerClass;
+use crate::config::{Config, settings};
 
 /// Where the daemon listens, for logs, the service manager and tests.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +35,7 @@ impl fmt::Display for Address {
 pub(super) struct Listeners {
     unix: Vec<UnixListener>,
     tcp: Vec<TcpListener>,
+    ollama: Vec<TcpListener>,
     pub addresses: Vec<Address>,
     /// Removes the socket file that we made.
     file: Option<SocketFile>,
@@ -51,6 +53,7 @@ impl Listeners {
         let mut all = Self {
             unix: Vec::new(),
             tcp: Vec::new(),
+            ollama: Vec::new(),
             addresses: Vec::new(),
             file: None,
             lock: None,
@@ -64,7 +67,12 @@ impl Listeners {
         if let Some(address) = config.tcp.value
             && !all.addresses.contains(&Address::Tcp(address))
         {
-            all.bind_tcp(address)?;
+            let listener = all.bind_tcp(address, settings::TCP.flag)?;
+            all.tcp.push(listener);
+        }
+        if let Some(address) = config.ollama.value {
+            let listener = all.bind_tcp(address, settings::OLLAMA_PORT.flag)?;
+            all.ollama.push(listener);
         }
         Ok(all)
     }
@@ -76,7 +84,12 @@ impl Listeners {
             acceptor.connections.spawn(acceptor.clone().unix(listener));
         }
         for listener in self.tcp {
-            acceptor.connections.spawn(acceptor.clone().tcp(listener));
+            let class = |local| ListenerClass::Tcp { local };
+            acceptor.connections.spawn(acceptor.clone().tcp(listener, class));
+        }
+        for listener in self.ollama {
+            let class = |local| ListenerClass::Ollama { local };
+            acceptor.connections.spawn(acceptor.clone().tcp(listener, class));
         }
         (self.file, self.lock)
     }
@@ -113,8 +126,12 @@ impl Listeners {
         Ok(())
     }
 
-    fn bind_tcp(&mut self, address: SocketAddr) -> Result<(), DaemonError> {
-        let failed = |source| DaemonError::Tcp { address, source };
+    fn bind_tcp(
+        &mut self,
+        address: SocketAddr,
+        flag: &'static str,
+    ) -> Result<TcpListener, DaemonError> {
+        let failed = |source| DaemonError::Tcp { address, flag, source };
         let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
         let socket = socket.map_err(failed)?;
         // A port of a daemon that just ended can be taken again; a living listener still refuses.
@@ -122,7 +139,6 @@ impl Listeners {
         socket.bind(address).map_err(failed)?;
         let listener = socket.listen(socket::BACKLOG).map_err(failed)?;
         self.addresses.push(Address::Tcp(listener.local_addr().map_err(failed)?));
-        self.tcp.push(listener);
-        Ok(())
+        Ok(listener)
     }
 }

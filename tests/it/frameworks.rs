@@ -27,6 +27,30 @@ fn langchain_works() {
 }
 
 #[test]
+fn the_python_library_of_ollama_works() {
+    ollama(|| from_env("ollama_client.py", "MODELD_TEST_PYTHON"), "ollama_client.py");
+}
+
+#[test]
+fn the_ollama_of_langchain_works() {
+    ollama(|| from_env("langchain_ollama.py", "MODELD_TEST_FRAMEWORKS"), "langchain_ollama.py");
+}
+
+#[test]
+fn the_node_library_of_ollama_works() {
+    let name = "the_node_library_of_ollama_works";
+    let Some(modules) = from_env(name, "MODELD_TEST_NODE_MODULES") else { return };
+    // An ES module looks for packages from its own place upwards: from a directory of this test.
+    let dir = tempfile::TempDir::new().expect("a directory");
+    let script = dir.path().join("ollama_client.mjs");
+    std::fs::copy(client("ollama_client.mjs"), &script).expect("a writable directory");
+    std::os::unix::fs::symlink(Path::new(&modules), dir.path().join("node_modules"))
+        .expect("a link");
+    let Some(daemon) = ollama_daemon(name) else { return };
+    run_ollama(&daemon, Command::new("node").arg(script));
+}
+
+#[test]
 fn litellm_works() {
     python("litellm_chat.py", "MODELD_TEST_FRAMEWORKS");
 }
@@ -94,6 +118,26 @@ fn daemon(test: &str) -> Option<Daemon> {
     let daemon = Daemon::builder().tcp().start();
     daemon.cli_ok(&["package", "--gguf", &path, "ai/smollm2"]);
     Some(daemon)
+}
+
+/// As [`daemon`], on Ollama's port.
+fn ollama_daemon(test: &str) -> Option<Daemon> {
+    let path = from_env(test, "MODELD_TEST_MODEL")?;
+    let daemon = Daemon::builder().ollama().start();
+    daemon.cli_ok(&["package", "--gguf", &path, "ai/smollm2"]);
+    Some(daemon)
+}
+
+#[track_caller]
+fn ollama(interpreter: impl Fn() -> Option<String>, script: &str) {
+    let Some(python) = interpreter() else { return };
+    let Some(daemon) = ollama_daemon(script) else { return };
+    run_ollama(&daemon, Command::new(python).arg(client(script)));
+}
+
+#[track_caller]
+fn run_ollama(daemon: &Daemon, command: &mut Command) {
+    run(daemon, command.env("OLLAMA_HOST", format!("http://{}", daemon.port())));
 }
 
 fn base_url(daemon: &Daemon) -> String {

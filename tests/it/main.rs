@@ -31,6 +31,7 @@ mod lifecycle;
 mod login;
 mod malformed;
 mod media;
+mod ollama;
 mod ollama_store;
 mod openapi;
 mod overload;

@@ -1,6 +1,7 @@
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
@@ -15,9 +16,13 @@ const NAMES: [&str; 3] = ["localhost", "host.docker.internal", "model-runner.doc
 
 /// Keeps web pages out. On TCP the Host must be a name of ours (a rebound DNS name is not), and
 /// only pages of this machine may ask; on the Unix socket, which no browser reaches, no page may.
-pub(in crate::api) async fn guard_browser(request: Request, next: Next) -> Response {
+pub(in crate::api) async fn guard_browser(
+    State(origins): State<Arc<[String]>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let class = request.extensions().get::<ListenerClass>().copied();
-    let origin = match check(class, request.uri(), request.headers()) {
+    let origin = match check(class, &origins, request.uri(), request.headers()) {
         Ok(None) => return next.run(request).await,
         Ok(Some(origin)) => origin,
         Err(error) => return Refusal(error).into_response(),
@@ -54,31 +59,39 @@ pub(in crate::api) async fn guard_browser(request: Request, next: Next) -> Respo
 /// The origin that must be told it is allowed; `None` where no page asks.
 fn check(
     class: Option<ListenerClass>,
+    origins: &[String],
     uri: &Uri,
     headers: &HeaderMap,
 ) -> Result<Option<HeaderValue>> {
     let Some(class) = class else {
         return Err(Error::new(ErrorKind::Forbidden, "this connection has no known listener"));
     };
-    let tcp = match class {
-        ListenerClass::Unix => false,
-        ListenerClass::Tcp { local } => {
+    match class {
+        ListenerClass::Unix => {}
+        ListenerClass::Tcp { local } | ListenerClass::Ollama { local } => {
             check_host(local, uri, headers)?;
-            true
+        }
+    }
+    let may = |origin: &HeaderValue| match class {
+        ListenerClass::Unix => false,
+        ListenerClass::Tcp { .. } => is_loopback(origin) || is_listed(origin, origins),
+        ListenerClass::Ollama { .. } => {
+            is_loopback(origin) || is_app(origin) || is_listed(origin, origins)
         }
     };
-    let mut origins = headers.get_all(header::ORIGIN).iter();
-    match (origins.next(), origins.next()) {
+    let mut given = headers.get_all(header::ORIGIN).iter();
+    match (given.next(), given.next()) {
         (None, _) if from_other_site(headers) => Err(refused_origin("a page of another site")),
         (None, _) => Ok(None),
-        (Some(origin), None) if tcp && is_loopback(origin) => Ok(Some(origin.clone())),
+        (Some(origin), None) if may(origin) => Ok(Some(origin.clone())),
         _ => Err(refused_origin("a page of this origin")),
     }
 }
 
 fn refused_origin(who: &str) -> Error {
     let message = format!(
-        "{who} may not use modeld; on TCP pages of http://localhost may, on the Unix socket none"
+        "{who} may not use modeld; on TCP pages of http://localhost may, and those that --origin \
+         lists, on the Unix socket none"
     );
     Error::new(ErrorKind::OriginRefused, message)
 }
@@ -97,6 +110,39 @@ fn is_loopback(origin: &HeaderValue) -> bool {
     let known =
         ["localhost", "127.0.0.1", "[::1]"].iter().any(|ours| host.eq_ignore_ascii_case(ours));
     known && port != Some(0)
+}
+
+/// Programs on this machine that show pages of their own: no page of the web has such an origin.
+fn is_app(origin: &HeaderValue) -> bool {
+    const SCHEMES: [&str; 5] = ["app", "file", "tauri", "vscode-webview", "vscode-file"];
+    let scheme = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
+    scheme.is_some_and(|(scheme, _)| SCHEMES.contains(&scheme))
+}
+
+fn is_listed(origin: &HeaderValue, listed: &[String]) -> bool {
+    let Ok(origin) = origin.to_str() else { return false };
+    let origin = origin.to_ascii_lowercase();
+    listed.iter().any(|pattern| matches(pattern, &origin))
+}
+
+/// Whether a text is like a pattern in which `*` stands for any text.
+fn matches(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let Some(mut rest) = parts.next().and_then(|begin| text.strip_prefix(begin)) else {
+        return false;
+    };
+    let mut parts = parts.peekable();
+    if parts.peek().is_none() {
+        return rest.is_empty();
+    }
+    while let Some(part) = parts.next() {
+        if parts.peek().is_none() {
+            return rest.ends_with(part);
+        }
+        let Some((_, after)) = rest.split_once(part) else { return false };
+        rest = after;
+    }
+    true
 }
 
 fn check_host(local: SocketAddr, uri: &Uri, headers: &HeaderMap) -> Result<()> {
@@ -250,7 +296,7 @@ mod tests {
         let mut headers = with(pairs);
         headers.insert("host", HeaderValue::from_static("localhost"));
         let uri = Uri::from_static("/models");
-        check(Some(class), &uri, &headers).ok().map(|echoed| echoed.is_some())
+        check(Some(class), &[], &uri, &headers).ok().map(|echoed| echoed.is_some())
     }
 
     #[test]
@@ -300,8 +346,64 @@ mod tests {
     }
 
     #[test]
+    fn pages_of_programs_may_ask_where_ollamas_clients_do() {
+        let (tcp, ollama) =
+            (ListenerClass::Tcp { local: tcp() }, ListenerClass::Ollama { local: tcp() });
+        for program in ["app://obsidian.md", "tauri://localhost", "vscode-webview://1", "file://"] {
+            assert_eq!(origin(ollama, &[("origin", program)]), Some(true), "{program}");
+            assert_eq!(origin(tcp, &[("origin", program)]), None, "{program}");
+        }
+        assert_eq!(origin(ollama, &[("origin", "http://localhost:3000")]), Some(true));
+        for foreign in ["https://evil.example", "null", "application://x", "http://app://"] {
+            assert_eq!(origin(ollama, &[("origin", foreign)]), None, "{foreign}");
+        }
+        let mut headers = with(&[("host", "evil.example")]);
+        assert!(check(Some(ollama), &[], &Uri::from_static("/"), &headers).is_err());
+        headers.clear();
+        assert!(check(Some(ollama), &[], &Uri::from_static("/"), &headers).is_err());
+    }
+
+    #[test]
+    fn pages_that_are_listed_may_ask_over_tcp() {
+        let listed = ["https://chat.example".to_owned(), "http://192.168.1.*:3000".to_owned()];
+        let may = |class, origin: &str| {
+            let headers = with(&[("host", "localhost"), ("origin", origin)]);
+            check(Some(class), &listed, &Uri::from_static("/"), &headers).is_ok()
+        };
+        let tcp = ListenerClass::Tcp { local: tcp() };
+        for (origin, allowed) in [
+            ("https://chat.example", true),
+            ("https://CHAT.example", true),
+            ("http://192.168.1.7:3000", true),
+            ("https://chat.example.evil", false),
+            ("http://192.168.1.7:30000", false),
+            ("http://chat.example", false),
+        ] {
+            assert_eq!(may(tcp, origin), allowed, "{origin}");
+            assert!(!may(ListenerClass::Unix, origin), "{origin}");
+        }
+    }
+
+    #[test]
+    fn a_star_stands_for_any_text() {
+        for (pattern, text, like) in [
+            ("*", "https://a", true),
+            ("app://*", "app://x.y", true),
+            ("https://*.a.b", "https://x.a.b", true),
+            ("https://*.a.b", "https://x.a.b.c", false),
+            ("https://*.a.*:1", "https://x.a.b:1", true),
+            ("https://*.a.*:1", "https://x.b:1", false),
+            ("https://a", "https://a", true),
+            ("https://a", "https://ab", false),
+            ("a*a", "a", false),
+        ] {
+            assert_eq!(matches(pattern, text), like, "{pattern} {text}");
+        }
+    }
+
+    #[test]
     fn a_connection_of_unknown_origin_may_nothing() {
-        let refused = check(None, &Uri::from_static("/"), &HeaderMap::new());
+        let refused = check(None, &[], &Uri::from_static("/"), &HeaderMap::new());
         assert_eq!(refused.map_err(|error| error.kind), Err(ErrorKind::Forbidden));
     }
 }

@@ -28,4 +28,4 @@ pub(super) use fields::OLLAMA;
 pub(super) use handlers::{chat, embed, embeddings, generate};
 pub(super) use operations::DIALECT;
 pub(super) use store::*;
-pub(super) use version::version;
+pub(super) use version::{RUNNING, version};

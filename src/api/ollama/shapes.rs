@@ -1,8 +1,10 @@
 //! The schemas of what is written in more ways than one, and of answers.
 
-use utoipa::PartialSchema;
+use std::borrow::Cow;
+
 use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Type};
 use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 use crate::api::describe::{Schemas, array, object, of, text_or, word, words};
 
@@ -43,18 +45,28 @@ pub(super) fn arguments() -> RefOr<Schema> {
 }
 
 /// `options`.
-pub(super) fn options() -> Schema {
-    let schema = |kind: &Kind| -> RefOr<Schema> {
-        match kind {
-            Kind::Integer | Kind::Number => of(Type::Number).into(),
-            Kind::Texts => text_or(array(String::schema())),
-            Kind::Any => ObjectBuilder::new().into(),
-        }
-    };
-    let known = OPTIONS
-        .iter()
-        .fold(of(Type::Object), |known, (name, kind)| known.property(*name, schema(kind)));
-    known.into()
+pub(super) enum Options {}
+
+impl PartialSchema for Options {
+    fn schema() -> RefOr<Schema> {
+        let schema = |kind: &Kind| -> RefOr<Schema> {
+            match kind {
+                Kind::Integer | Kind::Number => of(Type::Number).into(),
+                Kind::Texts => text_or(array(String::schema())),
+                Kind::Any => ObjectBuilder::new().into(),
+            }
+        };
+        let known = OPTIONS.iter();
+        let all =
+            known.fold(of(Type::Object), |all, (name, kind)| all.property(*name, schema(kind)));
+        all.into()
+    }
+}
+
+impl ToSchema for Options {
+    fn name() -> Cow<'static, str> {
+        "ollama.Options".into()
+    }
 }
 
 fn counted<const N: usize>(members: [(&str, RefOr<Schema>); N]) -> ObjectBuilder {

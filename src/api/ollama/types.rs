@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use crate::api::json::Object;
 
-use super::shapes::{self, Role};
+use super::shapes::{self, Options, Role};
 
 /// The body of `POST /api/chat`.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -22,7 +22,7 @@ pub(super) struct ChatRequest {
     pub(super) stream: Option<bool>,
     #[schema(schema_with = shapes::format)]
     pub(super) format: Option<Value>,
-    #[schema(schema_with = shapes::options)]
+    #[schema(value_type = Option<Options>)]
     pub(super) options: Option<Map<String, Value>>,
     #[schema(schema_with = shapes::keep_alive)]
     pub(super) keep_alive: Option<Value>,
@@ -53,7 +53,7 @@ pub(super) struct GenerateRequest {
     pub(super) stream: Option<bool>,
     #[schema(schema_with = shapes::format)]
     pub(super) format: Option<Value>,
-    #[schema(schema_with = shapes::options)]
+    #[schema(value_type = Option<Options>)]
     pub(super) options: Option<Map<String, Value>>,
     #[schema(schema_with = shapes::keep_alive)]
     pub(super) keep_alive: Option<Value>,
@@ -79,7 +79,7 @@ pub(super) struct EmbedRequest {
     pub(super) truncate: Option<bool>,
     #[schema(minimum = 0)]
     pub(super) dimensions: Option<i64>,
-    #[schema(schema_with = shapes::options)]
+    #[schema(value_type = Option<Options>)]
     pub(super) options: Option<Map<String, Value>>,
     #[schema(schema_with = shapes::keep_alive)]
     pub(super) keep_alive: Option<Value>,
@@ -93,7 +93,7 @@ pub(super) struct EmbeddingsRequest {
     pub(super) model: Option<String>,
     pub(super) name: Option<String>,
     pub(super) prompt: Option<String>,
-    #[schema(schema_with = shapes::options)]
+    #[schema(value_type = Option<Options>)]
     pub(super) options: Option<Map<String, Value>>,
     #[schema(schema_with = shapes::keep_alive)]
     pub(super) keep_alive: Option<Value>,

@@ -8,6 +8,9 @@ use crate::protocol::BUILD_ID;
 /// Programs switch features on by Ollama's version; this is one that has what is served here.
 const OLLAMA_VERSION: &str = "0.13.5";
 
+/// What stands at the root of Ollama's port, to the letter: programs compare it.
+pub(in crate::api) const RUNNING: &str = "Ollama is running";
+
 /// The answer to `GET /api/version`.
 #[derive(Serialize, ToSchema)]
 #[schema(as = ollama::Version)]

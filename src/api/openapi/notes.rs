@@ -36,6 +36,7 @@ const NOTED: [(&[&str], &[Table]); 6] = [
             "ollama.GenerateRequest",
             "ollama.EmbedRequest",
             "ollama.EmbeddingsRequest",
+            "ollama.Options",
         ],
         OLLAMA,
     ),

@@ -8,6 +8,7 @@ mod dialects;
 mod disconnect;
 mod guards;
 mod logs;
+mod ollama;
 mod ollama_store;
 mod openai;
 mod responses;

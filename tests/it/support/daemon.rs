@@ -24,7 +24,8 @@ const START: Duration = Duration::from_secs(30);
 pub struct Builder {
     args: Vec<String>,
     models: Vec<(String, Vec<u8>)>,
-    tcp: bool,
+    /// The flag of a listener on a free port.
+    tcp: Option<&'static str>,
 }
 
 impl Builder {
@@ -42,18 +43,24 @@ impl Builder {
 
     /// Listens on a free port of the loopback interface as well.
     pub fn tcp(mut self) -> Self {
-        self.tcp = true;
+        self.tcp = Some("--tcp");
+        self
+    }
+
+    /// The same, where Ollama's clients are served at the root.
+    pub fn ollama(mut self) -> Self {
+        self.tcp = Some("--ollama-port");
         self
     }
 
     #[track_caller]
     pub fn start(self) -> Daemon {
         let dir = TempDir::new().expect("a temporary directory");
-        let port = self.tcp.then(free_port);
+        let port = self.tcp.map(|_| free_port());
         let socket = dir.path().join("d.sock");
         let mut args = self.args;
-        if let Some(port) = port {
-            args.extend(["--tcp".to_owned(), port.to_string()]);
+        if let (Some(flag), Some(port)) = (self.tcp, port) {
+            args.extend([flag.to_owned(), port.to_string()]);
         }
         let workers = BTreeSet::new();
         let mut daemon = Daemon { child: None, dir, socket, args, port, workers };
