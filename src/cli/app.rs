@@ -1,9 +1,9 @@
 use clap::Parser;
 
 use super::{
-    CliError, ExitCode, Printer, completions, configure, df, export, fsck, import, inspect, list, load, login,
-    logout, logs, man, package, prune, ps, pull, purge, push, requests, rm, run, search, serve,
-    status, tag, transfers, unload, version,
+    CliError, ExitCode, Printer, completions, configure, df, export, fsck, import, inspect, list,
+    load, login, logout, logs, man, package, prune, ps, pull, purge, push, requests, rm, run,
+    search, serve, status, tag, transfers, unload, version,
 };
 use crate::client::Client;
 use crate::config::{Env, daemon_host};
