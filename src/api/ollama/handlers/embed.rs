@@ -211,7 +211,8 @@ fn too_long(error: Error) -> Error {
         return error;
     }
     let message = format!("the input length exceeds the context length: {}", error.message);
-    Error { message, ..error }
+    // The message says which input; upstream's begins with these words.
+    Error { message, param: None, ..error }
 }
 
 /// JSON has no infinity, and nobody could compare such vectors.
