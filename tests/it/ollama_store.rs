@@ -45,11 +45,11 @@ fn delete(client: &Client, model: &str) -> Response {
 
 #[test]
 fn a_created_model_behaves_as_it_was_told() {
-    let daemon = Daemon::with("ai/tiny", &models::tiny());
+    let daemon = Daemon::with("ai/endless", &models::endless());
     let client = daemon.client();
-    let plain = chat(&client, "tiny", json!({"options": {"num_predict": 9}}));
+    let plain = chat(&client, "endless", json!({"options": {"num_predict": 9}}));
     assert_eq!(plain["eval_count"], 9);
-    let create = json!({"model": "mine", "from": "tiny", "system": "Be brief.",
+    let create = json!({"model": "mine", "from": "endless", "system": "Be brief.",
         "parameters": {"num_predict": 3, "seed": 7},
         "messages": [{"role": "user", "content": "One"}, {"role": "assistant", "content": "Two"}]});
     lines(&client.post("/api/create", &create));
@@ -62,12 +62,12 @@ fn a_created_model_behaves_as_it_was_told() {
     let sent = json!({"options": {"num_predict": 3}, "messages": [
         {"role": "system", "content": "Be brief."}, {"role": "user", "content": "One"},
         {"role": "assistant", "content": "Two"}, {"role": "user", "content": "Hi"}]});
-    let sent = chat(&client, "tiny", sent);
+    let sent = chat(&client, "endless", sent);
     assert_eq!(told["prompt_eval_count"], sent["prompt_eval_count"]);
     assert!(told["prompt_eval_count"].as_u64() > plain["prompt_eval_count"].as_u64());
     sound(&daemon.store(), "a creation");
     // The weights are one blob however many models have them.
-    delete(&client, "tiny").expect(200);
+    delete(&client, "endless").expect(200);
     chat(&client, "mine", json!({}));
     delete(&client, "mine").expect(200);
     assert_eq!(client.get("/models").expect(200).json(), json!([]));
@@ -122,15 +122,15 @@ fn an_upload_that_breaks_off_leaves_nothing() {
 fn a_model_goes_to_a_registry_and_comes_back_by_ollama_s_requests() {
     let test = "a_model_goes_to_a_registry_and_comes_back_by_ollama_s_requests";
     let Some(registry) = Registry::plain(test) else { return };
-    let daemon = Daemon::with("ai/tiny", &models::tiny());
+    let daemon = Daemon::with("ai/endless", &models::endless());
     let client = daemon.client();
     let name = format!("{}/ai/mine:v1", registry.host.replace("127.0.0.1", "localhost"));
-    let create = json!({"model": name, "from": "tiny", "parameters": {"num_predict": 3}});
+    let create = json!({"model": name, "from": "endless", "parameters": {"num_predict": 3}});
     lines(&client.post("/api/create", &create));
     let pushed = lines(&client.post("/api/push", &json!({"model": name})));
     assert_eq!(pushed[0]["status"], "retrieving manifest");
     assert_eq!(whole(&pushed), 3, "{pushed:#?}");
-    for model in [&name, "tiny"] {
+    for model in [&name, "endless"] {
         delete(&client, model).expect(200);
     }
     assert_eq!(client.get("/models").expect(200).json(), json!([]));
@@ -150,7 +150,7 @@ fn a_model_goes_to_a_registry_and_comes_back_by_ollama_s_requests() {
 #[test]
 fn a_model_of_ollama_s_own_form_is_pulled_and_answers() {
     let registry = FakeRegistry::start();
-    let weights = models::tiny().bytes();
+    let weights = models::endless().bytes();
     let layers: [(&str, &[u8]); 5] = [
         ("model", &weights),
         ("template", b"{{ .Prompt }}"),
@@ -231,7 +231,7 @@ fn run(command: impl FnOnce() -> Command) {
     let weights = models::hello().bytes();
     registry.model("ai/hello", &[("application/vnd.docker.ai.gguf.v3", &weights)]);
     let daemon = Daemon::with("ai/hello", &models::hello());
-    let file = daemon.file("uploaded.gguf", &models::tiny().bytes());
+    let file = daemon.file("uploaded.gguf", &models::endless().bytes());
     let output = command()
         .env("SOCKET", &daemon.socket)
         .env("REMOTE", registry.reference("ai/hello"))
