@@ -70,7 +70,8 @@
 //! * Nothing ever waits for a reader: text for a slow client is joined in its outbox; a client that
 //!   reads nothing for 30 s is dropped.
 //! * A blob that is visible in the store has been hashed, synced and renamed, in that order.
-//! * Prompts and answers are never logged.
+//! * Prompts and answers are never logged. Where the owner asks for it, `api`'s recorder holds the last
+//!   ones in memory, bounded, and nowhere else.
 //!
 //! ## A chat request, from socket to token and back
 //!
