@@ -3,7 +3,7 @@ use serde_json::{Map, Value, json};
 use super::{CliError, Printer};
 use crate::client::Client;
 
-/// Say how a model is loaded, how long it stays and what requests get that do not say themselves
+/// Say how a model is loaded, how long it stays and what its requests get by default
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Args {

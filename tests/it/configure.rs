@@ -42,12 +42,12 @@ fn what_is_configured_outlives_the_daemon() {
         "2",
     ]);
     until_context(&daemon, 1024);
-    assert_eq!(answer(&daemon, "ai/hello"), "Hello wo");
+    assert_eq!(answer(&daemon, "ai/hello"), "Hello wor");
     daemon.stop();
     daemon.start();
     let said = json!({"context-size": 1024, "keep_alive": "-1", "runtime-flags": ["-n", "2"]});
     assert_eq!(configured(&daemon, "ai/hello"), said);
-    assert_eq!(answer(&daemon, "ai/hello"), "Hello wo");
+    assert_eq!(answer(&daemon, "ai/hello"), "Hello wor");
     let loaded = daemon.loaded();
     assert_eq!(
         (&loaded[0]["context_size"], &loaded[0]["keep_alive"]),

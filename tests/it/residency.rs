@@ -50,7 +50,7 @@ fn each_model_stays_as_long_as_is_said_of_it() {
     configure(&daemon, &json!({"model": "ai/hello", "keep_alive": "0"}));
     configure(&daemon, &json!({"model": "ai/crab", "keep_alive": "-1"}));
     assert_eq!(answer(&daemon, "ai/hello"), "Hello world! STOP here.");
-    assert_eq!(answer(&daemon, "ai/crab"), "crab 🦀!");
+    assert_eq!(answer(&daemon, "ai/crab"), "crab 🦀!!");
     wait_until(SOON, "only one stays", || names(&daemon) == ["docker.io/ai/crab:latest"]);
     assert_eq!(daemon.loaded()[0]["keep_alive"], "-1");
     // What stays for ever goes at once where it is told to.
