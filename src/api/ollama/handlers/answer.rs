@@ -99,9 +99,9 @@ async fn send(
     Ok(reply::json(headers, whole.body()?))
 }
 
-/// The one place where this dialect lets a model go.
+/// Lets a model go: at once, or when the last request on it has ended.
 async fn unload(state: &ApiState, name: &str) -> Result<()> {
-    state.service.unload(&[name.to_owned()]).await.map(drop)
+    state.service.release(name).await
 }
 
 /// Loads a model for a request that asks it nothing.
