@@ -28,6 +28,7 @@ mod ollama;
 mod openai;
 mod openai_error;
 mod openapi;
+mod owner;
 mod params;
 mod path;
 mod peer;

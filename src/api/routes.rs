@@ -8,18 +8,18 @@ pub struct Route {
     /// As the router spells it; `/v1` stands for `/v1`, `/engines/v1` and `/engines/llama.cpp/v1`,
     /// before `/responses` also for nothing and `/engines`.
     pub path: &'static str,
-    /// Whether TCP may not.
-    pub unix_only: bool,
+    /// Whether it is for the owner alone.
+    pub for_owner: bool,
     /// What it does.
     pub what: &'static str,
 }
 
 const fn open(method: &'static str, path: &'static str, what: &'static str) -> Route {
-    Route { method, path, unix_only: false, what }
+    Route { method, path, for_owner: false, what }
 }
 
 const fn managing(method: &'static str, path: &'static str, what: &'static str) -> Route {
-    Route { method, path, unix_only: true, what }
+    Route { method, path, for_owner: true, what }
 }
 
 /// All routes: what the documentation lists and a test holds against [`super::router()`].

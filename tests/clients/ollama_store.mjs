@@ -1,30 +1,12 @@
-// Ollama's JavaScript library managing the models of modeld over the Unix socket SOCKET and pulling
+// Ollama's JavaScript library managing the models of modeld at OLLAMA_HOST and pulling
 // REMOTE; ends with "all checks passed".
-
-import { request } from "node:http";
-import { Readable } from "node:stream";
 
 import { Ollama } from "ollama";
 
 const ANSWER = "Hello world! STOP here.";
-const { SOCKET: socketPath, REMOTE: remote } = process.env;
+const { OLLAMA_HOST: host, REMOTE: remote } = process.env;
 
-// Node's own fetch knows no Unix sockets.
-function overSocket(url, { method = "GET", headers, body, signal } = {}) {
-  return new Promise((resolve, reject) => {
-    const sent = { socketPath, method, signal, headers: Object.fromEntries(new Headers(headers)) };
-    // Node sends no body with a DELETE whose length is not said.
-    if (body) sent.headers["content-length"] = Buffer.byteLength(body);
-    const asked = request(new URL(url), sent, (answer) => {
-      const { statusCode: status, headers } = answer;
-      resolve(new Response(Readable.toWeb(answer), { status, headers }));
-    });
-    asked.on("error", reject);
-    asked.end(body);
-  });
-}
-
-const client = new Ollama({ host: "http://localhost", fetch: overSocket });
+const client = new Ollama({ host });
 const messages = [{ role: "user", content: "Hi" }];
 
 function check(what, condition) {

@@ -1,18 +1,14 @@
-"""Ollama's Python library managing the models of modeld over the Unix
-socket SOCKET, pulling REMOTE and uploading FILE; ends with "all checks
-passed"."""
+"""Ollama's Python library managing the models of modeld at OLLAMA_HOST,
+pulling REMOTE and uploading FILE; ends with "all checks passed"."""
 
 import os
 
-import httpx
 import ollama
 
 ANSWER = "Hello world! STOP here."
 REMOTE = os.environ["REMOTE"]
 FILE = os.environ["FILE"]
-client = ollama.Client(
-    host="http://localhost", transport=httpx.HTTPTransport(uds=os.environ["SOCKET"])
-)
+client = ollama.Client(host=os.environ["OLLAMA_HOST"])
 ask = [{"role": "user", "content": "Hi"}]
 
 

@@ -1,8 +1,10 @@
 //! What stands between a web page and the models: the Host and Origin rules of TCP listeners.
 
+use std::process::Command;
+
 use serde_json::json;
 
-use crate::support::{Daemon, models};
+use crate::support::{Daemon, models, skip};
 
 const CHAT: &str = "/engines/v1/chat/completions";
 
@@ -67,19 +69,45 @@ fn a_local_page_may_not_manage() {
     daemon.client().get("/models/ai/tiny").expect(200);
 }
 
+/// What `curl` is answered that `wrapper` makes another's: of another user, or in a container.
+fn status_of(wrapper: &[&str], method: &str, url: &str) -> String {
+    let (program, arguments) = wrapper.split_first().expect("a program");
+    let mut curl = Command::new(program);
+    curl.args(arguments).args(["curl", "-s", "--noproxy", "*", "-o", "/dev/null"]);
+    let output = curl.args(["-w", "%{http_code}", "-X", method, url]).output();
+    String::from_utf8(output.expect("it runs").stdout).expect("a status")
+}
+
+fn works(wrapper: &[&str]) -> bool {
+    let (program, arguments) = wrapper.split_first().expect("a program");
+    let mut command = Command::new(program);
+    let output = command.args(arguments).args(["curl", "--version"]).output();
+    output.is_ok_and(|output| output.status.success())
+}
+
 #[test]
-fn management_stays_on_the_socket() {
+fn management_over_tcp_is_for_the_same_user_alone() {
+    let test = "management_over_tcp_is_for_the_same_user_alone";
     let daemon = Daemon::builder().tcp().model("ai/tiny", &models::tiny()).start();
-    for prefix in ["", "/exp/vDD4.40", "/", "/exp/vDD4.40/"] {
-        for (method, path) in management() {
-            let path = format!("{prefix}{path}");
-            let answer = daemon.tcp_client().send(method, &path, &[], b"");
-            assert_eq!(answer.status, 403, "{method} {path}: {}", answer.text());
+    let port = daemon.port().port();
+    let other_user = &["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"][..];
+    let other_namespace = &["unshare", "--user"][..];
+    for wrapper in [other_user, other_namespace] {
+        if !works(wrapper) {
+            skip(test, &format!("{} cannot be used here", wrapper[0]));
+            continue;
         }
+        for prefix in ["", "/exp/vDD4.40", "/", "/exp/vDD4.40/"] {
+            for (method, path) in management() {
+                let url = format!("http://127.0.0.1:{port}{prefix}{path}");
+                assert_eq!(status_of(wrapper, method, &url), "403", "{wrapper:?}: {method} {url}");
+            }
+        }
+        let list = format!("http://127.0.0.1:{port}/models");
+        assert_eq!(status_of(wrapper, "GET", &list), "200", "{wrapper:?}");
     }
-    daemon.tcp_client().get("/models").expect(200);
-    daemon.client().get("/models/ai/tiny").expect(200);
-    daemon.client().delete("/models/ai/tiny").expect(200);
+    let known = if cfg!(target_os = "linux") { 200 } else { 403 };
+    daemon.tcp_client().delete("/models/ai/tiny").expect(known);
 }
 
 fn management() -> [(&'static str, &'static str); 4] {

@@ -14,7 +14,8 @@ const QUESTION: &str = "Name three rivers in Europe and say where they end.";
 struct Said {
     text: String,
     prompt_tokens: u64,
-    cached_tokens: u64,
+    /// `None`: the dialect has no word for it.
+    cached_tokens: Option<u64>,
     output_tokens: u64,
     /// Whether it was cut by its limit.
     cut: bool,
@@ -26,11 +27,13 @@ struct Dialect {
     path: &'static str,
     body: fn() -> Value,
     whole: fn(&Value) -> Said,
-    /// From the data of the stream's events.
+    /// From the data of the stream's events or lines.
     stream: fn(&[Value]) -> Said,
+    /// Where in the body the settings of the sampling are; none: at its top.
+    settings: Option<&'static str>,
 }
 
-const DIALECTS: [Dialect; 3] = [
+const DIALECTS: [Dialect; 4] = [
     Dialect {
         name: "chat completions",
         path: "/engines/v1/chat/completions",
@@ -59,6 +62,7 @@ const DIALECTS: [Dialect; 3] = [
             said.text = pieces.filter_map(Value::as_str).collect();
             said
         },
+        settings: None,
     },
     Dialect {
         name: "responses",
@@ -72,6 +76,26 @@ const DIALECTS: [Dialect; 3] = [
             assert_eq!(text, said.text, "the pieces and the whole");
             said
         },
+        settings: None,
+    },
+    Dialect {
+        name: "Ollama",
+        path: "/api/chat",
+        body: || {
+            json!({
+                "messages": [
+                    { "role": "system", "content": SYSTEM },
+                    { "role": "user", "content": QUESTION },
+                ],
+                "options": { "num_predict": 24 },
+            })
+        },
+        whole: |answer| ollama(answer, text(&answer["message"]["content"])),
+        stream: |lines| {
+            let pieces = lines.iter().filter_map(|line| line["message"]["content"].as_str());
+            ollama(&lines[lines.len() - 1], pieces.collect())
+        },
+        settings: Some("options"),
     },
     Dialect {
         name: "messages",
@@ -92,6 +116,7 @@ const DIALECTS: [Dialect; 3] = [
             let answer = json!({ "stop_reason": end["delta"]["stop_reason"], "usage": usage });
             message(&answer, pieces.collect())
         },
+        settings: None,
     },
 ];
 
@@ -111,7 +136,7 @@ fn openai(usage: &Value, finish: &Value) -> Said {
     Said {
         text: String::new(),
         prompt_tokens: number(&usage["prompt_tokens"]),
-        cached_tokens: number(&usage["prompt_tokens_details"]["cached_tokens"]),
+        cached_tokens: Some(number(&usage["prompt_tokens_details"]["cached_tokens"])),
         output_tokens: number(&usage["completion_tokens"]),
         cut: finish == "length",
     }
@@ -122,9 +147,20 @@ fn response(response: &Value) -> Said {
     Said {
         text: text(&response["output"][0]["content"][0]["text"]),
         prompt_tokens: number(&usage["input_tokens"]),
-        cached_tokens: number(&usage["input_tokens_details"]["cached_tokens"]),
+        cached_tokens: Some(number(&usage["input_tokens_details"]["cached_tokens"])),
         output_tokens: number(&usage["output_tokens"]),
         cut: response["incomplete_details"]["reason"] == "max_output_tokens",
+    }
+}
+
+fn ollama(last: &Value, text: String) -> Said {
+    assert_eq!(last["done"], true, "{last}");
+    Said {
+        text,
+        prompt_tokens: number(&last["prompt_eval_count"]),
+        cached_tokens: None,
+        output_tokens: number(&last["eval_count"]),
+        cut: last["done_reason"] == "length",
     }
 }
 
@@ -135,7 +171,7 @@ fn message(answer: &Value, text: String) -> Said {
     Said {
         text,
         prompt_tokens: number(&usage["input_tokens"]) + cached_tokens,
-        cached_tokens,
+        cached_tokens: Some(cached_tokens),
         output_tokens: number(&usage["output_tokens"]),
         cut: answer["stop_reason"] == "max_tokens",
     }
@@ -147,15 +183,23 @@ impl Dialect {
         let mut body = (self.body)();
         body["model"] = "ai/smollm2".into();
         for (field, value) in more.as_object().expect("fields") {
-            body[field] = value.clone();
+            match self.settings {
+                None => body[field] = value.clone(),
+                Some(settings) => body[settings][field] = value.clone(),
+            }
         }
+        body["stream"] = stream.into();
         if !stream {
             if let Some(fields) = body.as_object_mut() {
                 fields.remove("stream_options");
             }
             return (self.whole)(&client.post(self.path, &body).expect(200).json());
         }
-        body["stream"] = true.into();
+        if self.settings.is_some() {
+            let lines = client.post(self.path, &body).expect(200).text();
+            let lines = lines.lines().map(|line| serde_json::from_str(line).expect("JSON"));
+            return (self.stream)(&lines.collect::<Vec<_>>());
+        }
         let events = client.stream(self.path, &body);
         let events: Vec<Value> =
             events.filter(|event| event.data != "[DONE]").map(|event| event.json()).collect();
@@ -193,13 +237,14 @@ fn a_conversation_is_the_same_in_every_dialect() {
     let (_, first) = &answers[0];
     assert!(first.text.len() > 20, "{first:?}");
     assert!(first.cut && first.output_tokens == 24, "{first:?}");
-    assert_eq!(first.cached_tokens, 0, "nobody has asked before");
+    assert_eq!(first.cached_tokens, Some(0), "nobody has asked before");
     for (what, said) in &answers[1..] {
         assert_eq!(said.text, first.text, "{what}");
         assert_eq!(said.prompt_tokens, first.prompt_tokens, "{what}");
         assert_eq!((said.cut, said.output_tokens), (true, 24), "{what}");
         // The last token is computed again: its logits are needed.
-        assert_eq!(said.cached_tokens, first.prompt_tokens - 1, "{what}");
+        let cached = said.cached_tokens.unwrap_or(first.prompt_tokens - 1);
+        assert_eq!(cached, first.prompt_tokens - 1, "{what}");
     }
 }
 
@@ -211,7 +256,7 @@ fn a_seed_means_the_same_in_the_dialects_that_have_one() {
     let asked = [json!({ "seed": 7 }), json!({ "seed": 7, "temperature": 1, "top_p": 0.9 })];
     let mut texts = Vec::new();
     for more in &asked {
-        let answers: Vec<Said> = DIALECTS[..2]
+        let answers: Vec<Said> = DIALECTS[..3]
             .iter()
             .flat_map(|dialect| [false, true].map(|stream| dialect.ask(&client, more, stream)))
             .collect();

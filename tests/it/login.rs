@@ -11,7 +11,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::support::daemon::{Daemon, modeld, spawn_ready, wait_until};
-use crate::support::http::{Address, Client};
+use crate::support::http::{Address, Client, JSON};
 use crate::support::hub::{Repo, RepoFile, StandIn};
 use crate::support::models;
 use crate::support::skip;
@@ -109,14 +109,19 @@ fn a_wrong_password_is_refused_and_a_right_one_kept_until_the_logout() {
 }
 
 #[test]
-fn logins_are_for_the_socket_alone() {
+fn logins_are_no_business_of_web_pages() {
     let daemon = Daemon::builder().tcp().start();
     let client = daemon.tcp_client();
-    client.get("/modeld/login").expect(403);
-    client.get("/modeld/search").expect(403);
-    client.delete("/modeld/login?registry=docker.io").expect(403);
-    let body = json!({"registry": "127.0.0.1:1", "token": "t"});
-    client.post("/modeld/login", &body).expect(403);
+    let page = [("Origin", "http://localhost:3000"), JSON[0]];
+    let body = json!({"registry": "127.0.0.1:1", "token": "t"}).to_string();
+    for (method, path) in [
+        ("GET", "/modeld/login"),
+        ("GET", "/modeld/search"),
+        ("DELETE", "/modeld/login?registry=docker.io"),
+        ("POST", "/modeld/login"),
+    ] {
+        client.send(method, path, &page, body.as_bytes()).expect(403);
+    }
 }
 
 #[test]

@@ -77,7 +77,8 @@ fn wrong_parameters_are_named() {
         client.get(&format!("/logs?{fine}")).expect(200);
     }
     client.send("POST", "/logs", &[], b"").expect(405);
-    daemon.tcp_client().get("/logs").expect(403);
+    let page = [("Origin", "http://localhost:3000")];
+    daemon.tcp_client().send("GET", "/logs", &page, b"").expect(403);
 }
 
 #[test]

@@ -246,3 +246,45 @@ fn the_port_is_ollamas() {
     let text: String = all.iter().filter_map(|line| line["message"]["content"].as_str()).collect();
     assert_eq!(text, "Hello world! STOP here.");
 }
+
+#[test]
+fn the_rust_library_works() {
+    use futures_util::StreamExt as _;
+    use ollama_rs::Ollama;
+    use ollama_rs::generation::chat::ChatMessage;
+    use ollama_rs::generation::chat::request::ChatMessageRequest;
+    use ollama_rs::generation::completion::request::GenerationRequest;
+    use ollama_rs::models::ModelOptions;
+
+    let Some(daemon) = daemon("the_rust_library_works") else { return };
+    let client = Ollama::builder().host("http://127.0.0.1").port(daemon.port().port()).build();
+    let model = || "smollm2".to_owned();
+    let options = ModelOptions::default().temperature(0.0).num_predict(12);
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let models = client.list_local_models().await.expect("a list");
+        assert_eq!(models.iter().map(|m| m.name.as_str()).collect::<Vec<_>>(), ["smollm2:latest"]);
+        let shown = client.show_model_info(model()).await.expect("a model");
+        assert!(shown.model_info.contains_key("general.architecture"));
+
+        let ask = GenerationRequest::new(model(), "Say hello.").options(options.clone());
+        let whole = client.generate(ask.clone()).await.expect("an answer");
+        assert!(whole.done && whole.eval_count == Some(12) && !whole.response.is_empty());
+        let mut stream = client.generate_stream(ask).await.expect("a stream");
+        let mut text = String::new();
+        while let Some(pieces) = stream.next().await {
+            pieces.expect("lines").iter().for_each(|piece| text += &piece.response);
+        }
+        assert_eq!(text, whole.response);
+
+        let messages = vec![ChatMessage::user("Say hello.".to_owned())];
+        let ask = ChatMessageRequest::new(model(), messages).options(options);
+        let answer = client.send_chat_messages(ask).await.expect("an answer");
+        assert!(!answer.message.content.is_empty());
+        assert!(answer.final_data.is_some_and(|last| last.eval_count == 12));
+
+        client.copy_model(model(), "another".to_owned()).await.expect("a copy");
+        client.delete_model("another".to_owned()).await.expect("gone again");
+        client.delete_model("another".to_owned()).await.expect_err("it is gone");
+    });
+}

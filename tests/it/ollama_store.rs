@@ -188,6 +188,9 @@ fn a_model_of_ollama_s_own_form_is_pulled_and_answers() {
 #[test]
 fn ollama_s_python_library_manages_models() {
     let test = "ollama_s_python_library_manages_models";
+    if !cfg!(target_os = "linux") {
+        return skip(test, "only Linux tells whose a TCP connection is");
+    }
     let Some(python) = from_env(test, "MODELD_TEST_PYTHON") else { return };
     let has = Command::new(&python).args(["-c", "import ollama"]).output();
     if !has.is_ok_and(|output| output.status.success()) {
@@ -203,6 +206,9 @@ fn ollama_s_python_library_manages_models() {
 #[test]
 fn ollama_s_node_library_manages_models() {
     let test = "ollama_s_node_library_manages_models";
+    if !cfg!(target_os = "linux") {
+        return skip(test, "only Linux tells whose a TCP connection is");
+    }
     let Some(modules) = from_env(test, "MODELD_TEST_NODE_MODULES") else { return };
     if !Path::new(&modules).join("ollama").is_dir() {
         return skip(test, "Node has no library `ollama`; contrib/test installs it");
@@ -223,17 +229,17 @@ fn script(name: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(name)
 }
 
-/// Runs a script against a daemon with a model and a registry to pull `library/m` from; models are
-/// managed on the Unix socket alone.
+/// Runs a script of this user against Ollama's port of a daemon with a model, and a registry to pull
+/// from.
 #[track_caller]
 fn run(command: impl FnOnce() -> Command) {
     let registry = FakeRegistry::start();
     let weights = models::hello().bytes();
     registry.model("ai/hello", &[("application/vnd.docker.ai.gguf.v3", &weights)]);
-    let daemon = Daemon::with("ai/hello", &models::hello());
+    let daemon = Daemon::builder().ollama().model("ai/hello", &models::hello()).start();
     let file = daemon.file("uploaded.gguf", &models::endless().bytes());
     let output = command()
-        .env("SOCKET", &daemon.socket)
+        .env("OLLAMA_HOST", format!("http://{}", daemon.port()))
         .env("REMOTE", registry.reference("ai/hello"))
         .env("FILE", file)
         .output()

@@ -162,7 +162,8 @@ fn records_are_the_owners_alone_and_never_on_the_disk() {
     let secret = "marker-7c1d9";
     let messages = json!([{ "role": "user", "content": secret }]);
     daemon.client().post(CHAT, &body(json!({ "messages": messages }))).expect(200);
-    daemon.tcp_client().get(REQUESTS).expect(403);
+    let page = [("Origin", "http://localhost:3000")];
+    daemon.tcp_client().send("GET", REQUESTS, &page, b"").expect(403);
     assert!(daemon.client().get(REQUESTS).expect(200).text().contains(secret));
     // A follower does not hold the end up.
     let mut events = follow(&daemon, REQUESTS);

@@ -4,7 +4,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
-use http::{Extensions, HeaderValue, Method, header};
+use http::{Extensions, HeaderMap, HeaderValue, Method, header};
 use tokio::sync::mpsc;
 
 use crate::api::middleware::may_manage;
@@ -27,10 +27,11 @@ pub(super) async fn export(
     state: &ApiState,
     name: &str,
     method: &Method,
+    headers: &HeaderMap,
     extensions: &Extensions,
 ) -> Reply {
     // Whole models are for the owner alone.
-    may_manage(extensions)?;
+    may_manage(headers, extensions).await?;
     let export = state.service.export(name).await?;
     let disposition = format!("attachment; filename=\"{}.tar\"", file_name(name));
     let disposition = HeaderValue::try_from(disposition).map_err(Error::internal)?;

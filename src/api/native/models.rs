@@ -1,7 +1,7 @@
 use axum::Json;
 use axum::extract::{Query, Request, State};
 use axum::response::IntoResponse;
-use http::{Extensions, Method, StatusCode, Uri};
+use http::{Extensions, HeaderMap, Method, StatusCode, Uri};
 use serde::Deserialize;
 
 use crate::api::middleware::may_manage;
@@ -38,15 +38,16 @@ pub(in crate::api) async fn inspect(
     ModelName(name): ModelName,
     method: Method,
     uri: Uri,
+    headers: HeaderMap,
     extensions: Extensions,
 ) -> Reply {
     if let Some(name) = name.strip_suffix("/export") {
-        return export(&state, name, &method, &extensions).await;
+        return export(&state, name, &method, &headers, &extensions).await;
     }
     // Present but empty counts as true, and what is no boolean as false: DMR's rule.
     if params(&uri)?.remote.is_some_and(|text| text.is_empty() || go_bool(&text) == Some(true)) {
         // It makes the daemon speak to whatever the name says.
-        may_manage(&extensions)?;
+        may_manage(&headers, &extensions).await?;
         let entry = state.service.remote_inspect(&name, None).await.map_err(adapted)?;
         return Ok(Json(WireModel::from(&entry)).into_response());
     }

@@ -65,7 +65,7 @@ pub(in crate::api) const DIALECT: Dialect = Dialect {
         get(&["/metrics"], &[(200, &[(PROMETHEUS, text)])]),
         get(&["/models"], &[(200, &[(JSON, list_of::<WireModel<'_>>)])]),
         Operation {
-            parameters: &[query("remote", flag, "ask its registry; on the Unix socket only")],
+            parameters: &[query("remote", flag, "ask its registry; for the owner")],
             ..get(&["/models/{*model}"], &[(200, &[(JSON, named::<WireModel<'_>>)])])
         },
         Operation {

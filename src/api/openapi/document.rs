@@ -54,8 +54,8 @@ const DIALECTS: &[&Dialect] = &[
 ];
 
 const DESCRIPTION: &str = "Every path works with and without the prefix `/exp/vDD<major>.<minor>`, \
-    and every path under `/v1` also under `/engines/v1` and `/engines/llama.cpp/v1`. On TCP, models \
-    can be used and listed but not managed. A field that is null counts as left out, and unknown \
+    and every path under `/v1` also under `/engines/v1` and `/engines/llama.cpp/v1`. On TCP, only \
+    programs of the daemon's own user may manage models; everybody may use and list them. A field that is null counts as left out, and unknown \
     fields are ignored.";
 
 /// The whole document.
@@ -136,7 +136,7 @@ fn operation(
     let mut operation = OperationBuilder::new()
         .operation_id(Some(id(route.method, &path)))
         .summary(Some(route.what))
-        .description(route.unix_only.then_some("On the Unix socket only; on TCP it is 403."));
+        .description(route.for_owner.then_some("For the owner: on the Unix socket, and for programs of the same user on TCP; else 403."));
     for name in parameters_of(&path) {
         operation = operation.parameter(
             ParameterBuilder::new()

@@ -18,7 +18,11 @@ struct Said {
     finish: String,
 }
 
-const DIALECTS: [&str; 3] = [CHAT, "/v1/responses", "/anthropic/v1/messages"];
+const OLLAMA: &str = "/api/chat";
+const DIALECTS: [&str; 4] = [CHAT, "/v1/responses", "/anthropic/v1/messages", OLLAMA];
+
+/// Tokens of the prompt that are there already.
+const CACHED: u64 = 2;
 
 fn body(path: &str, stream: bool) -> Value {
     let said = json!([{ "role": "user", "content": "Hi" }]);
@@ -28,6 +32,8 @@ fn body(path: &str, stream: bool) -> Value {
             { "type": "function", "function": { "name": "f", "parameters": parameters } }] }),
         "/v1/responses" => json!({ "input": said, "max_output_tokens": 9, "tools": [
             { "type": "function", "name": "f", "parameters": parameters }] }),
+        OLLAMA => json!({ "messages": said, "options": { "num_predict": 9 }, "tools": [
+            { "type": "function", "function": { "name": "f", "parameters": parameters } }] }),
         _ => json!({ "messages": said, "max_tokens": 9, "thinking": { "type": "adaptive" },
             "tools": [{ "name": "f", "input_schema": parameters }] }),
     };
@@ -112,10 +118,34 @@ fn message_of(frames: &[Value]) -> Value {
     json!({ "content": blocks, "stop_reason": end["delta"]["stop_reason"], "usage": end["usage"] })
 }
 
+/// The lines of Ollama's stream joined likewise.
+fn last_line_of(lines: &[Value]) -> Value {
+    let mut whole = lines.last().expect("a last line").clone();
+    let (mut content, mut thinking, mut calls) = (String::new(), String::new(), Vec::new());
+    for line in lines {
+        content += &text(&line["message"]["content"]);
+        thinking += &text(&line["message"]["thinking"]);
+        calls.extend(line["message"]["tool_calls"].as_array().into_iter().flatten().cloned());
+    }
+    whole["message"] = json!({ "content": content, "thinking": thinking, "tool_calls": calls });
+    whole
+}
+
 fn said(path: &str, answer: &Value) -> Said {
     let usage = &answer["usage"];
     let mut said = Said::default();
-    if path == CHAT {
+    if path == OLLAMA {
+        said.text = text(&answer["message"]["content"]);
+        said.reasoning = text(&answer["message"]["thinking"]);
+        for call in answer["message"]["tool_calls"].as_array().into_iter().flatten() {
+            let function = &call["function"];
+            said.calls.push((text(&function["name"]), function["arguments"].to_string()));
+        }
+        // It has no words for what was cached, and none for an end with calls.
+        said.tokens = [number(&answer["prompt_eval_count"]), CACHED, number(&answer["eval_count"])];
+        let reason = text(&answer["done_reason"]);
+        said.finish = if said.calls.is_empty() { reason } else { "tool_calls".to_owned() };
+    } else if path == CHAT {
         let choice = &answer["choices"][0];
         said.text = text(&choice["message"]["content"]);
         said.reasoning = text(&choice["message"]["reasoning_content"]);
@@ -198,7 +228,8 @@ async fn a_script_is_the_same_in_every_dialect() {
             "tool_calls",
         ),
     ] {
-        let script = Script { cached_tokens: 2, ..Script::deltas(deltas.clone()) }.ending(finish);
+        let script = Script { cached_tokens: CACHED as u32, ..Script::deltas(deltas.clone()) }
+            .ending(finish);
         let bench = Bench::new(ScriptedFactory::new(script)).await;
         let mut first = None;
         for path in DIALECTS {
@@ -212,12 +243,16 @@ async fn a_script_is_the_same_in_every_dialect() {
                 let whole = match (stream, path) {
                     (false, _) => answer.json(),
                     (true, CHAT) => chat_of(&frames),
+                    (true, OLLAMA) => {
+                        let lines = answer.text.lines().map(serde_json::from_str::<Value>);
+                        last_line_of(&lines.map(|line| line.expect("JSON")).collect::<Vec<_>>())
+                    }
                     (true, "/v1/responses") => frames.last().expect("an end")["response"].clone(),
                     (true, _) => message_of(&frames),
                 };
                 let said = said(path, &whole);
                 assert_eq!(said.finish, name, "{path}, stream: {stream}");
-                assert_eq!(said.tokens[..2], [5, 2], "{path}, stream: {stream}");
+                assert_eq!(said.tokens[..2], [5, CACHED], "{path}, stream: {stream}");
                 assert!(said.tokens[2] > 0, "{path}, stream: {stream}");
                 let first = first.get_or_insert_with(|| said_of(&deltas, &said));
                 assert_eq!(&said, first, "{path}, stream: {stream}");

@@ -38,7 +38,7 @@ async fn tcp_infers_and_lists_but_does_not_manage() {
             let path = format!("{prefix}{}", route.path.replace("{*model}", "ai/tiny"));
             let answer = tcp(&bench, route.method, &path, &[HOST, JSON]).await;
             let refused = answer.status == 403;
-            assert_eq!(refused, route.unix_only, "{} {path}: {}", route.method, answer.text);
+            assert_eq!(refused, route.for_owner, "{} {path}: {}", route.method, answer.text);
         }
     }
     bench.get("/models/ai/tiny").await.expect(200);

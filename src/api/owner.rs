@@ -1,0 +1,150 @@
+//! Whether whoever is at the other end of a loopback connection is the user that the daemon runs
+//! as. The kernel's table of sockets knows; only Linux shows it.
+//!
+//! A process that passes on what comes from elsewhere (containers, virtual machines, other hosts)
+//! is not its user's hand, and neither is one in namespaces of its own.
+
+use std::net::SocketAddr;
+
+/// Whether the peer at `remote`, whose connection ends at our `local`, may be taken for the user.
+/// Reads `/proc`, which blocks for some milliseconds. Whatever cannot be made out is a no.
+#[cfg(target_os = "linux")]
+pub(super) fn is_our_user(remote: SocketAddr, local: SocketAddr) -> bool {
+    linux::is_our_user(remote, local).unwrap_or(false)
+}
+
+/// Without such a table nobody is known.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn is_our_user(_: SocketAddr, _: SocketAddr) -> bool {
+    false
+}
+
+/// The beginnings of the names of programs that pass connections on, as the kernel shortens them.
+#[cfg(any(target_os = "linux", test))]
+const FORWARDERS: [&str; 25] = [
+    "autossh",
+    "caddy",
+    "cloudflared",
+    "com.docker.back",
+    "com.docker.vpnk",
+    "conmon",
+    "containerd",
+    "docker-proxy",
+    "dockerd",
+    "frpc",
+    "gvproxy",
+    "haproxy",
+    "limactl",
+    "nginx",
+    "ngrok",
+    "pasta",
+    "passt",
+    "qemu-",
+    "rootless",
+    "slirp4netns",
+    "socat",
+    "ssh",
+    "tailscaled",
+    "traefik",
+    "vpnkit",
+];
+
+#[cfg(any(target_os = "linux", test))]
+fn is_forwarder(name: &str) -> bool {
+    FORWARDERS.iter().any(|forwarder| name.starts_with(forwarder))
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::ffi::OsStr;
+    use std::net::SocketAddr;
+
+    use procfs::ProcResult;
+    use procfs::process::{FDTarget, Process};
+
+    use super::is_forwarder;
+
+    pub(super) fn is_our_user(remote: SocketAddr, local: SocketAddr) -> ProcResult<bool> {
+        let us = rustix::process::geteuid().as_raw();
+        let Some(inode) = socket(remote, local, us)? else { return Ok(false) };
+        let ourselves = Process::myself()?;
+        let mut found = false;
+        for process in procfs::process::all_processes()?.flatten() {
+            // What ends meanwhile, and what is not ours to look at, holds nothing that counts.
+            let holds = process.fd().is_ok_and(|mut files| {
+                files.any(|file| file.is_ok_and(|file| file.target == FDTarget::Socket(inode)))
+            });
+            if !holds {
+                continue;
+            }
+            found = true;
+            if is_forwarder(&process.stat()?.comm) || !lives_with(&process, &ourselves)? {
+                return Ok(false);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The peer's end of the connection, if it is this user's.
+    fn socket(remote: SocketAddr, local: SocketAddr, user: u32) -> ProcResult<Option<u64>> {
+        let same = |a: SocketAddr, b: SocketAddr| {
+            (a.ip().to_canonical(), a.port()) == (b.ip().to_canonical(), b.port())
+        };
+        let mut all = procfs::net::tcp()?;
+        // A kernel without IPv6 has no such table.
+        all.extend(procfs::net::tcp6().unwrap_or_default());
+        let mut ends = all.iter().filter(|socket| {
+            same(socket.local_address, remote) && same(socket.remote_address, local)
+        });
+        // One that nobody holds any more shows as root's, without an inode.
+        Ok(ends.find(|end| end.uid == user && end.inode != 0).map(|end| end.inode))
+    }
+
+    /// Whether a process has the same users and the same processes around it as another.
+    fn lives_with(process: &Process, other: &Process) -> ProcResult<bool> {
+        let (theirs, ours) = (process.namespaces()?.0, other.namespaces()?.0);
+        let same = |kind: &str| {
+            let of = |all: &std::collections::HashMap<std::ffi::OsString, _>| {
+                all.get(OsStr::new(kind))
+                    .map(|namespace: &procfs::process::Namespace| namespace.identifier)
+            };
+            of(&theirs).is_some() && of(&theirs) == of(&ours)
+        };
+        Ok(same("user") && same("pid"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forwarders_are_known_by_the_beginnings_of_their_names() {
+        for name in ["rootlesskit", "rootlessport", "pasta.avx2", "sshd-session", "docker-proxy"] {
+            assert!(is_forwarder(name), "{name}");
+        }
+        for name in
+            ["curl", "python3", "node", "ollama", "docker", "docker-model", "com.docker.cli"]
+        {
+            assert!(!is_forwarder(name), "{name}");
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_connection_of_our_own_is_ours_and_a_closed_one_nobodys() {
+        use std::net::{TcpListener, TcpStream};
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let Ok(listener) = TcpListener::bind(address) else { continue };
+            let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (server, remote) = listener.accept().unwrap();
+            let local = server.local_addr().unwrap();
+            assert!(is_our_user(remote, local), "{address}");
+            // The other direction is the same user here; another port is nobody.
+            let elsewhere = SocketAddr::new(remote.ip(), remote.port().wrapping_add(1).max(1));
+            assert!(!is_our_user(elsewhere, local), "{address}");
+            drop(client);
+            assert!(!is_our_user(remote, local), "{address}");
+        }
+    }
+}
