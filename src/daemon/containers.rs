@@ -12,6 +12,8 @@ use if_addrs::{IfAddr, Interface};
 
 use crate::config::ContainerAddress;
 
+/// Where the kernel tells of network interfaces.
+const INTERFACES: &str = "/sys/class/net";
 /// Docker's own bridge, and the address that it has unless somebody chose another.
 const DOCKER_BRIDGE: &str = "docker0";
 const DOCKER_ADDRESS: Ipv4Addr = Ipv4Addr::new(172, 17, 0, 1);
@@ -36,7 +38,22 @@ pub(super) fn may_connect(peer: IpAddr) -> io::Result<bool> {
 
 /// The kernel keeps a directory for what only bridges have.
 fn is_bridge(name: &str) -> bool {
-    Path::new("/sys/class/net").join(name).join("bridge").is_dir()
+    let own = Path::new(INTERFACES).join(name);
+    own.join("bridge").is_dir() && !leads_outside(&own)
+}
+
+/// Whether a card, a bond or a VLAN is among its ports: who comes by way of that is the LAN, as
+/// where virtual machines share the network of their host.
+fn leads_outside(bridge: &Path) -> bool {
+    let Ok(ports) = std::fs::read_dir(bridge.join("brif")) else { return true };
+    ports.flatten().any(|port| {
+        let port = Path::new(INTERFACES).join(port.file_name());
+        let lower = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with("lower_");
+        port.join("device").exists()
+            || port.join("bonding").is_dir()
+            || std::fs::read_dir(&port)
+                .is_ok_and(|all| all.flatten().any(|entry| lower(&entry.file_name())))
+    })
 }
 
 fn contains(network: &IfAddr, peer: IpAddr) -> bool {

@@ -114,7 +114,8 @@ impl Book {
     fn write(&mut self, entry: &[u8]) -> io::Result<()> {
         let bytes = u64::try_from(entry.len()).unwrap_or(u64::MAX);
         if self.size > 0 && self.size.saturating_add(bytes) > self.limits.bytes {
-            self.rotate()?;
+            // Where that cannot be done, the file at hand grows on.
+            let _ = self.rotate();
         }
         self.file.write_all(entry)?;
         self.size = self.size.saturating_add(bytes);
@@ -123,6 +124,11 @@ impl Book {
 
     /// Renames every file to the next older one's name, the oldest goes.
     fn rotate(&mut self) -> io::Result<()> {
+        if !self.file.metadata()?.is_file() {
+            // A device or a pipe keeps its name.
+            self.size = 0;
+            return Ok(());
+        }
         let oldest = self.limits.files.saturating_sub(1);
         for age in (0..oldest).rev() {
             match std::fs::rename(self.aged(age), self.aged(age.saturating_add(1))) {

@@ -41,7 +41,7 @@ use crate::engine::EngineFactory;
 use crate::protocol::ModelInfo;
 
 use super::rates::Rates;
-use super::residency::Residency;
+use super::residency::{Phase, Residency};
 use super::{
     Generation, LoadedModel, Runnable, SchedulerConfig, Snapshot, Submission, UnloadTarget,
 };
@@ -64,8 +64,8 @@ const STALL_CHECK: Duration = Duration::from_secs(5);
 pub(super) enum Command {
     Submit(Box<Submission>, oneshot::Sender<Result<Generation>>),
     Preload(Box<Runnable>, Wishes, oneshot::Sender<Result<ModelInfo>>),
-    /// Keeps it loaded for as long as the loan lasts.
-    Borrow(Box<Runnable>, oneshot::Sender<Result<Loan>>),
+    /// Keeps it loaded for as long as the loan lasts; `false`: loads it if it is not.
+    Borrow(Box<Runnable>, bool, oneshot::Sender<Result<Loan>>),
     /// Answers one receiver for each model that goes, resolved when its memory is free.
     Unload(UnloadTarget, oneshot::Sender<Vec<oneshot::Receiver<()>>>),
     /// Answers the same for one model; `None`: it was not there.
@@ -150,7 +150,13 @@ impl Driver {
                 self.residency.forgive(model.id);
                 self.load(*model, wishes, LoadWaiter::Preload(reply));
             }
-            Command::Borrow(model, reply) => {
+            Command::Borrow(model, true, reply)
+                if self.residency.phase(model.id) != Some(Phase::Ready) =>
+            {
+                let gone = Error::new(ErrorKind::Cancelled, "the model is not loaded any more");
+                let _ = reply.send(Err(gone));
+            }
+            Command::Borrow(model, _, reply) => {
                 self.load(*model, Wishes::default(), LoadWaiter::Borrow(reply));
             }
             Command::Unload(target, reply) => drop(reply.send(self.unload(target))),

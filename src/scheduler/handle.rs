@@ -70,7 +70,24 @@ impl Scheduler {
     /// # Errors
     /// Those of the load, `ModelQuarantined`, and those of [`crate::engine::Engine::query`].
     pub async fn query(&self, model: Runnable, query: Query) -> Result<QueryAnswer> {
-        let loan = self.ask(|reply| Command::Borrow(Box::new(model), reply)).await;
+        self.question(model, false, query).await
+    }
+
+    /// Asks a model something that needs no computing, if it is loaded.
+    ///
+    /// # Errors
+    /// `Cancelled` if it is not, and those of [`crate::engine::Engine::query`].
+    pub async fn query_loaded(&self, model: Runnable, query: Query) -> Result<QueryAnswer> {
+        self.question(model, true, query).await
+    }
+
+    async fn question(
+        &self,
+        model: Runnable,
+        only_loaded: bool,
+        query: Query,
+    ) -> Result<QueryAnswer> {
+        let loan = self.ask(|reply| Command::Borrow(Box::new(model), only_loaded, reply)).await;
         let loan = loan.unwrap_or_else(stopped)?;
         let number = self.queries.fetch_add(1, Ordering::Relaxed);
         loan.engine.query(JobId(number), query).await

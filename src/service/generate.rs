@@ -60,6 +60,18 @@ impl Service {
         self.scheduler.query(model, query).await
     }
 
+    /// The same of a model that is loaded; one that has gone meanwhile is not loaded for it.
+    ///
+    /// # Errors
+    /// `Cancelled` if it is not loaded; those of [`Service::query`].
+    pub async fn query_loaded(&self, model: &str, mut query: Query) -> Result<QueryAnswer> {
+        let (model, configured) = self.find(model, None, None, &Wishes::default()).await?;
+        if let Query::Tokenize(prompt) = &mut query {
+            configured.settings.complete_prompt(prompt);
+        }
+        self.scheduler.query_loaded(model, query).await
+    }
+
     async fn find(
         &self,
         model: &str,

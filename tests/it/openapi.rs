@@ -43,9 +43,11 @@ fn answers_are_what_the_document_says() {
     let counts = daemon.dir().join("answers.json");
     let (examples, phases) =
         if is_long() { ("300", "examples,coverage,fuzzing") } else { ("30", "examples,fuzzing") };
-    let hooks = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/schemathesis_hooks.py");
+    let clients = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients");
     let output = Command::new(python)
-        .args(["-m", "schemathesis.cli", "run"])
+        .args(["-m", "schemathesis.cli", "--config-file"])
+        .arg(clients.join("schemathesis.toml"))
+        .arg("run")
         .arg(format!("http://{}/openapi.json", daemon.port()))
         .args([
             "--checks",
@@ -55,9 +57,11 @@ fn answers_are_what_the_document_says() {
         .args(["--max-examples", examples, "--phases", phases, "--mode", "all", "--seed", "1"])
         .args(["--generation-database", "none", "--suppress-health-check", "all"])
         .args(["--continue-on-failure", "--no-color", "--warnings", "off"])
+        // It would take the model from all the others; tests/it/docker_cli.rs purges.
+        .args(["--exclude-path", "/models/purge"])
         .args(["--request-timeout", "30"])
-        .env("SCHEMATHESIS_HOOKS", hooks.file_stem().expect("a file"))
-        .env("PYTHONPATH", hooks.parent().expect("a directory"))
+        .env("SCHEMATHESIS_HOOKS", "schemathesis_hooks")
+        .env("PYTHONPATH", &clients)
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .env("MODEL", "ai/hello")
         .env("ANSWERS", &counts)

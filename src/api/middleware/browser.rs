@@ -71,7 +71,9 @@ fn check(
         ListenerClass::Tcp { local }
         | ListenerClass::Containers { local }
         | ListenerClass::Ollama { local } => {
-            check_host(local, uri, headers)?;
+            // Ollama's clients come through tunnels, too, whose port on this side is another.
+            let any_port = matches!(class, ListenerClass::Ollama { .. });
+            check_host(local, any_port, uri, headers)?;
         }
     }
     let may = |origin: &HeaderValue| match class {
@@ -116,9 +118,18 @@ fn is_loopback(origin: &HeaderValue) -> bool {
     known && port != Some(0)
 }
 
-/// Programs on this machine that show pages of their own: no page of the web has such an origin.
+/// Programs on this machine that show pages of their own, and extensions of its browsers: no page of the web has such an origin.
 fn is_app(origin: &HeaderValue) -> bool {
-    const SCHEMES: [&str; 5] = ["app", "file", "tauri", "vscode-webview", "vscode-file"];
+    const SCHEMES: [&str; 8] = [
+        "app",
+        "chrome-extension",
+        "file",
+        "moz-extension",
+        "safari-web-extension",
+        "tauri",
+        "vscode-file",
+        "vscode-webview",
+    ];
     let scheme = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
     scheme.is_some_and(|(scheme, _)| SCHEMES.contains(&scheme))
 }
@@ -126,11 +137,29 @@ fn is_app(origin: &HeaderValue) -> bool {
 fn is_listed(origin: &HeaderValue, listed: &[String]) -> bool {
     let Ok(origin) = origin.to_str() else { return false };
     let origin = origin.to_ascii_lowercase();
+    // Of a page of the web there is a host and at most a port, whatever a pattern would let pass.
+    let web = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+    let odd = |rest: &str| rest.starts_with('.') || split_authority(rest).is_none();
+    if web.is_some_and(odd) {
+        return false;
+    }
     listed.iter().any(|pattern| matches(pattern, &origin))
 }
 
-/// Whether a text is like a pattern in which `*` stands for any text.
+/// Whether a text is like a pattern in which `*` stands for any text; behind the beginning of an
+/// address it stands for digits and dots alone, or names could look like one.
 fn matches(pattern: &str, text: &str) -> bool {
+    let host = |text: &str| text.split_once("://").map(|(_, host)| host.to_owned());
+    let is_address = |text: &str| {
+        !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b"*.:".contains(&b))
+    };
+    if let (Some(pattern), Some(text)) = (host(pattern), host(text))
+        && pattern.starts_with(|c: char| c.is_ascii_digit())
+        && is_address(&pattern)
+        && !is_address(&text)
+    {
+        return false;
+    }
     let mut parts = pattern.split('*');
     let Some(mut rest) = parts.next().and_then(|begin| text.strip_prefix(begin)) else {
         return false;
@@ -149,7 +178,7 @@ fn matches(pattern: &str, text: &str) -> bool {
     true
 }
 
-fn check_host(local: SocketAddr, uri: &Uri, headers: &HeaderMap) -> Result<()> {
+fn check_host(local: SocketAddr, any_port: bool, uri: &Uri, headers: &HeaderMap) -> Result<()> {
     let refused = || {
         let message = format!(
             "this Host is not one that modeld answers to; use localhost:{0} or 127.0.0.1:{0}",
@@ -162,12 +191,16 @@ fn check_host(local: SocketAddr, uri: &Uri, headers: &HeaderMap) -> Result<()> {
     let host = host.to_str().map_err(|_| refused())?;
     // An absolute target names a host of its own, which must be ours as well.
     let target = uri.authority().map_or(host, http::uri::Authority::as_str);
-    if is_ours(host, local) && is_ours(target, local) { Ok(()) } else { Err(refused()) }
+    if is_ours(host, local, any_port) && is_ours(target, local, any_port) {
+        Ok(())
+    } else {
+        Err(refused())
+    }
 }
 
-fn is_ours(authority: &str, local: SocketAddr) -> bool {
+fn is_ours(authority: &str, local: SocketAddr, any_port: bool) -> bool {
     let Some((host, port)) = split_authority(authority) else { return false };
-    if port.is_some_and(|port| port != local.port()) {
+    if !any_port && port.is_some_and(|port| port != local.port()) {
         return false;
     }
     if NAMES.iter().any(|name| host.eq_ignore_ascii_case(name)) {
@@ -227,7 +260,7 @@ mod tests {
 
     fn host_ok(hosts: &[&str], target: &str) -> bool {
         let pairs: Vec<_> = hosts.iter().map(|host| ("host", *host)).collect();
-        check_host(tcp(), &target.parse().expect("a target"), &with(&pairs)).is_ok()
+        check_host(tcp(), false, &target.parse().expect("a target"), &with(&pairs)).is_ok()
     }
 
     #[test]
@@ -293,7 +326,10 @@ mod tests {
     #[test]
     fn a_bound_address_is_ours() {
         let bridge = "172.17.0.1:12434".parse().expect("an address");
-        assert!(is_ours("172.17.0.1:12434", bridge) && !is_ours("172.17.0.2:12434", bridge));
+        assert!(
+            is_ours("172.17.0.1:12434", bridge, false)
+                && !is_ours("172.17.0.2:12434", bridge, false)
+        );
     }
 
     fn origin(class: ListenerClass, pairs: &[(&'static str, &str)]) -> Option<bool> {
@@ -400,6 +436,8 @@ mod tests {
             ("https://a", "https://a", true),
             ("https://a", "https://ab", false),
             ("a*a", "a", false),
+            ("http://192.168.1.*:3000", "http://192.168.1.7:3000", true),
+            ("http://192.168.1.*:3000", "http://192.168.1.evil.com:3000", false),
         ] {
             assert_eq!(matches(pattern, text), like, "{pattern} {text}");
         }

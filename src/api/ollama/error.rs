@@ -56,9 +56,17 @@ pub(super) fn no_model() -> Error {
 /// Says in Ollama's words what is wrong with the model that the client called `name`: programs look
 /// for them, and pull a model that is not found.
 pub(super) fn said(name: &str, wanted: Wanted) -> impl FnOnce(Error) -> Error + '_ {
-    move |error| {
+    move |mut error| {
         let name: String = name.chars().take(200).collect();
         let message = match (error.kind, wanted) {
+            // No name of a model either: programs pull then, and hear why that cannot be.
+            (ErrorKind::InvalidReference, Wanted::Generate | Wanted::Embed) => {
+                let message = format!("model '{name}' not found: {}", error.message);
+                return Error { kind: ErrorKind::ModelNotFound, message, param: None, ..error };
+            }
+            (_, Wanted::Generate) if error.param.as_deref() == Some("messages") => {
+                std::mem::take(&mut error.message)
+            }
             (ErrorKind::ModelNotFound, Wanted::Embed) => {
                 format!("model \"{name}\" not found, try pulling it first")
             }

@@ -16,9 +16,9 @@ pub(super) fn statuses() -> BTreeSet<u16> {
 }
 
 /// Whether an operation of this method can fail so: what is only read has no body, no queue and
-/// writes nothing.
+/// writes nothing. It can conflict: what is asked for may be switched off.
 pub(super) fn concerns(status: u16, method: &str) -> bool {
-    method != "GET" || !matches!(status, 408 | 409 | 413 | 415 | 429 | 499 | 507)
+    method != "GET" || !matches!(status, 408 | 413 | 415 | 429 | 499 | 507)
 }
 
 /// The name of a dialect's response of a status.
@@ -54,6 +54,7 @@ fn meaning(status: u16) -> &'static str {
         422 => "the model itself is at fault",
         429 => "the queue is full, or memory is held by busy models",
         499 => "the client went away or cancelled",
+        502 => "a registry, or a proxy on the way to it, failed; the message says which and how",
         503 => "the daemon is stopping",
         507 => "the disk is full",
         _ => "a fault of modeld, which its log explains",

@@ -16,12 +16,13 @@ impl Service {
     /// `InvalidValue` and `Unsupported` for flags; `Conflict` while requests use it, if it would
     /// have to be loaded anew; `DiskFull`.
     pub async fn configure(&self, model: &str, change: Reconfigure) -> Result<()> {
+        // Before the model is looked for: one that is deleted meanwhile is forgotten afterwards.
+        let changing = self.configured.changing().await;
         let local = self.models.resolve(model).await?;
         let (id, purpose) = (local.entry.id, purpose_of(&local.facts));
         if let Some(wanted) = change.purpose.filter(|wanted| *wanted != purpose) {
             return Err(wrong_kind(model, purpose, wanted));
         }
-        let changing = self.configured.changing().await;
         let before = self.configured.configuration(id, purpose);
         let after = change.apply(&before);
         let settings = Settings::of(&after)?;

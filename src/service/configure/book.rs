@@ -214,6 +214,14 @@ fn read(dir: &Path) -> Entries {
     let kept = std::fs::rename(&path, &aside).map(|()| aside.display().to_string());
     let kept = kept.unwrap_or_else(|fault| format!("nowhere: {fault}"));
     let left = entries.len();
+    if !entries.is_empty() {
+        // Or the next start would find none of them.
+        let models = entries.iter().map(WireEntry::from).collect();
+        let written = serde_json::to_vec_pretty(&WireBook { version: VERSION, models });
+        if let Err(fault) = written.map_err(io::Error::other).and_then(|text| replace(dir, &text)) {
+            tracing::warn!(%fault, "the configurations that are left could not be written");
+        }
+    }
     tracing::warn!(path = %path.display(), fault, kept, left, "damaged configurations are put aside");
     entries
 }
@@ -232,18 +240,21 @@ fn text(path: &Path) -> io::Result<Option<String>> {
 /// What a file says, and what is wrong with the rest of it.
 fn parse(text: &str) -> std::result::Result<(Entries, Option<String>), String> {
     #[derive(Deserialize)]
-    struct Head {
+    struct Loose {
         version: u32,
+        models: Vec<serde_json::Value>,
     }
-    let Head { version } = serde_json::from_str(text).map_err(|fault| fault.to_string())?;
+    let loose: Loose = serde_json::from_str(text).map_err(|fault| fault.to_string())?;
+    let Loose { version, models } = loose;
     if version != VERSION {
         return Err(format!("it has version {version}, not {VERSION}"));
     }
-    let book: WireBook = serde_json::from_str(text).map_err(|fault| fault.to_string())?;
     let (mut entries, mut fault) = (Entries::new(), None);
-    for wire in book.models {
-        let name = wire.model.clone();
-        match wire.read() {
+    for value in models {
+        let name = value.get("model").and_then(serde_json::Value::as_str);
+        let name = name.unwrap_or("an entry").to_owned();
+        let wire = serde_json::from_value::<WireEntry>(value).map_err(|fault| fault.to_string());
+        match wire.and_then(WireEntry::read) {
             Ok((key, entry)) => drop(entries.insert(key, entry)),
             Err(wrong) => fault = Some(format!("{name}: {wrong}")),
         }
@@ -271,7 +282,10 @@ impl From<(&(Digest, Mode), &Entry)> for WireEntry {
         let Configuration { context, keep_alive, reasoning_budget, flags } = &entry.configuration;
         let tokens = |tokens: u32| if tokens == ALL_CONTEXT { -1 } else { i64::from(tokens) };
         let millis = |keep_alive| match keep_alive {
-            KeepAlive::For(time) => Duration::as_millis(&time).try_into().unwrap_or(i64::MAX),
+            // Up, or less than one would be none.
+            KeepAlive::For(time) => {
+                Duration::as_nanos(&time).div_ceil(1_000_000).try_into().unwrap_or(i64::MAX)
+            }
             KeepAlive::Forever => -1,
         };
         Self {

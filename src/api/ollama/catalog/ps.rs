@@ -72,5 +72,6 @@ pub(in crate::api) async fn ps(State(state): State<ApiState>) -> Reply {
 /// One in use stays as long again as it would from now on.
 fn expires(model: &LoadedModel, now: SystemTime) -> SystemTime {
     let later = || now.checked_add(model.keep_alive.unwrap_or(FOREVER).min(FOREVER));
-    model.expires.or_else(later).unwrap_or(now)
+    let most = now.checked_add(FOREVER).unwrap_or(now);
+    model.expires.or_else(later).unwrap_or(now).min(most)
 }

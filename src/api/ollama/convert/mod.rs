@@ -20,4 +20,4 @@ pub(super) use converted::{Converted, Task};
 pub(super) use embed::{Embedding, convert as embed};
 pub(super) use generate::convert as generate;
 pub(super) use keep_alive::keep_alive;
-pub(super) use options::{Kind, OPTIONS, context};
+pub(super) use options::{Kind, OPTIONS, check as check_options, context};

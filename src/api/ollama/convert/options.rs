@@ -64,6 +64,14 @@ pub(super) struct Knobs {
     pub(super) context: Option<u32>,
 }
 
+/// Whether stored parameters can be used by requests that say nothing themselves.
+///
+/// # Errors
+/// `InvalidValue` for the first that cannot.
+pub(in crate::api::ollama) fn check(options: &Map<String, Value>) -> Result<()> {
+    convert(None, options).map(drop)
+}
+
 /// The request's options, and the model's own for what it leaves open.
 ///
 /// # Errors

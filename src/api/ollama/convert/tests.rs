@@ -226,7 +226,11 @@ fn images_stand_before_the_text_with_and_without_a_prefix() {
 
 #[test]
 fn formats() {
-    let schema = json!({ "type": "object", "properties": { "a": { "type": "integer" } } });
+    let schema = json!({
+        "type": "object",
+        "properties": { "a": { "type": "integer" } },
+        "additionalProperties": false,
+    });
     for (format, constraint) in [
         (json!(null), Constraint::None),
         (json!(""), Constraint::None),

@@ -7,7 +7,7 @@ use futures_util::{Stream, StreamExt};
 use crate::api::state::ApiState;
 use crate::domain::{Delta, Event, Prompt, Result};
 
-use super::ask::{ids, tokens_in, tokens_of};
+use super::ask::{Load, ids, tokens_in, tokens_of};
 
 /// The prompt behind the tokens of the conversation so far.
 ///
@@ -19,16 +19,18 @@ pub(super) async fn behind(
     mut context: Vec<i32>,
     prompt: Prompt,
 ) -> Result<Prompt> {
-    let tokens = tokens_of(state, model, prompt).await?;
+    let tokens = tokens_of(state, model, prompt, Load::IfNeeded).await?;
     // What begins every prompt stands at the beginning of the context already.
-    let begin: Vec<i32> = ids(&tokens_in(state, model, "", true).await?).take(1).collect();
+    let begin: Vec<i32> =
+        ids(&tokens_in(state, model, "", true, Load::IfNeeded).await?).take(1).collect();
     let skip = begin.iter().zip(ids(&tokens)).filter(|(a, b)| **a == *b).count();
     context.extend(ids(&tokens).skip(skip));
     Ok(Prompt::Tokens(context))
 }
 
 /// The same events; before the last one passes, `place` holds the tokens of the prompt and of the
-/// answer. Where they cannot be had it stays empty: the answer matters more.
+/// answer. Where they cannot be had, because the model has been unloaded meanwhile, it stays empty:
+/// the answer matters more.
 pub(super) fn told(
     events: impl Stream<Item = Result<Event>> + Send + Unpin + 'static,
     state: ApiState,
@@ -64,8 +66,8 @@ async fn conversation(
 ) -> Result<Vec<i32>> {
     let mut tokens: Vec<i32> = match prompt {
         Prompt::Tokens(tokens) => tokens,
-        prompt => ids(&tokens_of(state, model, prompt).await?).collect(),
+        prompt => ids(&tokens_of(state, model, prompt, Load::Never).await?).collect(),
     };
-    tokens.extend(ids(&tokens_in(state, model, answer, false).await?));
+    tokens.extend(ids(&tokens_in(state, model, answer, false, Load::Never).await?));
     Ok(tokens)
 }

@@ -22,7 +22,7 @@ use super::super::error::{Wanted, no_model, said};
 use super::super::render::nanoseconds;
 use super::super::types::{EmbedRequest, EmbeddingsRequest};
 use super::answer::load;
-use super::ask::{Token, ids, tokens_in, tokens_of};
+use super::ask::{Load, Token, ids, tokens_in, tokens_of};
 use super::fit::Model;
 
 /// The answer of `POST /api/embed`.
@@ -172,19 +172,19 @@ impl Asked<'_> {
     async fn input(&self, text: String, truncate: bool) -> Result<(EmbedInput, usize)> {
         if text.is_empty() {
             // Nothing but what the tokenizer puts around a text.
-            let around = tokens_in(self.state, self.name, "", true).await?;
+            let around = tokens_in(self.state, self.name, "", true, Load::IfNeeded).await?;
             return Ok((EmbedInput::Tokens(ids(&around).collect()), 0));
         }
         if !truncate {
             return Ok((EmbedInput::Text(text), 0));
         }
         let whole = crate::domain::Prompt::Embed(vec![EmbedInput::Text(text.clone())]);
-        let whole = tokens_of(self.state, self.name, whole).await?;
+        let whole = tokens_of(self.state, self.name, whole, Load::IfNeeded).await?;
         let id = self.portrait.entry.id;
         let model = Model { state: self.state, name: self.name, id, wishes: self.wishes };
         match model.context() {
             Some(context) if whole.len() > context => {
-                let around = tokens_in(self.state, self.name, "", true).await?;
+                let around = tokens_in(self.state, self.name, "", true, Load::IfNeeded).await?;
                 let kept = cut_end(&whole, &around, context);
                 let cut = whole.len().saturating_sub(kept.len());
                 Ok((EmbedInput::Tokens(kept), cut))

@@ -5,7 +5,7 @@ use crate::api::state::ApiState;
 use crate::domain::{ChatPrompt, Digest, GenerateRequest, Message, Prompt, Result, Role, Wishes};
 
 use super::super::render::Shape;
-use super::ask::{Token, tokens_in, tokens_of};
+use super::ask::{Load, Token, tokens_in, tokens_of};
 
 /// How often the cut of a text is tried: tokens join differently at its new beginning.
 const ATTEMPTS: usize = 8;
@@ -56,7 +56,7 @@ impl Model<'_> {
     }
 
     async fn count(&self, prompt: Prompt) -> Result<usize> {
-        Ok(tokens_of(self.state, self.name, prompt).await?.len())
+        Ok(tokens_of(self.state, self.name, prompt, Load::IfNeeded).await?.len())
     }
 
     /// Keeps the latest turns with which it has at most `most` tokens; answers how many it has then.
@@ -89,7 +89,7 @@ impl Model<'_> {
             return Ok(tokens.len());
         }
         let Some(text) = text_of(prompt).map(|text| text.clone()) else { return Ok(count) };
-        let tokens = tokens_in(self.state, self.name, &text, false).await?;
+        let tokens = tokens_in(self.state, self.name, &text, false, Load::IfNeeded).await?;
         let (mut over, mut left) = (count.saturating_sub(most), count);
         for _ in 0..ATTEMPTS {
             if let Some(place) = text_of(prompt) {

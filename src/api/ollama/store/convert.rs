@@ -3,6 +3,8 @@ use serde_json::{Map, Value};
 use crate::domain::{Digest, Error, ErrorKind, Result};
 use crate::models::{Base, Recipe, StoredMessage};
 
+use crate::api::ollama::convert::check_options;
+
 use super::blobs;
 use super::types::{CreateMessage, CreateRequest, given};
 
@@ -190,6 +192,10 @@ fn parameters(given: Map<String, Value>) -> Result<Map<String, Value>> {
         };
         checked.insert(name, value);
     }
+    check_options(&checked).map_err(|error| {
+        let param = error.param.as_deref().unwrap_or_default();
+        Error::invalid(format!("parameters.{param}"), error.message)
+    })?;
     Ok(checked)
 }
 

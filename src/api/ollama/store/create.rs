@@ -6,7 +6,7 @@ use crate::api::lines::{LINES_AHEAD, Work, line};
 use crate::api::ollama::body;
 use crate::api::refusal::Reply;
 use crate::api::state::ApiState;
-use crate::domain::{Error, ErrorKind, Result};
+use crate::domain::{Error, ErrorKind, ModelRef, Result};
 use crate::models::{Base, Created, Recipe};
 use crate::service::Service;
 
@@ -24,6 +24,8 @@ pub(in crate::api) async fn create(State(state): State<ApiState>, request: Reque
     let (parts, body) = request.into_parts();
     let Order { model, recipe, streamed } =
         convert(body::read(&parts.headers, body, MAX_BODY).await?)?;
+    // Before a base of many gigabytes is pulled.
+    ModelRef::parse(&model).map_err(in_words)?;
     let pulled = missing_base(&state.service, &recipe).await?;
     let service = state.service.clone();
     if !streamed {
