@@ -129,6 +129,11 @@ impl Attempt {
         self.state.lock().clone().unwrap_or(AttemptEnd::Abandoned)
     }
 
+    /// How it ended, if it has. Whoever saw the last event sees the end here.
+    pub fn end_so_far(&self) -> Option<AttemptEnd> {
+        self.state.lock().clone()
+    }
+
     /// Whether any text reached the reader: from then on the request cannot be tried again.
     pub fn answered(&self) -> bool {
         self.state.answered.load(Ordering::Relaxed)

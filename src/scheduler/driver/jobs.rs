@@ -279,6 +279,25 @@ impl Driver {
         }
     }
 
+    /// Enters the ends of a model's requests whose readers have their last event, while nobody waits
+    /// for the places: the engine's word that it let go of them may be on its way still, and a
+    /// client that has its answer should find the model idle.
+    pub(super) fn catch_up(&mut self, id: Digest) {
+        let Some(model) = self.models.get(&id).filter(|model| model.waiting.is_empty()) else {
+            return;
+        };
+        let over = model.running.keys().filter_map(|id| match &self.jobs.get(id)?.stage {
+            Stage::Running { attempt, .. } => match attempt.end_so_far()? {
+                end @ (AttemptEnd::Finished(_) | AttemptEnd::Failed(_)) => Some((*id, end)),
+                AttemptEnd::Crashed(_) | AttemptEnd::Abandoned => None,
+            },
+            _ => None,
+        });
+        for (id, end) in over.collect::<Vec<_>>() {
+            self.over(id, end);
+        }
+    }
+
     /// An attempt has ended and its engine holds nothing of it any more.
     pub(super) fn over(&mut self, id: JobId, end: AttemptEnd) {
         let Some(job) = self.jobs.get(&id) else { return };

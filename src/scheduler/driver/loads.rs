@@ -97,6 +97,7 @@ impl Driver {
         };
         let mut leaving = Vec::new();
         for id in ids {
+            self.catch_up(id);
             let Some(model) = self.models.get_mut(&id) else { continue };
             let unused =
                 model.waiting.is_empty() && model.running.is_empty() && model.loaned() == 0;
