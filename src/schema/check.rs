@@ -68,7 +68,9 @@ fn check_constraint(constraint: &Constraint) -> Result<(), SchemaFault> {
 }
 
 /// Runs it where recursion is safe.
-fn on_large_stack(run: impl FnOnce() -> Result<(), SchemaFault> + Send) -> Result<(), SchemaFault> {
+pub(super) fn on_large_stack<T: Send>(
+    run: impl FnOnce() -> Result<T, SchemaFault> + Send,
+) -> Result<T, SchemaFault> {
     thread::scope(|scope| {
         let thread = thread::Builder::new()
             .name("schema".to_owned())
@@ -82,7 +84,7 @@ fn on_large_stack(run: impl FnOnce() -> Result<(), SchemaFault> + Send) -> Resul
 }
 
 /// Compiles a grammar over a vocabulary of bytes and takes its first step.
-fn compile(grammar: TopLevelGrammar) -> Result<(), SchemaFault> {
+pub(super) fn compile(grammar: TopLevelGrammar) -> Result<(), SchemaFault> {
     let words = |error: &dyn std::fmt::Display| {
         let text = error.to_string();
         if text.contains("oneOf constraints are not supported") {

@@ -10,7 +10,8 @@
 //!   schema and rewrites it into the subset that is enforced exactly. `literal`, `number`, `name`,
 //!   `format`, `pattern`: parts of it. `cost`: what combining schemas may cost. `inline`: makes the alternatives of
 //!   `oneOf` visible.
-//! * `check`: the questions that dialects ask. `gbnf`: a reader of llama.cpp's grammars that finds
+//! * `check`: the questions that dialects ask. `loosen`: the nearest schema that can be guaranteed, for
+//!   those that only guide. `gbnf`: a reader of llama.cpp's grammars that finds
 //!   what would hang or crash their compiler.
 //!
 //! # What of JSON Schema is enforced
@@ -43,6 +44,7 @@ mod grammar;
 mod inline;
 mod keyword;
 mod literal;
+mod loosen;
 mod name;
 mod number;
 mod pattern;
@@ -54,3 +56,4 @@ pub use check::{check, check_choice, check_gbnf_text, check_lark, check_regex};
 pub use fault::SchemaFault;
 pub use gbnf::{MAX_DERIVED_GBNF, check_gbnf};
 pub use grammar::{grammar, limits};
+pub use loosen::{any_object, loosen};

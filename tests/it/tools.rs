@@ -423,3 +423,43 @@ fn a_tool_that_cannot_be_is_refused_by_name() {
     let answer = worker.ask(hi(), Constraint::None);
     assert_eq!(answer.content, "Hello world! STOP here.", "the worker lives");
 }
+
+/// Schemas as tools of others bring them along, which no grammar can follow.
+fn odd_schemas() -> [Value; 6] {
+    [
+        json!({ "type": "array", "items": { "type": "string" }, "uniqueItems": true }),
+        json!({ "type": "any" }),
+        json!({ "$ref": "https://example.com/city.json" }),
+        json!({ "type": "string", "pattern": "^(?!x)(?<=a)\\w+$" }),
+        json!({ "not": { "type": "null" }, "if": {}, "then": { "required": ["b"] } }),
+        json!({ "$ref": "#/$defs/nowhere" }),
+    ]
+}
+
+#[test]
+fn a_tool_with_an_odd_schema_does_not_keep_the_others_from_being_called() {
+    for template in [FAMILIES[0].template, FAMILIES[1].template, models::CHATML] {
+        let babble = scripted('\n', &["I would ", "rather ", "talk, "]);
+        let mut worker = Worker::start(&babble, template);
+        for odd in odd_schemas() {
+            let mut chat = tools(ToolChoice::Named("get_mood".into()), false);
+            chat.tools[0].parameters =
+                json!({ "type": "object", "properties": { "city": odd } }).to_string();
+            let answer = worker.ask(chat.clone(), Constraint::None);
+            let (name, arguments) = answer.call(0);
+            assert_eq!(name, "get_mood", "{odd}: {answer:?}");
+            assert!(arguments["city"] == "Paris" || arguments["city"] == "Rome", "{answer:?}");
+            // Among those that may be called, and with `auto`, where it is not the one.
+            for choice in [ToolChoice::Auto, ToolChoice::Required] {
+                chat.tool_choice = choice;
+                worker.try_ask(chat.clone(), Constraint::None).expect("an answer");
+            }
+            // A promise is kept or refused.
+            if template == models::CHATML {
+                chat.tools[0].strict = true;
+                let error = worker.try_ask(chat, Constraint::None).expect_err("refused");
+                assert_eq!(error.param.as_deref(), Some("tools"), "{odd}");
+            }
+        }
+    }
+}

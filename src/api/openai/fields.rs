@@ -215,7 +215,11 @@ const TOOL: &[Field] = &[
 const FUNCTION: &[Field] = &[
     honoured("name", "required: 1 to 128 letters, digits, `_`, `-`, `.`"),
     honoured("description", ""),
-    honoured("parameters", "a JSON schema; absent: no parameters"),
+    honoured(
+        "parameters",
+        "a JSON schema; absent: no parameters. Without `strict`, what cannot be guaranteed of it is \
+         left to the model",
+    ),
     honoured("strict", "the arguments obey the schema, which has to be one that can be guaranteed"),
 ];
 

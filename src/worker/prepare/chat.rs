@@ -7,6 +7,8 @@
 //!   beginning. `required` and a named tool: it applies from the first token, and its text before
 //!   the calls is taken out, so that no model can talk its way around the call, and the
 //!   model is asked not to think, unless the client asked for thoughts. A named tool is the only one the model is shown. `none`: the model is shown no tools.
+//! * **Tools that are not strict** and whose schemas no grammar can follow are loosened until one can:
+//!   whoever serves many tools of others must not fail for an odd one among them.
 //! * **Tools, generic.** A template that knows none gets modeld's own format (see `generic`).
 //! * **A constraint** (`response_format`): the answer begins with its first token, so the model
 //!   does not think: thinking is switched off, and what the prompt has opened is closed. Together
@@ -15,7 +17,7 @@
 
 use super::generic::{self, Wanted};
 use super::run::{Preparer, Ready};
-use super::tools::{self, Calls};
+use super::tools::{self, Calls, Latitude};
 use crate::domain::{ChatPrompt, Constraint, Error, ErrorKind, JobId, Prompt, Thinking};
 use crate::worker::compute::{PreparedPrompt, ThinkingMarks, Token, TokenConstraint};
 use crate::worker::constraint::Trigger;
@@ -31,6 +33,27 @@ const PROBE: &str = "{\"a\":1}";
 impl Preparer {
     /// A conversation, rendered by the model's template.
     pub(super) fn chat(
+        &self,
+        job: JobId,
+        chat: &ChatPrompt,
+        constraint: &Constraint,
+    ) -> Result<Ready, Error> {
+        let refused = match self.chat_as_said(job, chat, constraint) {
+            Err(error) if is_of_tools(&error) && chat.tools.iter().any(|t| !t.strict) => error,
+            done => return done,
+        };
+        for latitude in [Latitude::Loosened, Latitude::Any] {
+            let tools = tools::with_latitude(chat.tools.clone(), latitude);
+            let eased = ChatPrompt { tools, ..chat.clone() };
+            match self.chat_as_said(job, &eased, constraint) {
+                Err(error) if is_of_tools(&error) => {}
+                done => return done,
+            }
+        }
+        Err(refused)
+    }
+
+    fn chat_as_said(
         &self,
         job: JobId,
         chat: &ChatPrompt,
@@ -289,6 +312,11 @@ impl Preparer {
             ),
         )
     }
+}
+
+/// Whether the schemas of the tools are at fault.
+fn is_of_tools(error: &Error) -> bool {
+    error.param.as_deref().is_some_and(|param| param.starts_with("tools"))
 }
 
 fn trigger(trigger: &GrammarTrigger) -> Option<Trigger> {

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 use crate::domain::{ChatPrompt, Constraint, Error, ErrorKind, Tool, ToolChoice};
+use crate::schema;
 use crate::worker::quote::has_marks;
 
 /// The longest regular expression in a schema, in bytes: llama.cpp recurses on them.
@@ -94,6 +95,35 @@ pub(super) fn without_thinking(mut chat: ChatPrompt) -> ChatPrompt {
     chat.template_kwargs.remove("enable_thinking");
     chat.template_kwargs.remove("thinking");
     chat
+}
+
+/// How far the schemas of tools that are not strict are taken at their word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Latitude {
+    /// Without what cannot be guaranteed.
+    Loosened,
+    /// Any object is an argument; the schema is told to the model.
+    Any,
+}
+
+/// The tools with such a latitude. Strict ones stay as they are.
+pub(super) fn with_latitude(mut tools: Vec<Tool>, latitude: Latitude) -> Vec<Tool> {
+    for tool in tools.iter_mut().filter(|tool| !tool.strict) {
+        let Ok(asked) = serde_json::from_str::<Value>(&tool.parameters) else { continue };
+        let given = match latitude {
+            Latitude::Loosened => schema::loosen(&asked),
+            Latitude::Any => {
+                let mut any = schema::any_object();
+                if let Some(members) = any.as_object_mut() {
+                    let told = format!("obeys {}", tool.parameters);
+                    members.insert("description".to_owned(), told.into());
+                }
+                any
+            }
+        };
+        tool.parameters = given.to_string();
+    }
+    tools
 }
 
 /// What the C++ side must not see of tools and variables.
