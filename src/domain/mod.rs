@@ -26,7 +26,7 @@ pub use model::{ModelConfig, ModelEntry, Removal};
 pub use model_ref::ModelRef;
 pub use request::{
     ChatPrompt, ClientKey, Constraint, EmbedInput, GenerateRequest, JobId, Limits, Media, MediaAt,
-    MediaKind, Message, OutputOptions, Prompt, Role, Thinking, Tool, ToolCall, ToolChoice,
+    MediaKind, Message, OutputOptions, Prompt, Role, Shift, Thinking, Tool, ToolCall, ToolChoice,
 };
 pub use sampling::Sampling;
 pub use transcript::{Choice, Transcript};

@@ -332,4 +332,15 @@ pub struct Limits {
     pub stop: Vec<String>,
     /// Go on when the model wants to end (for measurements), until `max_tokens`.
     pub ignore_eos: bool,
+    /// What happens when the context is full; `None`: the answer ends.
+    pub shift: Option<Shift>,
+}
+
+/// An answer goes on when the context is full: the older half of what is not kept is forgotten, again
+/// and again, up to ten contexts of answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shift {
+    /// Tokens at the beginning that stay, half of the context at most. `None`: the prompt, if it is no
+    /// longer than that, else the first four.
+    pub keep: Option<u32>,
 }

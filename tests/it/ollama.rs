@@ -288,3 +288,22 @@ fn the_rust_library_works() {
         client.delete_model("another".to_owned()).await.expect_err("it is gone");
     });
 }
+
+#[test]
+fn an_answer_goes_on_over_the_end_of_the_context_if_it_may() {
+    let daemon = Daemon::builder().ollama().model("ai/endless", &models::endless()).start();
+    let client = daemon.tcp_client();
+    let options = json!({ "num_ctx": 128, "num_predict": 500, "num_keep": 8 });
+    let ask =
+        json!({ "model": "ai/endless", "prompt": "Count", "stream": false, "options": options });
+    let ends = |changes: Value| {
+        let answer = client.post(GENERATE, &with(ask.clone(), &changes)).expect(200).json();
+        assert_eq!(answer["done_reason"], "length", "{answer}");
+        answer["eval_count"].as_u64().expect("a count")
+    };
+    // At least a small context is always there.
+    let within = ends(json!({}));
+    assert_eq!(ends(json!({ "shift": false })), within);
+    assert!(within < 500, "{within}");
+    assert_eq!(ends(json!({ "shift": true })), 500);
+}

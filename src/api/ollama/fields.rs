@@ -26,9 +26,11 @@ const THINK: Field = honoured(
 );
 const LOGPROBS: Field = honoured("logprobs", "");
 const TOP_LOGPROBS: Field = honoured("top_logprobs", "0 to 20; needs `logprobs`");
-const SHIFT: Field = ignored(
+const SHIFT: Field = honoured(
     "shift",
-    "an answer that reaches the end of the context ends there, with `done_reason` `length`",
+    "**differs**: default false, an answer that reaches the end of the context ends there, with \
+     `done_reason` `length`. true: the older half of what `num_keep` does not keep is forgotten, and \
+     the answer goes on, for ten contexts at most; never where the prompt has images",
 );
 const DEBUG: Field = refused("_debug_render_only", "`/v1/tokenize` shows the tokens of a chat");
 
@@ -130,7 +132,11 @@ const OPTION_FIELDS: &[Field] = &[
     honoured("presence_penalty", "-2 to 2"),
     honoured("frequency_penalty", "-2 to 2"),
     honoured("num_ctx", "a model that has as many or is in use stays as it is"),
-    ignored("num_keep", "nothing is shifted out while an answer goes on"),
+    honoured(
+        "num_keep",
+        "tokens at the beginning that `shift` keeps, half of the context at most; -1: the prompt. \
+         Default: the prompt, if it is no longer than that, else 4",
+    ),
     ignored("num_batch", OTHER_PLACE),
     ignored("num_gpu", OTHER_PLACE),
     ignored("main_gpu", OTHER_PLACE),

@@ -32,7 +32,7 @@ pub(super) struct ChatRequest {
     #[schema(minimum = 0, maximum = 20)]
     pub(super) top_logprobs: Option<i64>,
     pub(super) truncate: Option<bool>,
-    pub(super) shift: Option<Value>,
+    pub(super) shift: Option<bool>,
     pub(super) _debug_render_only: Option<bool>,
 }
 
@@ -63,7 +63,7 @@ pub(super) struct GenerateRequest {
     #[schema(minimum = 0, maximum = 20)]
     pub(super) top_logprobs: Option<i64>,
     pub(super) truncate: Option<bool>,
-    pub(super) shift: Option<Value>,
+    pub(super) shift: Option<bool>,
     pub(super) _debug_render_only: Option<bool>,
 }
 

@@ -62,7 +62,7 @@ impl Settings {
     pub(in crate::service) fn complete(&self, request: &mut GenerateRequest) {
         let GenerateRequest { prompt, constraint: _, sampling, limits, output: _ } = request;
         self.complete_sampling(sampling);
-        let Limits { max_tokens, stop: _, ignore_eos } = limits;
+        let Limits { max_tokens, stop: _, ignore_eos, shift: _ } = limits;
         *max_tokens = max_tokens.or(self.max_tokens);
         *ignore_eos |= self.ignore_eos;
         self.complete_prompt(prompt);

@@ -42,6 +42,11 @@ impl<C: Compute> StepLoop<C> {
                 Err(error) => self.ends.push((at, Err(error))),
             }
         }
+        for at in std::iter::once(at).chain(forked..self.jobs.len()) {
+            if self.jobs.get_mut(at).is_some_and(Job::take_shifted) {
+                self.recompute(at);
+            }
+        }
         let mut ends = std::mem::take(&mut self.ends);
         for (at, end) in ends.drain(..) {
             match end {

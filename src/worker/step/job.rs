@@ -2,7 +2,8 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use crate::domain::{
-    Delta, Event, FinishReason, JobId, Limits, Outcome, OutputOptions, Timings, TokenLogprob, Usage,
+    Delta, Event, FinishReason, JobId, Limits, Outcome, OutputOptions, Shift, Timings,
+    TokenLogprob, Usage,
 };
 use crate::worker::compute::{PreparedPrompt, SeqId, Token, TokenConstraint};
 use crate::worker::sampling::{Params, Sampler};
@@ -13,6 +14,10 @@ use super::thought::Thought;
 
 /// The most alternatives to a token.
 const MAX_TOP: usize = 20;
+/// Contexts that an answer may fill where the oldest of it is forgotten.
+const MAX_CONTEXTS: usize = 10;
+/// What a shift keeps of a long prompt: models lean on the very first tokens.
+const FIRST_TOKENS: usize = 4;
 
 /// One answer of a started request. Everything it needs to be computed anew is here, nothing of it
 /// in llama.cpp.
@@ -47,6 +52,11 @@ pub(super) struct Job {
     pub(super) logprobs: Option<usize>,
     prompt_tokens: usize,
     cached_tokens: usize,
+    /// Where in `tokens` the answer begins, as far as it is there still.
+    answer_from: usize,
+    shift: Option<Shift>,
+    /// Tokens were forgotten since its sequence was computed.
+    shifted: bool,
     /// Where in `tokens` the part begins that nothing was said about yet.
     told: usize,
     /// Where in `tokens` the part begins whose probabilities are not known; beyond all of them if
@@ -81,6 +91,11 @@ impl Job {
         let prompt_tokens = tokens.len();
         let most = limits.max_tokens.map_or(usize::MAX, |max| max.try_into().unwrap_or(usize::MAX));
         forced.truncate(most.min(capacity.saturating_sub(prompt_tokens)));
+        let endless = u32::try_from(capacity.saturating_mul(MAX_CONTEXTS)).unwrap_or(u32::MAX);
+        let max_tokens = match limits.shift {
+            Some(_) => Some(limits.max_tokens.unwrap_or(endless).min(endless)),
+            None => limits.max_tokens,
+        };
         let sampler = Sampler::new(params, &tokens);
         tokens.append(&mut forced);
         let logprobs = output.logprobs.map(|top| top.try_into().unwrap_or(MAX_TOP).min(MAX_TOP));
@@ -106,13 +121,16 @@ impl Job {
             logprobs,
             prompt_tokens,
             cached_tokens: 0,
+            answer_from: prompt_tokens,
+            shift: limits.shift,
+            shifted: false,
             told: prompt_tokens,
             scored,
             scores: VecDeque::new(),
             echo: output.echo,
             thought: thinking.map(Thought::new),
             generated: 0,
-            max_tokens: limits.max_tokens,
+            max_tokens,
             text: AnswerText::new(&limits.stop),
             began: None,
             first_token: None,
@@ -143,6 +161,9 @@ impl Job {
             logprobs: self.logprobs,
             prompt_tokens: self.prompt_tokens,
             cached_tokens: self.cached_tokens,
+            answer_from: self.answer_from,
+            shift: self.shift,
+            shifted: self.shifted,
             told: self.told,
             scored: self.scored,
             scores: self.scores.clone(),
@@ -223,6 +244,11 @@ impl Job {
         self.first_token.get_or_insert(now);
     }
 
+    /// Whether all of its tokens were said.
+    pub(super) fn is_told(&self) -> bool {
+        self.told == self.tokens.len()
+    }
+
     /// Whether no token is wanted.
     pub(super) fn is_prompt_only(&self) -> bool {
         self.max_tokens == Some(0)
@@ -274,13 +300,45 @@ impl Job {
         }
         self.told += 1;
         if let Some(thought) = &mut self.thought {
-            thought.observe(self.tokens.get(self.prompt_tokens..self.told).unwrap_or_default());
+            thought.observe(self.tokens.get(self.answer_from..self.told).unwrap_or_default());
         }
         if let Some(stop) = self.text.push(piece, score) {
             return Some(FinishReason::StopString(stop));
         }
         let enough = self.max_tokens.is_some_and(|max| self.generated >= max);
-        (enough || self.told >= capacity).then(|| self.close(FinishReason::Length))
+        let full = self.told >= capacity && (enough || !self.forget(capacity));
+        (enough || full).then(|| self.close(FinishReason::Length))
+    }
+
+    /// Forgets older tokens, if it may, so that a sequence of `capacity` tokens has room again;
+    /// whether it did. Its sequence is to be computed anew then.
+    pub(super) fn forget(&mut self, capacity: usize) -> bool {
+        let Some(shift) = self.shift.filter(|_| self.media.is_empty()) else { return false };
+        let most = capacity / 2;
+        let keep = match shift.keep {
+            Some(keep) => usize::try_from(keep).unwrap_or(usize::MAX).min(self.prompt_tokens),
+            None if self.prompt_tokens <= most => self.prompt_tokens,
+            None => FIRST_TOKENS,
+        };
+        let keep = keep.min(most);
+        // Nothing that was not said yet may go.
+        let gone = self.told.saturating_sub(keep).div_ceil(2);
+        if gone == 0 {
+            return false;
+        }
+        self.tokens.drain(keep..keep + gone);
+        self.told -= gone;
+        self.answer_from = self.answer_from.saturating_sub(gone).max(keep.min(self.answer_from));
+        if self.scored != usize::MAX {
+            self.scored = self.scored.saturating_sub(gone);
+        }
+        self.shifted = true;
+        true
+    }
+
+    /// Whether tokens were forgotten since the last time it was asked.
+    pub(super) fn take_shifted(&mut self) -> bool {
+        std::mem::take(&mut self.shifted)
     }
 
     /// The model ends it.
@@ -296,7 +354,7 @@ impl Job {
     /// The constraint's.
     pub(super) fn end_thought(&mut self, capacity: usize) -> Result<bool, String> {
         let Some(thought) = &self.thought else { return Ok(false) };
-        let said = self.tokens.get(self.prompt_tokens..).unwrap_or_default();
+        let said = self.tokens.get(self.answer_from..).unwrap_or_default();
         let due = thought.due(said).to_vec();
         let before = self.tokens.len();
         for token in due.into_iter().take(capacity.saturating_sub(before)) {

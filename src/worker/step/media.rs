@@ -13,6 +13,11 @@ pub(super) struct MediaMap {
 }
 
 impl MediaMap {
+    /// Whether there is nothing but text.
+    pub(super) fn is_empty(&self) -> bool {
+        self.segments.is_empty()
+    }
+
     /// The map of a prompt, if it makes sense: tokens below zero are there for rows and only for
     /// them, and something follows the last of them, from whose logits the answer can begin.
     pub(super) fn new(segments: Vec<MediaSegment>, tokens: &[Token]) -> Result<Self, String> {

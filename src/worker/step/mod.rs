@@ -45,6 +45,8 @@ mod reference;
 #[cfg(test)]
 mod scenarios;
 #[cfg(test)]
+mod shift_scenarios;
+#[cfg(test)]
 mod simulation;
 
 pub use command::{FrameSink, StepCommand, StepSettings};

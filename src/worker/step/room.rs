@@ -73,10 +73,24 @@ impl<C: Compute> StepLoop<C> {
         tracing::debug!(job = %job.id, tokens = job.expected, "preempted for want of KV cells");
     }
 
+    /// The tokens of a job are others now. What its sequence and they begin with in common is found
+    /// again.
+    pub(super) fn recompute(&mut self, at: usize) {
+        let Some(job) = self.jobs.get_mut(at) else { return };
+        job.expected = job.tokens.len();
+        if let Some(seq) = job.seq.take() {
+            self.slots.retire(&mut self.compute, seq);
+        }
+    }
+
     /// The job is alone and there is no cell left for it.
     fn end_full(&mut self, at: usize) {
         let Some(job) = self.jobs.get_mut(at) else { return };
-        if job.is_streaming() {
+        let cells = job.seq.map_or(0, |seq| self.slots.len(seq));
+        if job.is_streaming() && job.is_told() && job.forget(cells) {
+            job.take_shifted();
+            self.recompute(at);
+        } else if job.is_streaming() {
             let reason = job.close(FinishReason::Length);
             self.finish(at, reason);
         } else {

@@ -48,8 +48,9 @@ fn samplings() -> impl Strategy<Value = Sampling> {
 
 fn job_limits() -> impl Strategy<Value = Limits> {
     let stop = prop::collection::vec("[ab ]{1,3}", 0..2);
-    (prop::option::weighted(0.9, 0u32..40), stop, prop::bool::ANY)
-        .prop_map(|(max_tokens, stop, ignore_eos)| Limits { max_tokens, stop, ignore_eos })
+    (prop::option::weighted(0.9, 0u32..40), stop, prop::bool::ANY).prop_map(
+        |(max_tokens, stop, ignore_eos)| Limits { max_tokens, stop, ignore_eos, shift: None },
+    )
 }
 
 fn outputs() -> impl Strategy<Value = OutputOptions> {

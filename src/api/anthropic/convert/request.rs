@@ -98,6 +98,7 @@ fn any(request: MessagesRequest) -> Result<Converted> {
         max_tokens: count("max_tokens", max_tokens, 1, MAX_TOKENS)?,
         stop: stops(stop_sequences.unwrap_or_default())?,
         ignore_eos: false,
+        shift: None,
     };
     let prompt = Prompt::Chat(ChatPrompt {
         messages,

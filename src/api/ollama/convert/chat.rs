@@ -28,11 +28,11 @@ pub(in crate::api::ollama) fn convert(
         logprobs,
         top_logprobs,
         truncate,
-        // Nothing is shifted out while an answer goes on: it ends with the context.
-        shift: _,
+        shift,
         _debug_render_only: debug_render_only,
     } = request;
-    let asked = Asked { format, options, keep_alive, logprobs, top_logprobs, debug_render_only };
+    let asked =
+        Asked { format, options, keep_alive, logprobs, top_logprobs, shift, debug_render_only };
     let common = asked.convert(&portrait.ollama.parameters)?;
     let stream = stream.unwrap_or(true);
     let messages = messages.unwrap_or_default();

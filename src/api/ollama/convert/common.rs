@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::domain::{
-    Constraint, Error, KeepAlive, Limits, OutputOptions, Result, Sampling, Wishes,
+    Constraint, Error, KeepAlive, Limits, OutputOptions, Result, Sampling, Shift, Wishes,
 };
 use crate::models::Portrait;
 
@@ -18,6 +18,7 @@ pub(super) struct Asked {
     pub(super) keep_alive: Option<Value>,
     pub(super) logprobs: Option<bool>,
     pub(super) top_logprobs: Option<i64>,
+    pub(super) shift: Option<bool>,
     pub(super) debug_render_only: Option<bool>,
 }
 
@@ -33,13 +34,15 @@ pub(super) struct Common {
 impl Asked {
     /// `stored` are the model's own options, for what the request leaves open.
     pub(super) fn convert(self, stored: &Map<String, Value>) -> Result<Common> {
-        let Self { format, options, keep_alive, logprobs, top_logprobs, debug_render_only } = self;
+        let Self { format, options, keep_alive, logprobs, top_logprobs, shift, debug_render_only } =
+            self;
         if debug_render_only == Some(true) {
             let name = "_debug_render_only";
             let message = format!("`{name}` is not done: /v1/tokenize shows the tokens of a chat");
             return Err(Error::unsupported(name, message));
         }
-        let Knobs { sampling, limits, context } = options::convert(options, stored)?;
+        let Knobs { sampling, mut limits, context, keep } = options::convert(options, stored)?;
+        limits.shift = shift.unwrap_or(false).then_some(Shift { keep });
         let keep_alive = keep_alive::keep_alive(keep_alive)?;
         let top = check_top_logprobs(top_logprobs)?;
         let output = OutputOptions {

@@ -34,7 +34,7 @@ pub(in crate::api::ollama) const OPTIONS: &[(&str, Kind)] = &[
     ("presence_penalty", Kind::Number),
     ("frequency_penalty", Kind::Number),
     ("num_ctx", Kind::Integer),
-    ("num_keep", Kind::Any),
+    ("num_keep", Kind::Integer),
     ("num_batch", Kind::Any),
     ("num_gpu", Kind::Any),
     ("main_gpu", Kind::Any),
@@ -62,6 +62,8 @@ pub(super) struct Knobs {
     pub(super) sampling: Sampling,
     pub(super) limits: Limits,
     pub(super) context: Option<u32>,
+    /// Tokens that a shift keeps.
+    pub(super) keep: Option<u32>,
 }
 
 /// Whether stored parameters can be used by requests that say nothing themselves.
@@ -109,8 +111,11 @@ pub(super) fn convert(
         max_tokens: whole("num_predict")?.map(bounded).filter(|tokens| *tokens > 0),
         stop: given.texts("stop")?,
         ignore_eos: false,
+        shift: None,
     };
-    Ok(Knobs { sampling, limits, context: num_ctx(given)? })
+    // -1 means the whole prompt.
+    let keep = whole("num_keep")?.map(|n| if n < 0 { u32::MAX } else { bounded(n) });
+    Ok(Knobs { sampling, limits, context: num_ctx(given)?, keep })
 }
 
 /// The context that options ask for.
@@ -225,8 +230,8 @@ mod tests {
             typical_p: Some(0.7),
         };
         let stop = vec!["a".to_owned(), "b".to_owned()];
-        let limits = Limits { max_tokens: Some(7), stop, ignore_eos: false };
-        assert_eq!(knobs, Ok(Knobs { sampling, limits, context: Some(2048) }));
+        let limits = Limits { max_tokens: Some(7), stop, ..Limits::default() };
+        assert_eq!(knobs, Ok(Knobs { sampling, limits, context: Some(2048), keep: None }));
     }
 
     #[test]

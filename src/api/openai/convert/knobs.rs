@@ -114,7 +114,7 @@ pub(super) fn limits(
         }
         no_nul(text, param)?;
     }
-    Ok(Limits { max_tokens, stop, ignore_eos: ignore_eos.unwrap_or(false) })
+    Ok(Limits { max_tokens, stop, ignore_eos: ignore_eos.unwrap_or(false), shift: None })
 }
 
 /// `n` and `best_of`: how many answers.
