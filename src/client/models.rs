@@ -3,8 +3,8 @@ use futures_core::Stream;
 use http::Method;
 
 use super::wire::{
-    Chat, Create, Found, Import, ImportLine, LoggedIn, LoggedOut, Login, Model, Progress, Removed,
-    Repackage, Repackaged, Running, Transfer, Unload, Unloaded, Version,
+    Chat, Create, Found, Import, ImportLine, LoggedIn, LoggedOut, Login, Model, Progress, Reloaded,
+    Removed, Repackage, Repackaged, Running, Transfer, Unload, Unloaded, Version,
 };
 use super::{Client, ClientError, Response};
 
@@ -193,6 +193,14 @@ impl Client {
     /// As [`Client::get`].
     pub async fn unload(&self, what: &Unload) -> Result<Unloaded, ClientError> {
         self.post("/engines/unload", what).await
+    }
+
+    /// Has the settings files read again.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub async fn reload(&self) -> Result<Reloaded, ClientError> {
+        self.post_empty("/modeld/reload").await?.json().await
     }
 
     /// The daemon's version.

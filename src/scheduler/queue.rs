@@ -113,6 +113,11 @@ impl WaitingList {
         }
     }
 
+    /// Other bounds for whoever comes from now on.
+    pub(super) fn set_bounds(&mut self, bounds: Bounds) {
+        self.bounds = bounds;
+    }
+
     /// Requests that wait.
     pub(super) fn len(&self) -> usize {
         self.len
