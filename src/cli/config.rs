@@ -2,8 +2,8 @@ use std::path::PathBuf;
 
 use super::{CliError, Printer, config_edit, config_show};
 use crate::client::Client;
-use crate::client::wire::Setting;
-use crate::config::{ConfigFile, RawConfig, SYSTEM_FILE, Sources, read_file, shown};
+use crate::client::upkeep::Setting;
+use crate::config::{ConfigFile, RawConfig, SYSTEM_FILE, Sources, or_none, read_file, shown};
 
 /// Show, check and change the settings of modeld serve
 #[derive(Debug, clap::Args)]
@@ -56,9 +56,11 @@ pub(super) fn run(
 pub(super) async fn reload(client: &Client, printer: &mut Printer) -> Result<(), CliError> {
     let reloaded = client.reload().await?;
     for Setting { key, from, to } in &reloaded.applied {
+        let (from, to) = (or_none(from), or_none(to));
         printer.line(format!("{key}: {to} (was {from})"))?;
     }
     for Setting { key, from, to } in &reloaded.needs_restart {
+        let (from, to) = (or_none(from), or_none(to));
         printer.line(format!("{key}: {from} until a restart, then {to}"))?;
     }
     if reloaded.applied.is_empty() && reloaded.needs_restart.is_empty() {

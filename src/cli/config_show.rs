@@ -3,7 +3,7 @@ use serde::Serialize;
 
 use super::table::{Align, Table};
 use super::{CliError, Printer, serve};
-use crate::config::{Origin, Shown, Sources};
+use crate::config::{Origin, Shown, Sources, or_none};
 
 /// Print every setting and its value
 #[derive(Debug, clap::Args)]
@@ -46,7 +46,7 @@ pub(super) fn run(args: Args, mut sources: Sources, printer: &mut Printer) -> Re
     let [key, value, _] = columns;
     let mut table = if args.origin { Table::new(&columns) } else { Table::new(&[key, value]) };
     for Shown { setting, value, origin } in all {
-        let mut row = vec![setting.key().to_owned(), value];
+        let mut row = vec![setting.key().to_owned(), or_none(&value).to_owned()];
         if args.origin {
             row.push(origin.to_string());
         }

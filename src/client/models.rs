@@ -195,14 +195,6 @@ impl Client {
         self.post("/engines/unload", what).await
     }
 
-    /// Has the settings files read again.
-    ///
-    /// # Errors
-    /// As [`Client::get`].
-    pub async fn reload(&self) -> Result<Reloaded, ClientError> {
-        self.post_empty("/modeld/reload").await?.json().await
-    }
-
     /// The daemon's version.
     ///
     /// # Errors

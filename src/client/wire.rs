@@ -138,26 +138,6 @@ pub struct Unloaded {
     pub unloaded_runners: u64,
 }
 
-/// What became of a reload.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Reloaded {
-    /// What holds from now on.
-    pub applied: Vec<Setting>,
-    /// What holds after a restart.
-    pub needs_restart: Vec<Setting>,
-}
-
-/// A setting with another value than before.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Setting {
-    /// Its key.
-    pub key: String,
-    /// What held.
-    pub from: String,
-    /// What is said now.
-    pub to: String,
-}
-
 /// The daemon's version.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Version {

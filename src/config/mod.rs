@@ -49,5 +49,5 @@ pub use registries::{Mirror, SignatureKey};
 pub use resolve::{MAX_SOCKET_PATH, resolve, socket_path};
 pub use resolved::{Config, LogFormat, Origin, Set};
 pub use settings::{SETTINGS, Setting};
-pub use shown::{Change, Shown, changes, shown};
+pub use shown::{Change, Shown, changes, or_none, shown};
 pub use sources::{SYSTEM_FILE, Sources, read_file};

@@ -51,6 +51,11 @@ pub fn shown(raw: &RawConfig, env: &Env) -> Result<(Config, Vec<Shown>), ConfigE
     Ok((config, all))
 }
 
+/// A value for people: an empty list is shown as a word.
+pub fn or_none(value: &str) -> &str {
+    if value.is_empty() { "none" } else { value }
+}
+
 /// What differs between two readings of the same table.
 pub fn changes(before: &[Shown], after: &[Shown]) -> Vec<Change> {
     let differing = before.iter().zip(after).filter(|(before, after)| before.value != after.value);

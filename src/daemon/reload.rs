@@ -120,6 +120,7 @@ impl Reloader {
         })?;
         let changes = config::changes(&self.reload.holds, &shown);
         for Change { key, from, to, applied } in &changes {
+            let (from, to) = (config::or_none(from), config::or_none(to));
             if *applied {
                 tracing::info!("reload: {key} is {to} now, it was {from}");
             } else {

@@ -417,6 +417,19 @@ mod tests {
     }
 
     #[test]
+    fn other_bounds_hold_for_whoever_comes_next() {
+        let mut list = WaitingList::new(Bounds { requests: 2, ..BOUNDS });
+        list.try_push(entry(0, "a", 1)).unwrap();
+        list.try_push(entry(1, "a", 1)).unwrap();
+        list.set_bounds(Bounds { requests: 1, ..BOUNDS });
+        assert_eq!(list.len(), 2);
+        let full = Refusal::Full { waiting: 2, limit: 1 };
+        assert_eq!(list.try_push(entry(2, "a", 1)), Err(full));
+        list.set_bounds(Bounds { requests: 3, ..BOUNDS });
+        assert!(list.try_push(entry(2, "a", 1)).is_ok());
+    }
+
+    #[test]
     fn the_bounds_are_kept_and_named() {
         let mut list = WaitingList::new(Bounds { requests: 2, prompt_tokens: 100 });
         list.try_push(entry(0, "a", 5000)).unwrap();
