@@ -48,7 +48,7 @@ pub use fields::compatibility;
 pub use peer::{ListenerClass, PeerInfo};
 pub use router::router;
 pub use routes::{ACTIONS, ROUTES, Route};
-pub use state::ApiState;
+pub use state::{ApiState, Reloads};
 
 #[cfg(test)]
 mod tests;

@@ -59,6 +59,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/modeld/search", get(native::search).route_layer(manage.clone()))
         .route("/modeld/prune", post(native::prune).route_layer(manage.clone()))
         .route("/modeld/fsck", post(native::fsck).route_layer(manage.clone()))
+        .route("/modeld/reload", post(native::reload).route_layer(manage.clone()))
         .route("/models/purge", delete(native::purge).route_layer(manage.clone()))
         .route("/models/{*model}", model.get(native::inspect))
         .merge(

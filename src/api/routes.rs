@@ -89,6 +89,7 @@ pub const ROUTES: &[Route] = &[
     managing("GET", "/modeld/search", "looks for models on Docker Hub and the Hugging Face Hub"),
     managing("POST", "/modeld/prune", "removes what no model needs, as JSON lines"),
     managing("POST", "/modeld/fsck", "checks every file of the store, as JSON lines"),
+    managing("POST", "/modeld/reload", "has the settings files read again"),
     managing("DELETE", "/models/purge", "removes every model and download (`?force=true`)"),
     open("GET", "/engines/df", "the disk space that models take"),
     open("GET", "/engines/ps", "the loaded models"),

@@ -1,12 +1,17 @@
 use std::sync::Arc;
 
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use crate::config::{Change, ConfigError, Live};
 use crate::logbook::Logbook;
 use crate::service::Service;
 
 use super::recorder::Recorder;
 use super::responses::ResponseStore;
+
+/// Requests to read the settings again, each with the way to tell what became of it.
+pub type Reloads = mpsc::Sender<oneshot::Sender<Result<Vec<Change>, ConfigError>>>;
 
 /// What every handler may use; cheap to clone.
 #[derive(Clone)]
@@ -14,11 +19,13 @@ pub struct ApiState {
     pub(super) service: Service,
     pub(super) draining: CancellationToken,
     pub(super) responses: ResponseStore,
-    pub(super) origins: Arc<[String]>,
+    pub(super) origins: Live<Arc<[String]>>,
     /// `None`: nothing is recorded.
-    pub(super) recorder: Option<Recorder>,
+    pub(super) recorder: Live<Option<Recorder>>,
     /// `None`: the log goes to stderr alone.
     pub(super) log: Option<Logbook>,
+    /// `None`: nobody can read the settings again.
+    pub(super) reloads: Option<Reloads>,
 }
 
 impl ApiState {
@@ -26,22 +33,41 @@ impl ApiState {
     /// 503. Everything else is refused or finished by the queue.
     pub fn new(service: Service, draining: CancellationToken) -> Self {
         let responses = ResponseStore::default();
-        let (origins, recorder, log) = (Arc::default(), None, None);
-        Self { service, draining, responses, origins, recorder, log }
+        let (origins, recorder) = (Live::new(Arc::default()), Live::default());
+        Self { service, draining, responses, origins, recorder, log: None, reloads: None }
     }
 
     /// Says which web pages may ask over TCP besides those of this machine: origins in small letters,
     /// with `*` for anything.
     #[must_use]
-    pub fn with_origins(mut self, origins: Vec<String>) -> Self {
-        self.origins = origins.into();
+    pub fn with_origins(self, origins: Vec<String>) -> Self {
+        self.set_origins(origins);
         self
+    }
+
+    /// The same for a daemon that runs.
+    pub fn set_origins(&self, origins: Vec<String>) {
+        self.origins.set(origins.into());
     }
 
     /// Keeps the last requests and answers of each model in memory, for their owner to read.
     #[must_use]
-    pub fn recording(mut self) -> Self {
-        self.recorder = Some(Recorder::default());
+    pub fn recording(self) -> Self {
+        self.set_recording(true);
+        self
+    }
+
+    /// The same for a daemon that runs. Where it ends, what was kept is forgotten.
+    pub fn set_recording(&self, on: bool) {
+        if self.recorder.get().is_some() != on {
+            self.recorder.set(on.then(Recorder::default));
+        }
+    }
+
+    /// Has the settings read again by whoever takes these requests.
+    #[must_use]
+    pub fn with_reloads(mut self, reloads: Reloads) -> Self {
+        self.reloads = Some(reloads);
         self
     }
 

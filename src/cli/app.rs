@@ -1,12 +1,14 @@
+use std::path::{Path, PathBuf};
+
 use clap::Parser;
 
 use super::{
-    CliError, ExitCode, Printer, completions, configure, df, export, fsck, import, inspect, list,
-    load, login, logout, logs, man, package, prune, ps, pull, purge, push, requests, rm, run,
+    CliError, ExitCode, Printer, completions, config, configure, df, export, fsck, import, inspect,
+    list, load, login, logout, logs, man, package, prune, ps, pull, purge, push, requests, rm, run,
     search, serve, status, tag, transfers, unload, version,
 };
 use crate::client::Client;
-use crate::config::{Env, daemon_host};
+use crate::config::{RawConfig, Sources, daemon_host};
 
 /// Runs language models on this machine, behind one Unix socket
 #[derive(Debug, Parser)]
@@ -16,6 +18,10 @@ pub struct Cli {
     /// MODEL_RUNNER_HOST] [default: the socket of modeld serve]
     #[arg(long, global = true, value_name = "HOST")]
     pub host: Option<String>,
+    /// The settings file to read instead of your own [env: MODELD_CONFIG] [default:
+    /// $XDG_CONFIG_HOME/modeld/config.toml]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -42,6 +48,7 @@ pub enum Command {
     #[command(visible_alias = "show")]
     Inspect(inspect::Args),
     Tag(tag::Args),
+    Config(config::Args),
     Configure(configure::Args),
     Rm(rm::Args),
     Login(login::Args),
@@ -82,13 +89,16 @@ pub fn main() -> ExitCode {
         Command::Serve(_) if cli.host.is_some() => Err(CliError::Usage(
             "--host says where commands find a daemon; serve takes --socket and --tcp".to_owned(),
         )),
-        Command::Serve(args) => serve::run(*args),
+        Command::Serve(args) => serve::run(*args, cli.config),
         // These need no daemon, so a setting that says where it is cannot spoil them.
         Command::Completions(args) => {
             completions::run(&args, &mut printer).map(|()| ExitCode::Success)
         }
         Command::Man(args) => man::run(&args, &mut printer).map(|()| ExitCode::Success),
-        command => with_runtime(cli.host.as_deref(), command, &mut printer),
+        Command::Config(args) if !args.asks_the_daemon() => {
+            config::run(args, cli.config, &mut printer).map(|()| ExitCode::Success)
+        }
+        command => with_runtime(cli.host.as_deref(), cli.config.as_deref(), command, &mut printer),
     };
     finish(done, &mut printer)
 }
@@ -124,6 +134,7 @@ pub(super) async fn dispatch(
         Command::List(args) => list::run(args, client, printer).await,
         Command::Inspect(args) => inspect::run(args, client, printer).await,
         Command::Tag(args) => tag::run(args, client, printer).await,
+        Command::Config(_) => config::reload(client, printer).await,
         Command::Configure(args) => configure::run(args, client, printer).await,
         Command::Rm(args) => rm::run(args, client, printer).await,
         Command::Login(args) => login::run(args, client, printer, &mut login::Terminal).await,
@@ -149,10 +160,18 @@ pub(super) async fn dispatch(
 
 fn with_runtime(
     host: Option<&str>,
+    file: Option<&Path>,
     command: Command,
     printer: &mut Printer,
 ) -> Result<ExitCode, CliError> {
-    let client = Client::new(&daemon_host(host, &Env::from_process())?);
+    let sources = Sources::of_process(RawConfig::default(), file.map(Path::to_owned));
+    // A file may say where the daemon is. One that cannot be used is no reason not to ask a daemon that
+    // runs.
+    let env = sources.read().unwrap_or_else(|problem| {
+        printer.error(format!("{problem}; going on without it"));
+        sources.env.clone()
+    });
+    let client = Client::new(&daemon_host(host, &env)?);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -8,6 +8,9 @@
 mod app;
 mod chat;
 mod completions;
+mod config;
+mod config_edit;
+mod config_show;
 mod configure;
 mod confirm;
 mod df;

@@ -1,9 +1,11 @@
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{CliError, ExitCode};
-use crate::config::{self, Env, RawConfig, Variables};
+use crate::config::{self, RawConfig, Sources, Variables};
 use crate::daemon::{
-    Daemon, DaemonError, Inherited, Outcome, Parts, Shutdown, raise_descriptor_limit, start_logging,
+    Daemon, DaemonError, Inherited, LogControl, Outcome, Parts, Reload, Shutdown,
+    raise_descriptor_limit, start_logging,
 };
 use crate::engine::worker::{WorkerConfig, WorkerFactory};
 
@@ -163,11 +165,13 @@ pub struct Args {
     no_metrics: Option<String>,
 }
 
-pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
-    let config = config::resolve(&args.into_raw(), &Env::from_process())?;
+pub(super) fn run(args: Args, file: Option<PathBuf>) -> Result<ExitCode, CliError> {
+    let sources = Sources::of_process(args.into_raw(), file);
+    let (config, holds) = sources.shown()?;
     // Takes descriptors and variables over, which has to happen before threads start.
     let inherited = Inherited::from_environment()?;
-    let log = start_logging(&config);
+    let log_control = LogControl::new(&config.log.value);
+    let log = start_logging(&config, &log_control);
     let open_files = raise_descriptor_limit();
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -175,6 +179,9 @@ pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
         open_files,
         "modeld starts"
     );
+    for note in &config.notes {
+        tracing::warn!("{note}");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(THREADS)
         .max_blocking_threads(BLOCKING_THREADS)
@@ -186,7 +193,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
         let shutdown = Shutdown::on_signals()
             .map_err(|source| DaemonError::Io { doing: "handle signals".to_owned(), source })?;
         let engines = WorkerFactory::new(WorkerConfig {
-            log: Some(config.log.value.clone()),
+            log: log_control.for_workers(),
             ..WorkerConfig::default()
         })
         .map_err(|source| DaemonError::Io { doing: "start threads".to_owned(), source })?;
@@ -195,6 +202,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
             inherited,
             variables: Variables::of_process(),
             log,
+            reload: Some(Reload { sources, holds, log: log_control }),
         };
         let bound = Daemon::build(&config, parts, shutdown).await?;
         Ok::<_, DaemonError>(bound.run().await)
@@ -208,7 +216,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
 }
 
 impl Args {
-    fn into_raw(self) -> RawConfig {
+    pub(super) fn into_raw(self) -> RawConfig {
         let Self {
             socket,
             tcp,
@@ -293,7 +301,7 @@ mod tests {
         let cli = Cli::command();
         let serve = cli.find_subcommand("serve").unwrap();
         let own = serve.get_arguments().filter_map(|a| a.get_long());
-        own.filter(|l| *l != "host").map(|l| format!("--{l}")).collect()
+        own.filter(|l| !["host", "config"].contains(l)).map(|l| format!("--{l}")).collect()
     }
 
     #[test]

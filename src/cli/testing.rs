@@ -263,6 +263,11 @@ async fn answer(State(seen): State<Seen>, request: Request) -> Response {
             axum::Json(json!([{"Model": "smollm2", "Mode": "completion"}])).into_response()
         }
         "GET /version" => axum::Json(json!({"version": "9.9.9"})).into_response(),
+        "POST /modeld/reload" => axum::Json(json!({
+            "applied": [{"key": "keep-alive", "from": "5m", "to": "1h"}],
+            "needs_restart": [{"key": "tcp", "from": "off", "to": "5"}],
+        }))
+        .into_response(),
         "POST /engines/unload" => {
             let body: Value = serde_json::from_slice(&body).unwrap();
             let hit = body["models"] == json!(["smollm2"]);

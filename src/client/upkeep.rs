@@ -1,4 +1,4 @@
-//! Measuring, pruning, checking and emptying the daemon's store.
+//! Measuring, pruning, checking and emptying the daemon's store, and reloading its settings.
 
 use serde::{Deserialize, Serialize};
 
@@ -112,6 +112,26 @@ pub struct Hurt {
     pub command: Option<String>,
 }
 
+/// What became of a reload.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Reloaded {
+    /// What holds from now on.
+    pub applied: Vec<Setting>,
+    /// What holds after a restart.
+    pub needs_restart: Vec<Setting>,
+}
+
+/// A setting with another value than before.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Setting {
+    /// Its key.
+    pub key: String,
+    /// What held.
+    pub from: String,
+    /// What is said now.
+    pub to: String,
+}
+
 /// A check under way. Dropping it ends the check.
 pub struct Fsck {
     lines: Lines<hyper::body::Incoming>,
@@ -157,6 +177,14 @@ impl Client {
     /// As [`Client::get`]; `Status` 409 while requests run, without `force`.
     pub async fn purge(&self, force: bool) -> Result<(), ClientError> {
         self.delete_empty(&format!("/models/purge?force={force}")).await
+    }
+
+    /// Has the settings files read again.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub async fn reload(&self) -> Result<Reloaded, ClientError> {
+        self.post_empty("/modeld/reload").await?.json().await
     }
 }
 

@@ -3,8 +3,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::SETTINGS;
 use super::host::DaemonHostVars;
+use super::{ConfigFile, SETTINGS, dmr};
 
 /// All that [`resolve`](super::resolve) may know about the process around it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub struct Env {
     pub journald: bool,
     /// What relative paths are relative to.
     pub current_dir: PathBuf,
+    /// The settings files, the one that counts most first; see [`Sources`](super::Sources).
+    pub files: Vec<ConfigFile>,
 }
 
 impl Env {
@@ -36,11 +38,14 @@ impl Env {
     /// How long models stay, as Ollama's users say it.
     pub const OLLAMA_KEEP_ALIVE: &str = "OLLAMA_KEEP_ALIVE";
 
-    /// Reads the process's environment once.
+    /// Which settings file to read instead of the user's own.
+    pub const CONFIG: &str = "MODELD_CONFIG";
+
+    /// Reads the process's environment once; no file.
     pub fn from_process() -> Self {
         let dirs = directories::BaseDirs::new();
         let names = SETTINGS.iter().map(|s| s.env).chain(DaemonHostVars::NAMES);
-        let names = names.chain([Self::HF_TOKEN, Self::OLLAMA_ORIGINS, Self::OLLAMA_KEEP_ALIVE]);
+        let names = names.chain(dmr::names()).chain([Self::CONFIG]);
         Self {
             vars: names.filter_map(|n| Some((n, std::env::var(n).ok()?))).collect(),
             runtime_dir: runtime_dir(),
@@ -52,6 +57,7 @@ impl Env {
                 .map(|d| d.state_dir().unwrap_or_else(|| d.data_local_dir()).to_owned()),
             journald: std::env::var_os("JOURNAL_STREAM").is_some(),
             current_dir: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
+            files: Vec::new(),
         }
     }
 

@@ -1,3 +1,5 @@
+use std::path::PathBuf;
+
 /// A setting that cannot be used. The text names the setting as the user wrote it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
@@ -47,5 +49,25 @@ pub enum ConfigError {
         tried: &'static str,
         /// The flag that would help.
         flag: &'static str,
+    },
+    /// Something in a settings file, with its place.
+    #[error("{}:{line}:{column}: {problem}", path.display())]
+    InFile {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The column, from 1, in characters.
+        column: usize,
+        /// What is wrong there, and what would do.
+        problem: String,
+    },
+    /// A settings file as a whole.
+    #[error("the settings file {} {problem}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        problem: String,
     },
 }

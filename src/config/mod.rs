@@ -1,33 +1,53 @@
-//! Settings: from what was typed ([`RawConfig`], [`Env`]) to what holds ([`Config`]).
+//! Settings: from what was typed ([`RawConfig`], [`Env`], [`ConfigFile`]) to what holds ([`Config`]).
 //!
 //! ```text
-//! flags ──▶ RawConfig ─┐
-//!                      ├─▶ resolve (pure) ─▶ Config: every value with its origin
-//! process ─▶ Env ──────┘
+//! flags ───▶ RawConfig ──┐
+//! process ─▶ Env ────────┼─▶ resolve (pure) ─▶ Config: every value with its origin
+//! files ───▶ ConfigFile ─┘
+//!            Sources: all three, to be read again
 //! ```
 //!
-//! A flag beats a variable, a variable beats the default. [`Env::from_process`] is the only place
-//! of the program that reads environment variables for settings; [`resolve`] touches neither the
-//! environment nor the disk, so that every rule has a table test. Nothing here binds or creates.
+//! A flag beats a variable, a variable beats a file, a file beats the default. [`Env::from_process`]
+//! is the only place of the program that reads environment variables for settings; [`resolve()`]
+//! touches neither the environment nor the disk, so that every rule has a table test. Nothing here
+//! binds anything, and only what [edits](with_value) a settings file writes.
 
 mod containers;
+mod dmr;
 mod duration;
+mod edit;
 mod env;
 mod error;
+mod file;
 mod host;
+mod kind;
+mod live;
+mod page;
 mod raw;
 mod registries;
 mod resolve;
 mod resolved;
+mod said;
 pub mod settings;
+mod shown;
+mod sources;
+mod values;
 
 pub use containers::ContainerAddress;
+pub use dmr::{FOREIGN, Foreign};
 pub use duration::{parse_age, parse_duration, parse_keep_alive};
+pub use edit::{EditLock, lock, with_value, without, write};
 pub use env::{Env, Variables, path_variable};
 pub use error::ConfigError;
+pub use file::ConfigFile;
 pub use host::{DaemonHost, daemon_host};
+pub use kind::Kind;
+pub use live::Live;
+pub use page::settings_page;
 pub use raw::RawConfig;
 pub use registries::{Mirror, SignatureKey};
 pub use resolve::{MAX_SOCKET_PATH, resolve, socket_path};
 pub use resolved::{Config, LogFormat, Origin, Set};
 pub use settings::{SETTINGS, Setting};
+pub use shown::{Change, Shown, changes, or_none, shown};
+pub use sources::{SYSTEM_FILE, Sources, read_file};

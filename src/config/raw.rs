@@ -1,5 +1,6 @@
 /// What was typed on the command line, unchecked. `None`: the flag was not given.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct RawConfig {
     /// `--socket PATH`
     pub socket: Option<String>,

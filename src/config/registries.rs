@@ -76,7 +76,8 @@ fn parts(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|part| !part.is_empty())
 }
 
-fn registry_name(host: &str) -> Result<String, String> {
+/// A host and perhaps a port, in small letters.
+pub(super) fn registry_name(host: &str) -> Result<String, String> {
     let host = host.to_ascii_lowercase();
     let bare = !host.contains(['/', '\\', '?', '#', '@']);
     // A URL knows best what a host with a port looks like.

@@ -1,15 +1,12 @@
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
-
-use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use super::containers::container_address;
 use super::duration::{parse_duration, parse_keep_alive};
-use super::resolved::{Config, LogFormat, Origin, Set};
-use super::settings::{self, Setting};
-use super::{ConfigError, Env, RawConfig, registries};
+use super::resolved::{Config, Origin, Set};
+use super::said::{Said, invalid, unset};
+use super::values::{log_filter, log_format, number, origin_list, switch, tcp_address};
+use super::{ConfigError, Env, RawConfig, dmr, registries, settings};
 
 /// The longest socket path in bytes: macOS takes 104 with the closing zero, Linux 108. One limit
 /// for both, so that a setup can move between machines.
@@ -53,14 +50,16 @@ pub fn resolve(raw: &RawConfig, env: &Env) -> Result<Config, ConfigError> {
         })?,
         auto_pull: Said::or_default(settings::AUTO_PULL, &raw.auto_pull, env).parse(switch)?,
         grace: Said::or_default(settings::GRACE, &raw.grace, env).parse(parse_duration)?,
-        registry_mirrors: Said::or_default(settings::REGISTRY_MIRROR, &raw.registry_mirror, env)
-            .parse(registries::mirrors)?,
-        insecure_registries: Said::or_default(
-            settings::INSECURE_REGISTRY,
-            &raw.insecure_registry,
+        registry_mirrors: dmr::mirrors(
+            Said::or_default(settings::REGISTRY_MIRROR, &raw.registry_mirror, env)
+                .parse(registries::mirrors)?,
             env,
-        )
-        .parse(registries::hosts)?,
+        )?,
+        insecure_registries: dmr::insecure(
+            Said::or_default(settings::INSECURE_REGISTRY, &raw.insecure_registry, env)
+                .parse(registries::hosts)?,
+            env,
+        )?,
         registry_private_hosts: Said::or_default(
             settings::REGISTRY_PRIVATE_HOST,
             &raw.registry_private_host,
@@ -75,7 +74,7 @@ pub fn resolve(raw: &RawConfig, env: &Env) -> Result<Config, ConfigError> {
             .parse(|text| registries::signature_keys(text, env))?,
         config_dir: env.config_dir.as_ref().map(|dir| dir.join("modeld")),
         home: env.home.clone(),
-        log: Said::or_default(settings::LOG, &raw.log, env).parse(log_filter)?,
+        log: dmr::log(raw, env).parse(log_filter)?,
         log_format: Said::or_default(settings::LOG_FORMAT, &raw.log_format, env)
             .parse(log_format)?,
         log_file: log_file(raw, env)?,
@@ -84,6 +83,7 @@ pub fn resolve(raw: &RawConfig, env: &Env) -> Result<Config, ConfigError> {
         metrics: Said::or_default(settings::NO_METRICS, &raw.no_metrics, env)
             .parse(|text| switch(text).map(|none| !none))?,
         log_time: !env.journald,
+        notes: dmr::notes(env),
     })
 }
 
@@ -117,62 +117,6 @@ pub fn socket_path(flag: Option<&str>, env: &Env) -> Result<Set<PathBuf>, Config
     Ok(set)
 }
 
-/// A value that somebody gave, before it is understood.
-#[derive(Debug, Clone, Copy)]
-struct Said<'a> {
-    text: &'a str,
-    origin: Origin,
-    setting: Setting,
-}
-
-impl<'a> Said<'a> {
-    fn given(setting: Setting, flag: &'a Option<String>, env: &'a Env) -> Option<Self> {
-        Self::pick(setting, flag.as_deref(), env)
-    }
-
-    fn or_default(setting: Setting, flag: &'a Option<String>, env: &'a Env) -> Self {
-        let default = Self { text: setting.default, origin: Origin::Default, setting };
-        Self::given(setting, flag, env).unwrap_or(default)
-    }
-
-    fn pick(setting: Setting, flag: Option<&'a str>, env: &'a Env) -> Option<Self> {
-        let typed = flag.map(|text| Self { text, origin: Origin::Flag(setting.flag), setting });
-        typed.or_else(|| {
-            Some(Self { text: env.get(setting.env)?, origin: Origin::Env(setting.env), setting })
-        })
-    }
-
-    /// What to call it in an error: the way it was given.
-    fn name(self) -> &'static str {
-        match self.origin {
-            Origin::Flag(name) | Origin::Env(name) => name,
-            Origin::Default => self.setting.name,
-        }
-    }
-
-    fn map<T>(
-        self,
-        understand: impl FnOnce(&str) -> Result<T, ConfigError>,
-    ) -> Result<Set<T>, ConfigError> {
-        Ok(Set { value: understand(self.text)?, origin: self.origin })
-    }
-
-    fn parse<T>(
-        self,
-        understand: impl FnOnce(&str) -> Result<T, String>,
-    ) -> Result<Set<T>, ConfigError> {
-        self.map(|text| understand(text).map_err(|problem| invalid(self.name(), text, problem)))
-    }
-}
-
-fn unset<T>(value: T) -> Set<T> {
-    Set { value, origin: Origin::Default }
-}
-
-fn invalid(from: &'static str, value: &str, problem: impl Into<String>) -> ConfigError {
-    ConfigError::Invalid { from, value: value.to_owned(), problem: problem.into() }
-}
-
 fn absolute(text: &str, env: &Env) -> PathBuf {
     env.current_dir.join(Path::new(text))
 }
@@ -196,12 +140,9 @@ fn models_path(said: Option<Said<'_>>, env: &Env) -> Result<Set<PathBuf>, Config
 /// `OLLAMA_KEEP_ALIVE` holds where nobody says anything in our own words.
 fn keep_alive<'a>(raw: &'a RawConfig, env: &'a Env) -> Said<'a> {
     let setting = settings::KEEP_ALIVE;
-    let ollama = || {
-        let (text, name) = (env.get(Env::OLLAMA_KEEP_ALIVE)?, Env::OLLAMA_KEEP_ALIVE);
-        Some(Said { text, origin: Origin::Env(name), setting })
-    };
+    let ollama = || Said::foreign(setting, Env::OLLAMA_KEEP_ALIVE, env);
     let said = Said::given(setting, &raw.keep_alive, env).or_else(ollama);
-    said.unwrap_or(Said { text: setting.default, origin: Origin::Default, setting })
+    said.unwrap_or(Said::default_of(setting))
 }
 
 /// The origins that may ask, and those of `OLLAMA_ORIGINS`.
@@ -217,27 +158,12 @@ fn origins(raw: &RawConfig, env: &Env) -> Result<Set<Vec<String>>, ConfigError> 
     Ok(all)
 }
 
-fn origin_list(text: &str) -> Result<Vec<String>, String> {
-    let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
-    items
-        .map(|item| match item.split_once("://") {
-            _ if item == "*" => Ok(item.to_owned()),
-            Some((scheme, host)) if !scheme.is_empty() && !host.is_empty() => {
-                // A browser sends no path and no slash at the end.
-                Ok(item.trim_end_matches('/').to_ascii_lowercase())
-            }
-            _ => Err("write origins such as https://example.com, app://* or *".to_owned()),
-        })
-        .collect()
-}
-
 /// A machine without a home has no place for a log, and needs none.
 fn log_file(raw: &RawConfig, env: &Env) -> Result<Set<Option<PathBuf>>, ConfigError> {
     let none = Said::or_default(settings::NO_LOG_FILE, &raw.no_log_file, env).parse(switch)?;
     let named = Said::given(settings::LOG_FILE, &raw.log_file, env);
-    // Whoever names a file on the command line means it more than a variable that says none.
-    let outdone =
-        |said: &Said<'_>| matches!((said.origin, none.origin), (Origin::Flag(_), Origin::Env(_)));
+    // Whoever names a file means it more than who says none in a place that counts for less.
+    let outdone = |said: &Said<'_>| said.rank() > Said::rank_of(none.origin);
     if none.value && !named.as_ref().is_some_and(outdone) {
         return Ok(Set { value: None, origin: none.origin });
     }
@@ -246,72 +172,9 @@ fn log_file(raw: &RawConfig, env: &Env) -> Result<Set<Option<PathBuf>>, ConfigEr
             "" => Err(invalid(said.name(), text, "name a file, or give --no-log-file")),
             text => Ok(Some(absolute(text, env))),
         }),
-        None => Ok(unset(env.state_dir.as_ref().map(|dir| dir.join("modeld/modeld.log")))),
-    }
-}
-
-fn tcp_address(
-    text: &str,
-    from: &'static str,
-    default_port: u16,
-) -> Result<Option<SocketAddr>, ConfigError> {
-    let text = text.trim();
-    if text.is_empty() {
-        return Ok(Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), default_port)));
-    }
-    let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
-    let port = port
-        .parse::<u16>()
-        .map_err(|_| invalid(from, text, "write PORT or HOST:PORT, the port from 0 to 65535"))?;
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let ip = match bare {
-        "" | "localhost" => IpAddr::from(Ipv4Addr::LOCALHOST),
-        address => match IpAddr::from_str(address) {
-            Ok(ip) if ip.to_canonical().is_loopback() => ip,
-            Ok(_) | Err(_) => {
-                return Err(ConfigError::NotLoopback { from, host: host.to_owned() });
-            }
-        },
-    };
-    Ok(Some(SocketAddr::new(ip, port)))
-}
-
-fn number<T>(text: &str, least: u64, most: u64) -> Result<T, String>
-where
-    T: TryFrom<u64>,
-{
-    let problem = || format!("write a whole number from {least} to {most}");
-    let value: u64 = text.parse().map_err(|_| problem())?;
-    if !(least..=most).contains(&value) {
-        return Err(problem());
-    }
-    T::try_from(value).map_err(|_| problem())
-}
-
-fn switch(text: &str) -> Result<bool, String> {
-    match text.to_ascii_lowercase().as_str() {
-        "on" | "true" | "yes" | "1" => Ok(true),
-        "off" | "false" | "no" | "0" => Ok(false),
-        _ => Err("write on or off".to_owned()),
-    }
-}
-
-/// A bare word has to be a level: the parser would take a misspelt one for a module's name, and
-/// the log would stay empty.
-fn log_filter(text: &str) -> Result<String, String> {
-    let is_level = |word: &str| !word.is_empty() && LevelFilter::from_str(word).is_ok();
-    if let Some(word) = text.split(',').find(|w| !w.contains('=') && !is_level(w)) {
-        return Err(format!("{word:?} is no level: off, error, warn, info, debug or trace"));
-    }
-    Targets::from_str(text).map_err(|e| e.to_string())?;
-    Ok(text.to_owned())
-}
-
-fn log_format(text: &str) -> Result<LogFormat, String> {
-    match text {
-        "text" => Ok(LogFormat::Text),
-        "json" => Ok(LogFormat::Json),
-        _ => Err("write text or json".to_owned()),
+        None => Ok(dmr::log_file(env).unwrap_or_else(|| {
+            unset(env.state_dir.as_ref().map(|dir| dir.join("modeld/modeld.log")))
+        })),
     }
 }
 
@@ -319,6 +182,7 @@ fn log_format(text: &str) -> Result<LogFormat, String> {
 mod tests {
     use std::time::Duration;
 
+    use super::super::LogFormat;
     use super::*;
 
     fn env() -> Env {
@@ -366,6 +230,7 @@ mod tests {
                 record_requests: unset(false),
                 metrics: unset(true),
                 log_time: true,
+                notes: Vec::new(),
             }
         );
     }

@@ -1,6 +1,6 @@
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use url::Url;
@@ -15,6 +15,13 @@ pub enum Origin {
     Flag(&'static str),
     /// An environment variable; its name.
     Env(&'static str),
+    /// A settings file.
+    File {
+        /// Which one.
+        path: &'static Path,
+        /// Where in it, from 1.
+        line: usize,
+    },
     /// Nobody said anything.
     Default,
 }
@@ -23,6 +30,7 @@ impl std::fmt::Display for Origin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Flag(name) | Self::Env(name) => f.write_str(name),
+            Self::File { path, line } => write!(f, "{}:{line}", path.display()),
             Self::Default => f.write_str("default"),
         }
     }
@@ -103,4 +111,6 @@ pub struct Config {
     pub metrics: Set<bool>,
     /// Whether they carry the time; not under journald, which has its own. Not a setting.
     pub log_time: bool,
+    /// What of the environment has no effect although other programs know it, in sentences.
+    pub notes: Vec<String>,
 }

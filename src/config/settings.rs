@@ -18,6 +18,33 @@ pub struct Setting {
     pub meaning: &'static str,
 }
 
+impl Setting {
+    /// The key in settings files: the flag without its hyphens.
+    pub fn key(&self) -> &'static str {
+        self.flag.trim_start_matches('-')
+    }
+
+    /// Whether a running daemon takes over another value when it is told to reload; else it needs a
+    /// restart.
+    pub fn reloads(&self) -> bool {
+        RELOADED.contains(&self.flag)
+    }
+}
+
+/// The settings that a running daemon can change.
+const RELOADED: [&str; 10] = [
+    ORIGIN.flag,
+    KEEP_ALIVE.flag,
+    MAX_QUEUE.flag,
+    MAX_QUEUE_TOKENS.flag,
+    CONTEXT.flag,
+    MAX_PULLS.flag,
+    AUTO_PULL.flag,
+    GRACE.flag,
+    LOG.flag,
+    RECORD_REQUESTS.flag,
+];
+
 /// The socket.
 pub const SOCKET: Setting = Setting {
     name: "socket",

@@ -8,14 +8,15 @@ use super::listen::{Address, Listeners};
 use super::lock::StoreLock;
 use super::phase::Patience;
 use super::registries::Outside;
+use super::reload::{self, Knobs, Reload, Reloader, scheduler_config};
 use super::shutdown::Shutdown;
 use crate::api::{self, ApiState};
-use crate::config::{Config, Variables};
+use crate::config::{Config, Live, Variables};
 use crate::engine::{CountedFactory, EngineFactory};
 use crate::logbook::Logbook;
 use crate::metrics::Metrics;
 use crate::models::Models;
-use crate::scheduler::{Scheduler, SchedulerConfig};
+use crate::scheduler::Scheduler;
 use crate::service::{ModelSettings, Service, Transfers};
 use crate::store::Store;
 
@@ -29,6 +30,8 @@ pub struct Parts {
     pub variables: Variables,
     /// The log's files, where they are kept.
     pub log: Option<Logbook>,
+    /// What the settings are read from when they are to be read again; `None`: they are not.
+    pub reload: Option<Reload>,
 }
 
 /// The daemon before it exists.
@@ -44,7 +47,8 @@ pub struct Bound {
     pub(super) transfers: Transfers,
     pub(super) shutdown: Shutdown,
     pub(super) patience: Patience,
-    pub(super) grace: std::time::Duration,
+    pub(super) grace: Live<std::time::Duration>,
+    pub(super) reloader: Option<Reloader>,
 }
 
 impl Daemon {
@@ -73,25 +77,28 @@ impl Daemon {
         };
         let metrics = if config.metrics.value { Metrics::on() } else { Metrics::off() };
         let engines = Arc::new(CountedFactory::new(parts.engines, metrics.clone()));
-        let scheduler = Scheduler::start_within(
-            engines,
-            SchedulerConfig {
-                max_waiting: config.max_queue.value,
-                max_waiting_tokens: config.max_queue_tokens.value,
-                keep_alive: config.keep_alive.value,
-            },
-            settings.memory_budget,
-        );
+        let scheduler =
+            Scheduler::start_within(engines, scheduler_config(config), settings.memory_budget);
         let service = Service::new(models, scheduler.clone())
             .with_settings(settings)
             .with_accounts(outside.accounts)
             .with_max_pulls(config.max_pulls.value)
             .with_metrics(metrics);
         let transfers = service.all_transfers();
-        let state = ApiState::new(service, shutdown.draining().clone())
+        let grace = Live::new(config.grace.value);
+        let state = ApiState::new(service.clone(), shutdown.draining().clone())
             .with_origins(config.origins.value.clone())
             .with_log(parts.log);
         let state = if config.record_requests.value { state.recording() } else { state };
+        let (state, reloader) = match parts.reload {
+            Some(reload) => {
+                let (asking, asked) = reload::channel();
+                let state = state.with_reloads(asking);
+                let knobs = Knobs::of(&service, scheduler.clone(), state.clone(), grace.clone());
+                (state, Some(Reloader::new(reload, knobs, asked)))
+            }
+            None => (state, None),
+        };
         Ok(Bound {
             listeners,
             store_lock,
@@ -100,7 +107,8 @@ impl Daemon {
             transfers,
             shutdown,
             patience: Patience::default(),
-            grace: config.grace.value,
+            grace,
+            reloader,
         })
     }
 }

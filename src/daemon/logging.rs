@@ -1,27 +1,25 @@
-use std::str::FromStr as _;
-
-use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, fmt};
 
+use super::log_control::LogControl;
 use crate::config::{Config, LogFormat};
 use crate::logbook::{Limits, Logbook};
 
 /// Sends log lines to stderr, and to a file where the configuration names one; answers that. The
 /// file's lines are text with the time, whatever those of stderr look like.
 ///
+/// What is logged is for `control` to say.
+///
 /// Call it once per process; further calls change nothing.
-pub fn start_logging(config: &Config) -> Option<Logbook> {
-    let filter = Targets::from_str(&config.log.value)
-        .unwrap_or_else(|_| Targets::new().with_default(LevelFilter::INFO));
+pub fn start_logging(config: &Config, control: &LogControl) -> Option<Logbook> {
     let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(false);
     let layer = match config.log_format.value {
-        LogFormat::Json => lines.json().with_filter(filter.clone()).boxed(),
+        LogFormat::Json => lines.json().with_filter(control.filter()).boxed(),
         LogFormat::Text if !config.log_time => {
-            lines.without_time().with_filter(filter.clone()).boxed()
+            lines.without_time().with_filter(control.filter()).boxed()
         }
-        LogFormat::Text => lines.with_filter(filter.clone()).boxed(),
+        LogFormat::Text => lines.with_filter(control.filter()).boxed(),
     };
     let opened =
         config.log_file.value.as_deref().map(|path| (path, Logbook::open(path, Limits::default())));
@@ -32,7 +30,7 @@ pub fn start_logging(config: &Config) -> Option<Logbook> {
     };
     let file = log.clone().map(|log| {
         let lines = fmt::layer().with_writer(move || log.writer()).with_ansi(false);
-        lines.with_filter(filter)
+        lines.with_filter(control.filter())
     });
     // A second subscriber is refused; that happens only where a test already set one.
     let _ = tracing_subscriber::registry().with(layer).with(file).try_init();

@@ -51,9 +51,13 @@ impl Bound {
         tracing::info!("{status}");
         notify::ready(&status);
         let watchdog = tokio::spawn(notify::watchdog());
+        if let Some(reloader) = self.reloader {
+            tokio::spawn(reloader.run(shutdown.clone(), status));
+        }
 
         shutdown.draining().cancelled().await;
-        tracing::info!(grace_ms = self.grace.as_millis(), "stopping: finishing what runs");
+        let grace = self.grace.get();
+        tracing::info!(grace_ms = grace.as_millis(), "stopping: finishing what runs");
         notify::stopping("finishing what runs");
         // New clients see that nobody is there rather than a socket that does not answer.
         drop(socket_file);
@@ -64,11 +68,11 @@ impl Bound {
             tokio::join!(
                 // At once: another pull goes on where this one stopped.
                 self.transfers.close(),
-                self.scheduler.drain(self.grace),
+                self.scheduler.drain(grace),
                 acceptor.connections.wait()
             );
         };
-        let deadline = self.grace.saturating_add(LAST_WORDS);
+        let deadline = grace.saturating_add(LAST_WORDS);
         let outcome = tokio::select! {
             in_time = tokio::time::timeout(deadline, drained) => match in_time {
                 Ok(()) => Outcome::Drained,
@@ -148,6 +152,7 @@ mod tests {
                 inherited,
                 variables: Variables::default(),
                 log: None,
+                reload: None,
             };
             Daemon::build(&self.config, parts, shutdown.clone()).await
         }

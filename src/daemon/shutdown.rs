@@ -1,16 +1,21 @@
+use std::sync::Arc;
+
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-/// How a running daemon is told to end: once to drain, twice to end at once. Cheap to clone.
+/// How a running daemon is told to end: once to drain, twice to end at once; and how it is told to
+/// read its settings again. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Shutdown {
     drain: CancellationToken,
     now: CancellationToken,
+    reload: Arc<Notify>,
 }
 
 impl Shutdown {
-    /// SIGTERM and SIGINT: the first drains, the second ends at once. SIGHUP is logged and
-    /// ignored, so that closing a terminal does not cut answers short.
+    /// SIGTERM and SIGINT: the first drains, the second ends at once. SIGHUP has the settings read
+    /// again and ends nothing, so that closing a terminal does not cut answers short.
     ///
     /// # Errors
     /// Those of installing a signal handler. Must be called inside the runtime.
@@ -31,6 +36,17 @@ impl Shutdown {
         self.drain.cancel();
     }
 
+    /// Asks for the settings to be read again. Asked several times before that happens, it happens
+    /// once.
+    pub fn ask_reload(&self) {
+        self.reload.notify_one();
+    }
+
+    /// Completes once for what [`Shutdown::ask_reload`] asked.
+    pub(super) async fn reload_asked(&self) {
+        self.reload.notified().await;
+    }
+
     pub(super) fn draining(&self) -> &CancellationToken {
         &self.drain
     }
@@ -45,7 +61,8 @@ impl Shutdown {
                 _ = terminate.recv() => tracing::info!("SIGTERM"),
                 _ = interrupt.recv() => tracing::info!("SIGINT"),
                 _ = hangup.recv() => {
-                    tracing::info!("SIGHUP is ignored; SIGTERM stops the daemon");
+                    tracing::info!("SIGHUP");
+                    self.ask_reload();
                     continue;
                 }
             }

@@ -73,6 +73,7 @@ pub(super) enum Command {
     /// Answers the same; `None`: it was not there, or goes later.
     Release(Digest, oneshot::Sender<Option<oneshot::Receiver<()>>>),
     Keep(Digest, Option<KeepAlive>, oneshot::Sender<()>),
+    Reconfigure(SchedulerConfig, oneshot::Sender<()>),
     Drain(Duration, oneshot::Sender<()>),
 }
 
@@ -164,6 +165,10 @@ impl Driver {
             Command::Release(model, reply) => drop(reply.send(self.release(model))),
             Command::Keep(model, keep_alive, reply) => {
                 self.keep(model, keep_alive);
+                let _ = reply.send(());
+            }
+            Command::Reconfigure(config, reply) => {
+                self.reconfigure(config);
                 let _ = reply.send(());
             }
             Command::Drain(grace, reply) => self.drain(grace, Some(reply)),

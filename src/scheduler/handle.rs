@@ -118,6 +118,12 @@ impl Scheduler {
         self.ask(|reply| Command::Keep(model, keep_alive, reply)).await;
     }
 
+    /// Other bounds of the queues and another time for idle models, from now on. What waits already
+    /// stays, also above the bounds.
+    pub async fn reconfigure(&self, config: SchedulerConfig) {
+        self.ask(|reply| Command::Reconfigure(config, reply)).await;
+    }
+
     /// Ends every request of a model (with an error event that says `reason`) and unloads it.
     pub async fn evict(&self, model: Digest, reason: &str) {
         let reason = reason.to_owned();

@@ -113,6 +113,11 @@ impl WaitingList {
         }
     }
 
+    /// Other bounds for whoever comes from now on.
+    pub(super) fn set_bounds(&mut self, bounds: Bounds) {
+        self.bounds = bounds;
+    }
+
     /// Requests that wait.
     pub(super) fn len(&self) -> usize {
         self.len
@@ -409,6 +414,19 @@ mod tests {
         list.try_push(entry(0, "a", 10)).unwrap();
         list.push_front(entry(1, "b", 9000));
         assert_eq!(drain(&mut list), [1, 0]);
+    }
+
+    #[test]
+    fn other_bounds_hold_for_whoever_comes_next() {
+        let mut list = WaitingList::new(Bounds { requests: 2, ..BOUNDS });
+        list.try_push(entry(0, "a", 1)).unwrap();
+        list.try_push(entry(1, "a", 1)).unwrap();
+        list.set_bounds(Bounds { requests: 1, ..BOUNDS });
+        assert_eq!(list.len(), 2);
+        let full = Refusal::Full { waiting: 2, limit: 1 };
+        assert_eq!(list.try_push(entry(2, "a", 1)), Err(full));
+        list.set_bounds(Bounds { requests: 3, ..BOUNDS });
+        assert!(list.try_push(entry(2, "a", 1)).is_ok());
     }
 
     #[test]

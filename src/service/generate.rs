@@ -81,7 +81,7 @@ impl Service {
     ) -> Result<(Runnable, InForce)> {
         let local = self.obtain(model, deadline).await?;
         let configured = self.configured.in_force(local.entry.id, purpose_of(&local.facts));
-        let model = runnable(model, local, &self.settings, purpose, &configured, wishes)?;
+        let model = runnable(model, local, &self.settings.get(), purpose, &configured, wishes)?;
         Ok((model, configured))
     }
 }

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use tokio::sync::Semaphore;
 
+use crate::config::Live;
 use crate::domain::{ClientKey, Wishes};
 use crate::metrics::Metrics;
 use crate::models::Models;
@@ -32,7 +33,7 @@ pub struct Caller {
 pub struct Service {
     pub(super) models: Models,
     pub(super) scheduler: Scheduler,
-    pub(super) settings: ModelSettings,
+    pub(super) settings: Live<ModelSettings>,
     pub(super) configured: Book,
     pub(super) accounts: Option<Accounts>,
     pub(super) uploads: Arc<Semaphore>,
@@ -52,7 +53,7 @@ impl Service {
         let [imports, checks] = [1, 1].map(|places| Arc::new(Semaphore::new(places)));
         let places = NonZeroUsize::new(DEFAULT_MAX_PULLS).unwrap_or(NonZeroUsize::MIN);
         let transfers = Transfers::new(places);
-        let settings = ModelSettings::default();
+        let settings = Live::new(ModelSettings::default());
         let exports = Arc::new(Semaphore::new(MAX_EXPORTS));
         let configured = Book::open(models.store().root());
         Self {
@@ -74,8 +75,13 @@ impl Service {
     /// Says how models are loaded.
     #[must_use]
     pub fn with_settings(mut self, settings: ModelSettings) -> Self {
-        self.settings = settings;
+        self.settings = Live::new(settings);
         self
+    }
+
+    /// How models are loaded from now on; it may be changed.
+    pub fn settings(&self) -> &Live<ModelSettings> {
+        &self.settings
     }
 
     /// Says how many pulls, and how many pushes, may run at once; before the first of them.

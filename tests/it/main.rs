@@ -17,6 +17,7 @@ mod batching;
 mod browsers;
 mod catalog;
 mod cli;
+mod config_file;
 mod configure;
 mod containers;
 mod dialects;

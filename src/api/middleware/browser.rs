@@ -6,6 +6,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 
+use crate::config::Live;
 use crate::domain::{Error, ErrorKind, Result};
 
 use super::super::ListenerClass;
@@ -17,12 +18,12 @@ const NAMES: [&str; 3] = ["localhost", "host.docker.internal", "model-runner.doc
 /// Keeps web pages out. On TCP the Host must be a name of ours (a rebound DNS name is not), and
 /// only pages of this machine may ask; on the Unix socket, which no browser reaches, no page may.
 pub(in crate::api) async fn guard_browser(
-    State(origins): State<Arc<[String]>>,
+    State(origins): State<Live<Arc<[String]>>>,
     request: Request,
     next: Next,
 ) -> Response {
     let class = request.extensions().get::<ListenerClass>().copied();
-    let origin = match check(class, &origins, request.uri(), request.headers()) {
+    let origin = match check(class, &origins.get(), request.uri(), request.headers()) {
         Ok(None) => return next.run(request).await,
         Ok(Some(origin)) => origin,
         Err(error) => return Refusal(error).into_response(),

@@ -22,6 +22,7 @@ use super::lines::NDJSON;
 use super::login::{LoggedIn, LoggedOut, LoginRequest, WireLogin};
 use super::metrics::PROMETHEUS;
 use super::progress::Line;
+use super::reload::Reloaded;
 use super::repackage::{Repackage, Repackaged};
 use super::requests::Recorded;
 use super::search::Found;
@@ -158,6 +159,13 @@ pub(in crate::api) const DIALECT: Dialect = Dialect {
             parameters: &[],
             request: Some((JSON, named::<Fsck>)),
             answers: &[(200, &[(NDJSON, named::<FsckLine>)])],
+        },
+        Operation {
+            method: "POST",
+            paths: &["/modeld/reload"],
+            parameters: &[],
+            request: None,
+            answers: &[(200, &[(JSON, named::<Reloaded>)])],
         },
         Operation {
             method: "DELETE",

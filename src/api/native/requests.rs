@@ -80,7 +80,7 @@ pub(in crate::api) async fn requests(
     uri: Uri,
     headers: HeaderMap,
 ) -> Reply {
-    let Some(recorder) = state.recorder.clone() else {
+    let Some(recorder) = state.recorder.get() else {
         let message = "requests are not recorded; start the daemon with --record-requests (or \
                        MODELD_RECORD_REQUESTS=on), which keeps prompts and answers in memory";
         return Err(Error::new(ErrorKind::Conflict, message).into());

@@ -10,6 +10,7 @@ use http::Method;
 use http_body::{Frame, SizeHint};
 
 use crate::api::reply::preloads_only;
+use crate::config::Live;
 
 use super::Recorder;
 use super::draft::Draft;
@@ -32,11 +33,11 @@ const ASKING: [&str; 11] = [
 /// Copies what is asked of models and what they answer, where the daemon records; else it passes
 /// everything on untouched. Stands outside of what writes the bodies of errors, to see them.
 pub(in crate::api) async fn record(
-    State(recorder): State<Option<Recorder>>,
+    State(recorder): State<Live<Option<Recorder>>>,
     request: Request,
     next: Next,
 ) -> Response {
-    let Some(recorder) = recorder else { return next.run(request).await };
+    let Some(recorder) = recorder.get() else { return next.run(request).await };
     let path = request.uri().path();
     let asks = request.method() == Method::POST && ASKING.iter().any(|end| path.ends_with(end));
     if !asks || preloads_only(request.headers()) {

@@ -47,7 +47,11 @@ pub(super) fn command(config: &WorkerConfig, socket: OwnedFd) -> Command {
         // Ctrl-C in a terminal is for the daemon, which lets running answers finish.
         .process_group(0)
         .env_clear()
-        .envs(environment(std::env::vars_os(), &config.omp_wait_policy, config.log.as_deref()))
+        .envs(environment(
+            std::env::vars_os(),
+            &config.omp_wait_policy,
+            config.log.get().as_deref(),
+        ))
         .stdin(Stdio::from(socket))
         .stdout(Stdio::null())
         .stderr(Stdio::piped())

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec};
 use tracing::{info, warn};
 
+use crate::config::Live;
 use crate::domain::{Error, ErrorKind, Result};
 use crate::engine::{BoxFuture, Engine, EngineFactory, LoadProgress};
 use crate::protocol::{
@@ -51,7 +52,7 @@ pub struct WorkerConfig {
     /// `OMP_WAIT_POLICY` for the compute threads: `passive` by default.
     pub omp_wait_policy: String,
     /// The log filter of the worker; `None`: warnings and worse.
-    pub log: Option<String>,
+    pub log: Live<Option<String>>,
     /// When a worker counts as hung.
     pub patience: Patience,
 }
@@ -90,7 +91,7 @@ impl Default for WorkerConfig {
             program: own_program(),
             args: vec!["worker".into()],
             omp_wait_policy: "passive".into(),
-            log: None,
+            log: Live::default(),
             patience: Patience::default(),
         }
     }

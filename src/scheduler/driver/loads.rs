@@ -11,7 +11,7 @@ use tracing::{info, warn};
 use crate::domain::{Digest, Error, ErrorKind, Event, JobId, KeepAlive, Result, Wishes};
 use crate::engine::{Engine, Exit};
 use crate::scheduler::residency::Phase;
-use crate::scheduler::{Runnable, UnloadTarget};
+use crate::scheduler::{Runnable, SchedulerConfig, UnloadTarget};
 
 use super::jobs::retry_after;
 use super::loan::{LoadWaiter, Loan};
@@ -68,6 +68,17 @@ impl Driver {
         if let Some(model) = self.models.get_mut(&id) {
             model.runnable.keep_alive = keep_alive;
             model.keep_alive = None;
+            self.apply_keep_alive(id);
+        }
+    }
+
+    /// What holds for models of which nobody says anything has changed.
+    pub(super) fn reconfigure(&mut self, config: SchedulerConfig) {
+        self.config = config;
+        for id in self.models.keys().copied().collect::<Vec<_>>() {
+            if let Some(model) = self.models.get_mut(&id) {
+                model.rebound(&self.config);
+            }
             self.apply_keep_alive(id);
         }
     }

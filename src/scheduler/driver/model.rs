@@ -47,12 +47,10 @@ pub(super) struct Load {
 
 impl Model {
     pub(super) fn new(runnable: Runnable, config: &SchedulerConfig) -> Self {
-        let bounds =
-            Bounds { requests: config.max_waiting, prompt_tokens: config.max_waiting_tokens };
         Self {
             runnable,
             keep_alive: None,
-            waiting: WaitingList::new(bounds),
+            waiting: WaitingList::new(bounds(config)),
             epoch: 0,
             load: None,
             engine: None,
@@ -63,6 +61,11 @@ impl Model {
             leaving: Vec::new(),
             last_used: SystemTime::now(),
         }
+    }
+
+    /// The bounds of its queue have changed.
+    pub(super) fn rebound(&mut self, config: &SchedulerConfig) {
+        self.waiting.set_bounds(bounds(config));
     }
 
     /// How many want it.
@@ -126,4 +129,8 @@ impl Model {
             },
         })
     }
+}
+
+fn bounds(config: &SchedulerConfig) -> Bounds {
+    Bounds { requests: config.max_waiting, prompt_tokens: config.max_waiting_tokens }
 }

@@ -24,7 +24,7 @@ impl Service {
         };
         // Ids name no registry.
         let Ok((name, _)) = pullable(model) else { return Err(missing) };
-        if !self.settings.auto_pull {
+        if !self.settings.get().auto_pull {
             let message = format!("{}; `modeld pull {name}` gets it", missing.message);
             return Err(Error { message, ..missing });
         }

@@ -44,6 +44,12 @@ impl Transfers {
         Self { inner: Arc::new(inner), metrics: Metrics::off() }
     }
 
+    /// So many at once from now on.
+    pub fn set_places(&self, places: NonZeroUsize) {
+        self.inner.pulls.set_places(places);
+        self.inner.pushes.set_places(places);
+    }
+
     /// Has transfers counted that begin from now on.
     pub(in crate::service) fn with_metrics(mut self, metrics: Metrics) -> Self {
         self.metrics = metrics;

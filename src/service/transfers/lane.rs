@@ -1,12 +1,13 @@
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::watch;
 
 /// Lets at most so many through at once, in the order in which they came; the others know how many
 /// have to leave first.
 pub(super) struct Lane {
-    places: usize,
+    places: AtomicUsize,
     /// The tickets of all that run or wait, in order. The number is the next one to give.
     tickets: watch::Sender<(u64, BTreeSet<u64>)>,
 }
@@ -19,12 +20,19 @@ pub(super) struct Ticket<'a> {
 
 impl Lane {
     pub(super) fn new(places: NonZeroUsize) -> Self {
-        Self { places: places.get(), tickets: watch::Sender::new((0, BTreeSet::new())) }
+        Self { places: places.get().into(), tickets: watch::Sender::new((0, BTreeSet::new())) }
     }
 
     /// How many run at once.
     pub(super) fn places(&self) -> usize {
-        self.places
+        self.places.load(Ordering::Relaxed)
+    }
+
+    /// So many from now on; who runs already goes on.
+    pub(super) fn set_places(&self, places: NonZeroUsize) {
+        self.places.store(places.get(), Ordering::Relaxed);
+        // Wakes those who wait.
+        self.tickets.send_modify(|_| ());
     }
 
     /// Waits for a place. `waiting` hears, whenever that changes, how many others have to leave
@@ -41,7 +49,7 @@ impl Lane {
         let mut told = 0;
         loop {
             let before = changes.borrow_and_update().1.range(..number).count();
-            let missing = before.saturating_add(1).saturating_sub(self.places);
+            let missing = before.saturating_add(1).saturating_sub(self.places());
             if missing == 0 {
                 return ticket;
             }
@@ -93,6 +101,22 @@ mod tests {
         assert_eq!(*told.lock().expect("unpoisoned"), [("third", 1), ("fourth", 2), ("fourth", 1)]);
         drop((first, third));
         assert!(fourth.now_or_never().is_some());
+    }
+
+    #[test]
+    fn more_places_let_those_in_who_wait_and_fewer_put_nobody_out() {
+        let lane = Lane::new(NonZeroUsize::MIN);
+        let first = lane.enter(|_| ()).now_or_never().expect("a place");
+        let mut second = Box::pin(lane.enter(|_| ()));
+        assert!(second.as_mut().now_or_never().is_none());
+        lane.set_places(NonZeroUsize::new(2).expect("two"));
+        let second = second.now_or_never().expect("a place");
+        lane.set_places(NonZeroUsize::MIN);
+        let mut third = Box::pin(lane.enter(|_| ()));
+        drop(first);
+        assert!(third.as_mut().now_or_never().is_none());
+        drop(second);
+        assert!(third.now_or_never().is_some());
     }
 
     #[test]

@@ -1,0 +1,307 @@
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use super::{Config, ConfigError, ConfigFile, Env, RawConfig, Shown, shown};
+
+/// The settings of the whole machine, below those of each user.
+pub const SYSTEM_FILE: &str = "/etc/modeld/config.toml";
+
+/// A settings file is a page of text; what is larger is something else.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// Where settings come from: flags, variables and files, in the order in which they count. Kept, so
+/// that they can be read again.
+#[derive(Debug, Clone, Default)]
+pub struct Sources {
+    /// The flags.
+    pub raw: RawConfig,
+    /// The environment, without files.
+    pub env: Env,
+    /// The file that `--config` names.
+    pub named: Option<PathBuf>,
+    /// The file below all; `None`: there is none.
+    pub system: Option<PathBuf>,
+}
+
+impl Sources {
+    /// Those of this process.
+    pub fn of_process(raw: RawConfig, named: Option<PathBuf>) -> Self {
+        let system = Some(PathBuf::from(SYSTEM_FILE));
+        Self { raw, env: Env::from_process(), named, system }
+    }
+
+    /// The user's file: the one that is named by the flag or `MODELD_CONFIG`, else the one in the
+    /// directory for settings. `None`: without a home there is no place for it.
+    pub fn user_file(&self) -> Option<PathBuf> {
+        let own = || Some(self.env.config_dir.as_ref()?.join("modeld/config.toml"));
+        self.chosen().or_else(own)
+    }
+
+    /// The files that are read, the one that counts most first, and whether each has to exist.
+    pub fn files(&self) -> Vec<(PathBuf, bool)> {
+        let user = self.user_file().map(|path| (path, self.chosen().is_some()));
+        user.into_iter().chain(self.system.clone().map(|path| (path, false))).collect()
+    }
+
+    /// The environment with what the files say.
+    ///
+    /// # Errors
+    /// [`ConfigError::File`] and [`ConfigError::InFile`].
+    pub fn read(&self) -> Result<Env, ConfigError> {
+        let mut env = self.env.clone();
+        for (path, must_exist) in self.files() {
+            let file = read_file(&path, must_exist)?;
+            let parsed = file.map(|text| ConfigFile::parse(&path, &text, env.home.as_deref()));
+            env.files.extend(parsed.transpose()?);
+        }
+        Ok(env)
+    }
+
+    /// What holds, and how it is shown.
+    ///
+    /// # Errors
+    /// Those of [`Sources::read`] and [`resolve`](super::resolve()).
+    pub fn shown(&self) -> Result<(Config, Vec<Shown>), ConfigError> {
+        shown(&self.raw, &self.read()?)
+    }
+
+    fn chosen(&self) -> Option<PathBuf> {
+        let named = self.named.clone();
+        named
+            .or_else(|| self.env.get(Env::CONFIG).map(PathBuf::from))
+            .map(|path| self.env.current_dir.join(path))
+    }
+}
+
+/// Reads a settings file that nobody else can have written. `None`: it is not there, and need not be.
+///
+/// # Errors
+/// [`ConfigError::File`].
+pub fn read_file(path: &Path, must_exist: bool) -> Result<Option<String>, ConfigError> {
+    let unusable = |problem: String| ConfigError::File { path: path.to_owned(), problem };
+    // Something that is no file may make the open wait for ever.
+    let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::CLOEXEC;
+    let opened = File::options()
+        .read(true)
+        .custom_flags(i32::try_from(flags.bits()).unwrap_or_default())
+        .open(path);
+    let file = match opened {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !must_exist => return Ok(None),
+        // A file where the directory should be.
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory && !must_exist => {
+            return Ok(None);
+        }
+        Err(error) => return Err(unusable(format!("cannot be read: {error}"))),
+    };
+    let about = file.metadata().map_err(|error| unusable(format!("cannot be read: {error}")))?;
+    if !about.is_file() {
+        return Err(unusable("is no regular file".to_owned()));
+    }
+    let us = rustix::process::geteuid().as_raw();
+    if about.uid() != us && about.uid() != 0 {
+        return Err(unusable(format!(
+            "belongs to user {}, who could change what modeld does; it has to be yours or root's",
+            about.uid()
+        )));
+    }
+    if about.mode() & 0o022 != 0 {
+        return Err(unusable(format!(
+            "can be written by others (mode {:03o}); chmod go-w {}",
+            about.mode() & 0o777,
+            path.display()
+        )));
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_BYTES.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .map_err(|error| unusable(format!("cannot be read: {error}")))?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(unusable(format!("is larger than {MAX_BYTES} bytes")));
+    }
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        unusable(format!("is not UTF-8 from byte {at} on"))
+    })?;
+    Ok(Some(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use tempfile::TempDir;
+
+    use super::super::Origin;
+    use super::*;
+
+    struct Place {
+        dir: TempDir,
+        sources: Sources,
+    }
+
+    impl Place {
+        fn new() -> Self {
+            let dir = TempDir::new().unwrap();
+            let env = Env {
+                runtime_dir: Some("/run/user/7".into()),
+                data_dir: Some("/d".into()),
+                config_dir: Some(dir.path().to_owned()),
+                current_dir: dir.path().to_owned(),
+                ..Env::default()
+            };
+            let system = Some(dir.path().join("system.toml"));
+            fs::create_dir(dir.path().join("modeld")).unwrap();
+            Self { dir, sources: Sources { env, system, ..Sources::default() } }
+        }
+
+        fn write(&self, name: &str, text: &str) -> PathBuf {
+            let path = self.dir.path().join(name);
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+            path
+        }
+
+        fn error(&self) -> String {
+            let error = self.sources.shown().unwrap_err().to_string();
+            error.replace(self.dir.path().to_str().unwrap(), "DIR")
+        }
+    }
+
+    const USER: &str = "modeld/config.toml";
+
+    #[test]
+    fn each_layer_counts_more_than_the_one_below() {
+        let mut place = Place::new();
+        let queue = |place: &Place| place.sources.shown().unwrap().0.max_queue;
+        assert_eq!(queue(&place).origin, Origin::Default);
+        place.write("system.toml", "context = 512\nmax-queue = 1");
+        assert_eq!(queue(&place).value, 1);
+        let path = place.write(USER, "# mine\n\nmax-queue = 2");
+        let found = queue(&place);
+        assert_eq!(found.value, 2);
+        assert_eq!(found.origin.to_string(), format!("{}:3", path.display()));
+        assert_eq!(place.sources.shown().unwrap().0.context.value, 512);
+        place.sources.env = place.sources.env.clone().with("MODELD_MAX_QUEUE", "3");
+        assert_eq!(queue(&place).value, 3);
+        place.sources.raw.max_queue = Some("4".into());
+        assert_eq!(queue(&place).value, 4);
+    }
+
+    #[test]
+    fn off_in_the_users_file_hides_what_the_machine_says() {
+        let place = Place::new();
+        place.write("system.toml", "tcp = true");
+        assert!(place.sources.shown().unwrap().0.tcp.value.is_some());
+        place.write(USER, "tcp = false");
+        assert!(place.sources.shown().unwrap().0.tcp.value.is_none());
+    }
+
+    #[test]
+    fn variables_of_other_programs_count_less_than_a_file() {
+        let mut place = Place::new();
+        place.sources.env =
+            place.sources.env.clone().with("OLLAMA_KEEP_ALIVE", "1h").with("LOG_LEVEL", "debug");
+        place.write(USER, "keep-alive = \"2h\"\nlog = \"warn\"");
+        let config = place.sources.shown().unwrap().0;
+        assert_eq!(config.keep_alive.value, Some(std::time::Duration::from_secs(7200)));
+        assert_eq!(config.log.value, "warn");
+    }
+
+    #[test]
+    fn a_named_file_takes_the_place_of_the_users_own_and_has_to_exist() {
+        let mut place = Place::new();
+        place.write("system.toml", "context = 512");
+        place.write(USER, "max-queue = 2");
+        place.sources.env = place.sources.env.clone().with(Env::CONFIG, "other.toml");
+        assert_eq!(
+            place.error(),
+            "the settings file DIR/other.toml cannot be read: No such file or directory \
+             (os error 2)"
+        );
+        place.write("other.toml", "max-queue = 3");
+        let config = place.sources.shown().unwrap().0;
+        assert_eq!((config.max_queue.value, config.context.value), (3, 512));
+        place.write("third.toml", "max-queue = 4");
+        place.sources.named = Some("third.toml".into());
+        assert_eq!(place.sources.shown().unwrap().0.max_queue.value, 4);
+    }
+
+    #[test]
+    fn a_value_that_does_not_parse_is_said_with_its_place() {
+        let place = Place::new();
+        for (text, says) in [
+            (
+                "log = \"info\"\nmax-queue = 0",
+                "2:13: max-queue: \"0\" is not valid: write a whole number from 1 to 100000",
+            ),
+            (
+                "keep-alive = \"soon\"",
+                "1:14: keep-alive: \"soon\" is not valid: write a duration such as 30s, 5m or 1h30m",
+            ),
+            (
+                "tcp = \"0.0.0.0:1\"",
+                "1:7: tcp: 0.0.0.0 would open modeld to the network, which it does not do yet; use \
+                 a loopback address: 127.0.0.1, [::1] or localhost",
+            ),
+            ("models-path = ''", "1:15: models-path: \"\" is not valid: name a directory"),
+        ] {
+            place.write(USER, text);
+            assert_eq!(place.error(), format!("DIR/{USER}:{says}"), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_others_can_write_is_refused() {
+        let place = Place::new();
+        let path = place.write(USER, "max-queue = 2");
+        for mode in [0o620, 0o602, 0o666] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let error = place.error();
+            assert!(
+                error.contains(&format!("can be written by others (mode {mode:o})")),
+                "{error}"
+            );
+            assert!(error.ends_with("chmod go-w DIR/modeld/config.toml"), "{error}");
+        }
+        for mode in [0o600, 0o644, 0o400] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(place.sources.shown().unwrap().0.max_queue.value, 2);
+        }
+    }
+
+    #[test]
+    fn what_is_no_readable_text_is_refused() {
+        let mut place = Place::new();
+        place.sources.named = Some("modeld".into());
+        assert_eq!(place.error(), "the settings file DIR/modeld is no regular file");
+        let path = place.write("x.toml", "");
+        place.sources.named = Some("x.toml".into());
+        fs::write(&path, b"log = \"\xff\"").unwrap();
+        assert_eq!(place.error(), "the settings file DIR/x.toml is not UTF-8 from byte 7 on");
+        fs::write(&path, vec![b'#'; (1 << 20) + 1]).unwrap();
+        assert_eq!(place.error(), "the settings file DIR/x.toml is larger than 1048576 bytes");
+        fs::remove_file(&path).unwrap();
+        // A pipe that nobody writes to.
+        let name = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &*name,
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::RUSR,
+            0,
+        )
+        .unwrap();
+        assert_eq!(place.error(), "the settings file DIR/x.toml is no regular file");
+        if !rustix::process::geteuid().is_root() {
+            place.write("y.toml", "");
+            let y = place.dir.path().join("y.toml");
+            fs::set_permissions(&y, fs::Permissions::from_mode(0o000)).unwrap();
+            place.sources.named = Some("y.toml".into());
+            assert!(place.error().contains("Permission denied"));
+        }
+    }
+}

@@ -1,0 +1,92 @@
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::str::FromStr;
+
+use tracing_subscriber::filter::{LevelFilter, Targets};
+
+use super::ConfigError;
+use super::resolved::LogFormat;
+use super::said::invalid;
+
+/// Origins, several with commas, in small letters.
+pub(super) fn origin_list(text: &str) -> Result<Vec<String>, String> {
+    let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+    items
+        .map(|item| match item.split_once("://") {
+            _ if item == "*" => Ok(item.to_owned()),
+            Some((scheme, host)) if !scheme.is_empty() && !host.is_empty() => {
+                // A browser sends no path and no slash at the end.
+                Ok(item.trim_end_matches('/').to_ascii_lowercase())
+            }
+            _ => Err("write origins such as https://example.com, app://* or *".to_owned()),
+        })
+        .collect()
+}
+
+/// `[HOST:]PORT` of the loopback interface; nothing at all is the port that is expected there.
+pub(super) fn tcp_address(
+    text: &str,
+    from: &'static str,
+    default_port: u16,
+) -> Result<Option<SocketAddr>, ConfigError> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Ok(Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), default_port)));
+    }
+    let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
+    let port = port
+        .parse::<u16>()
+        .map_err(|_| invalid(from, text, "write PORT or HOST:PORT, the port from 0 to 65535"))?;
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let ip = match bare {
+        "" | "localhost" => IpAddr::from(Ipv4Addr::LOCALHOST),
+        address => match IpAddr::from_str(address) {
+            Ok(ip) if ip.to_canonical().is_loopback() => ip,
+            Ok(_) | Err(_) => {
+                return Err(ConfigError::NotLoopback { from, host: host.to_owned() });
+            }
+        },
+    };
+    Ok(Some(SocketAddr::new(ip, port)))
+}
+
+/// A whole number within bounds.
+pub(super) fn number<T>(text: &str, least: u64, most: u64) -> Result<T, String>
+where
+    T: TryFrom<u64>,
+{
+    let problem = || format!("write a whole number from {least} to {most}");
+    let value: u64 = text.parse().map_err(|_| problem())?;
+    if !(least..=most).contains(&value) {
+        return Err(problem());
+    }
+    T::try_from(value).map_err(|_| problem())
+}
+
+/// On or off.
+pub(super) fn switch(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "on" | "true" | "yes" | "1" => Ok(true),
+        "off" | "false" | "no" | "0" => Ok(false),
+        _ => Err("write on or off".to_owned()),
+    }
+}
+
+/// A bare word has to be a level: the parser would take a misspelt one for a module's name, and
+/// the log would stay empty.
+pub(super) fn log_filter(text: &str) -> Result<String, String> {
+    let is_level = |word: &str| !word.is_empty() && LevelFilter::from_str(word).is_ok();
+    if let Some(word) = text.split(',').find(|w| !w.contains('=') && !is_level(w)) {
+        return Err(format!("{word:?} is no level: off, error, warn, info, debug or trace"));
+    }
+    Targets::from_str(text).map_err(|e| e.to_string())?;
+    Ok(text.to_owned())
+}
+
+/// How log lines look.
+pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err("write text or json".to_owned()),
+    }
+}
