@@ -4,6 +4,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::logbook::Logbook;
 use crate::service::Service;
+use crate::tokens::Tokens;
 
 use super::recorder::Recorder;
 use super::responses::ResponseStore;
@@ -17,6 +18,10 @@ pub struct ApiState {
     pub(super) origins: Arc<[String]>,
     /// `None`: nothing is recorded.
     pub(super) recorder: Option<Recorder>,
+    /// Who may ask over TCP that is not known otherwise.
+    pub(super) tokens: Tokens,
+    /// Whether every request over TCP needs one of them.
+    pub(super) token_required: bool,
     /// `None`: the log goes to stderr alone.
     pub(super) log: Option<Logbook>,
 }
@@ -26,8 +31,16 @@ impl ApiState {
     /// 503. Everything else is refused or finished by the queue.
     pub fn new(service: Service, draining: CancellationToken) -> Self {
         let responses = ResponseStore::default();
-        let (origins, recorder, log) = (Arc::default(), None, None);
-        Self { service, draining, responses, origins, recorder, log }
+        Self {
+            service,
+            draining,
+            responses,
+            origins: Arc::default(),
+            recorder: None,
+            tokens: Tokens::default(),
+            token_required: false,
+            log: None,
+        }
     }
 
     /// Says which web pages may ask over TCP besides those of this machine: origins in small letters,
@@ -42,6 +55,14 @@ impl ApiState {
     #[must_use]
     pub fn recording(mut self) -> Self {
         self.recorder = Some(Recorder::default());
+        self
+    }
+
+    /// Takes these tokens over TCP; `required`: and nobody there without one.
+    #[must_use]
+    pub fn with_tokens(mut self, tokens: Tokens, required: bool) -> Self {
+        self.tokens = tokens;
+        self.token_required = required;
         self
     }
 

@@ -3,7 +3,7 @@ use clap::Parser;
 use super::{
     CliError, ExitCode, Printer, completions, configure, df, export, fsck, import, inspect, list,
     load, login, logout, logs, man, package, prune, ps, pull, purge, push, requests, rm, run,
-    search, serve, status, tag, transfers, unload, version,
+    search, serve, status, tag, tls, token, transfers, unload, version,
 };
 use crate::client::Client;
 use crate::config::{Env, daemon_host};
@@ -47,6 +47,8 @@ pub enum Command {
     Login(login::Args),
     Logout(logout::Args),
     Search(search::Args),
+    Token(token::Args),
+    Tls(tls::Args),
     Ps(ps::Args),
     #[command(visible_alias = "stop")]
     Unload(unload::Args),
@@ -88,6 +90,16 @@ pub fn main() -> ExitCode {
             completions::run(&args, &mut printer).map(|()| ExitCode::Success)
         }
         Command::Man(args) => man::run(&args, &mut printer).map(|()| ExitCode::Success),
+        Command::Token(_) | Command::Tls(_) if cli.host.is_some() => Err(CliError::Usage(
+            "tokens and certificates are made where the daemon's settings are, without --host"
+                .to_owned(),
+        )),
+        Command::Token(args) => {
+            token::run(args, &Env::from_process(), &mut printer).map(|()| ExitCode::Success)
+        }
+        Command::Tls(args) => {
+            tls::run(&args, &Env::from_process(), &mut printer).map(|()| ExitCode::Success)
+        }
         command => with_runtime(cli.host.as_deref(), command, &mut printer),
     };
     finish(done, &mut printer)
@@ -141,7 +153,7 @@ pub(super) async fn dispatch(
         Command::Version(args) => version::run(args, client, printer).await,
         Command::Completions(args) => completions::run(&args, printer),
         Command::Man(args) => man::run(&args, printer),
-        Command::Serve(_) | Command::Worker => {
+        Command::Serve(_) | Command::Worker | Command::Token(_) | Command::Tls(_) => {
             Err(CliError::Usage("this command has to come first: modeld serve".to_owned()))
         }
     }

@@ -29,5 +29,5 @@ pub use host::{DaemonHost, daemon_host};
 pub use raw::RawConfig;
 pub use registries::{Mirror, SignatureKey};
 pub use resolve::{MAX_SOCKET_PATH, resolve, socket_path};
-pub use resolved::{Config, LogFormat, Origin, Set};
+pub use resolved::{Config, LogFormat, Origin, Set, Tls};
 pub use settings::{SETTINGS, Setting};

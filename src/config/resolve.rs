@@ -7,7 +7,7 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use super::containers::container_address;
 use super::duration::{parse_duration, parse_keep_alive};
-use super::resolved::{Config, LogFormat, Origin, Set};
+use super::resolved::{Config, LogFormat, Origin, Set, Tls};
 use super::settings::{self, Setting};
 use super::{ConfigError, Env, RawConfig, registries};
 
@@ -27,16 +27,23 @@ const OLLAMA_PORT: u16 = 11434;
 pub fn resolve(raw: &RawConfig, env: &Env) -> Result<Config, ConfigError> {
     Ok(Config {
         socket: socket_path(raw.socket.as_deref(), env)?,
-        tcp: match Said::given(settings::TCP, &raw.tcp, env) {
-            Some(said) => said.map(|text| tcp_address(text, said.name(), DEFAULT_PORT))?,
+        socket_group: match Said::given(settings::SOCKET_GROUP, &raw.socket_group, env) {
+            Some(said) => said.parse(group_name)?,
             None => unset(None),
         },
+        tcp: match Said::given(settings::TCP, &raw.tcp, env) {
+            Some(said) => said.map(|text| Ok(Some(address(text, said.name(), DEFAULT_PORT)?)))?,
+            None => unset(None),
+        },
+        require_token: Said::or_default(settings::REQUIRE_TOKEN, &raw.require_token, env)
+            .parse(switch)?,
+        tls: tls(raw, env)?,
         containers: match Said::given(settings::CONTAINERS, &raw.containers, env) {
             Some(said) => said.parse(container_address)?,
             None => unset(None),
         },
         ollama: match Said::given(settings::OLLAMA_PORT, &raw.ollama_port, env) {
-            Some(said) => said.map(|text| tcp_address(text, said.name(), OLLAMA_PORT))?,
+            Some(said) => said.map(|text| loopback(text, said.name(), OLLAMA_PORT).map(Some))?,
             None => unset(None),
         },
         origins: origins(raw, env)?,
@@ -250,14 +257,58 @@ fn log_file(raw: &RawConfig, env: &Env) -> Result<Set<Option<PathBuf>>, ConfigEr
     }
 }
 
-fn tcp_address(
-    text: &str,
-    from: &'static str,
-    default_port: u16,
-) -> Result<Option<SocketAddr>, ConfigError> {
+fn group_name(text: &str) -> Result<Option<String>, String> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b'$');
+    match text {
+        "" => Ok(None),
+        name if name.len() <= 64 && name.bytes().all(plain) => Ok(Some(name.to_owned())),
+        _ => Err("write a group's name or number".to_owned()),
+    }
+}
+
+/// Files, or our own authority; both would leave it open which of them clients see.
+fn tls(raw: &RawConfig, env: &Env) -> Result<Set<Option<Tls>>, ConfigError> {
+    let own = Said::or_default(settings::TLS, &raw.tls, env).parse(|text| match text {
+        "off" => Ok(false),
+        "self-signed" => Ok(true),
+        _ => Err("write off or self-signed".to_owned()),
+    })?;
+    let file = |setting, flag| {
+        Said::given(setting, flag, env).filter(|said: &Said<'_>| !said.text.is_empty())
+    };
+    let cert = file(settings::TLS_CERT, &raw.tls_cert);
+    let key = file(settings::TLS_KEY, &raw.tls_key);
+    match (cert, key) {
+        (None, None) => Ok(Set { value: own.value.then_some(Tls::SelfSigned), origin: own.origin }),
+        (Some(cert), Some(_)) if own.value => {
+            Err(invalid(cert.name(), cert.text, "--tls self-signed makes a certificate of its own"))
+        }
+        (Some(cert), Some(key)) => {
+            let (path, key) = (absolute(cert.text, env), absolute(key.text, env));
+            Ok(Set { value: Some(Tls::Files { cert: path, key }), origin: cert.origin })
+        }
+        (Some(cert), None) => {
+            Err(invalid(cert.name(), cert.text, "its private key is missing: --tls-key"))
+        }
+        (None, Some(key)) => {
+            Err(invalid(key.name(), key.text, "its certificate is missing: --tls-cert"))
+        }
+    }
+}
+
+/// An address of this machine that no other one reaches.
+fn loopback(text: &str, from: &'static str, default_port: u16) -> Result<SocketAddr, ConfigError> {
+    let address = address(text, from, default_port)?;
+    if address.ip().to_canonical().is_loopback() {
+        return Ok(address);
+    }
+    Err(ConfigError::NotLoopback { from, host: address.ip().to_string() })
+}
+
+fn address(text: &str, from: &'static str, default_port: u16) -> Result<SocketAddr, ConfigError> {
     let text = text.trim();
     if text.is_empty() {
-        return Ok(Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), default_port)));
+        return Ok(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), default_port));
     }
     let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
     let port = port
@@ -266,14 +317,10 @@ fn tcp_address(
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     let ip = match bare {
         "" | "localhost" => IpAddr::from(Ipv4Addr::LOCALHOST),
-        address => match IpAddr::from_str(address) {
-            Ok(ip) if ip.to_canonical().is_loopback() => ip,
-            Ok(_) | Err(_) => {
-                return Err(ConfigError::NotLoopback { from, host: host.to_owned() });
-            }
-        },
+        address => IpAddr::from_str(address)
+            .map_err(|_| invalid(from, text, "write an IP address or localhost before the port"))?,
     };
-    Ok(Some(SocketAddr::new(ip, port)))
+    Ok(SocketAddr::new(ip, port))
 }
 
 fn number<T>(text: &str, least: u64, most: u64) -> Result<T, String>
@@ -340,6 +387,9 @@ mod tests {
             config,
             Config {
                 socket: unset("/run/user/7/modeld/modeld.sock".into()),
+                socket_group: unset(None),
+                require_token: unset(false),
+                tls: unset(None),
                 tcp: unset(None),
                 containers: unset(None),
                 ollama: unset(None),
@@ -438,14 +488,14 @@ mod tests {
             ("127.0.0.2:2", "127.0.0.2:2"),
             ("[::1]:3", "[::1]:3"),
             (":4", "127.0.0.1:4"),
+            // Others need a token, and without one the daemon does not start.
+            ("0.0.0.0:5", "0.0.0.0:5"),
+            ("[::]:6", "[::]:6"),
+            ("192.168.1.2:7", "192.168.1.2:7"),
         ] {
             assert_eq!(tcp(text), Ok(Some(address.to_owned())), "{text}");
         }
-        for host in ["0.0.0.0", "[::]", "192.168.1.2", "example.com", "::ffff:8.8.8.8"] {
-            let error = tcp(&format!("{host}:5")).unwrap_err();
-            assert!(matches!(error, ConfigError::NotLoopback { .. }), "{host}: {error}");
-        }
-        for text in ["x", "127.0.0.1:", "65536", "-1"] {
+        for text in ["x", "127.0.0.1:", "65536", "-1", "example.com:5"] {
             assert!(matches!(tcp(text), Err(ConfigError::Invalid { from: "--tcp", .. })), "{text}");
         }
     }
@@ -472,6 +522,30 @@ mod tests {
         // What Ollama itself binds to is no wish of ours.
         let config = resolve(&RawConfig::default(), &env().with("OLLAMA_HOST", "0.0.0.0"));
         assert_eq!(config.unwrap().ollama.value, None);
+    }
+
+    #[test]
+    fn tls_has_one_source_and_both_of_its_files() {
+        let tls = |own: Option<&str>, cert: Option<&str>, key: Option<&str>| {
+            let text = |text: Option<&str>| text.map(str::to_owned);
+            let (tls, tls_cert, tls_key) = (text(own), text(cert), text(key));
+            let raw = RawConfig { tls, tls_cert, tls_key, ..RawConfig::default() };
+            resolve(&raw, &env()).map(|config| config.tls.value)
+        };
+        assert_eq!(tls(None, None, None), Ok(None));
+        assert_eq!(tls(Some("off"), None, None), Ok(None));
+        assert_eq!(tls(Some("self-signed"), None, None), Ok(Some(Tls::SelfSigned)));
+        let files = Tls::Files { cert: "/here/c".into(), key: "/k".into() };
+        assert_eq!(tls(None, Some("c"), Some("/k")), Ok(Some(files)));
+        for (own, cert, key) in [
+            (None, Some("c"), None),
+            (None, None, Some("k")),
+            (Some("self-signed"), Some("c"), Some("k")),
+            (Some("on"), None, None),
+        ] {
+            let error = tls(own, cert, key).unwrap_err();
+            assert!(matches!(error, ConfigError::Invalid { .. }), "{own:?} {cert:?} {key:?}");
+        }
     }
 
     #[test]

@@ -121,6 +121,7 @@ impl FileState {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
     use std::os::unix::fs::PermissionsExt as _;
     use std::time::Duration;
 
@@ -146,9 +147,9 @@ mod tests {
         assert_eq!(tokens.look_up(&text, now), Known::Valid(standing.clone()));
         assert!(tokens.has_any(now));
         // What others may read is not believed until it is its owner's alone again.
-        std::fs::set_permissions(file.path(), PermissionsExt::from_mode(0o644)).unwrap();
+        std::fs::set_permissions(file.path(), Permissions::from_mode(0o644)).unwrap();
         assert_eq!(tokens.look_up(&text, now), Known::Foreign);
-        std::fs::set_permissions(file.path(), PermissionsExt::from_mode(0o600)).unwrap();
+        std::fs::set_permissions(file.path(), Permissions::from_mode(0o600)).unwrap();
         assert_eq!(tokens.look_up(&text, now), Known::Valid(standing));
         file.revoke(&token.id).unwrap();
         assert_eq!(tokens.look_up(&text, now), Known::Foreign);

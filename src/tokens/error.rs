@@ -36,7 +36,9 @@ pub enum TokenError {
         name: String,
     },
     /// Another token has this name.
-    #[error("there is a token called {name} already; choose another name, or revoke that one first")]
+    #[error(
+        "there is a token called {name} already; choose another name, or revoke that one first"
+    )]
     NameTaken {
         /// The name.
         name: String,
@@ -54,7 +56,9 @@ pub enum TokenError {
         most: usize,
     },
     /// A life that ends outside of the calendar.
-    #[error("the token would expire too far in the future; leave --expires away for one that never does")]
+    #[error(
+        "the token would expire too far in the future; leave --expires away for one that never does"
+    )]
     TooFar,
 }
 

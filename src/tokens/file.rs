@@ -197,6 +197,7 @@ fn is_name(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
@@ -236,7 +237,7 @@ mod tests {
         assert_eq!(mode(file.path()), 0o600);
         assert_eq!(mode(file.path().parent().unwrap()), 0o700);
         for bits in [0o640, 0o604, 0o620, 0o602] {
-            std::fs::set_permissions(file.path(), PermissionsExt::from_mode(bits)).unwrap();
+            std::fs::set_permissions(file.path(), Permissions::from_mode(bits)).unwrap();
             let error = file.read().unwrap_err().to_string();
             assert!(error.contains("chmod 600"), "{error}");
             assert!(file.create(wanted(""), Timestamp::UNIX_EPOCH).is_err(), "{bits:o}");
