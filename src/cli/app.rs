@@ -164,7 +164,12 @@ fn with_runtime(
     command: Command,
     printer: &mut Printer,
 ) -> Result<ExitCode, CliError> {
-    let client = Client::new(&daemon_host(host, &Env::from_process())?);
+    let env = Env::from_process();
+    let client = Client::new(&daemon_host(host, &env)?);
+    let client = match env.get(Env::TOKEN) {
+        Some(token) => client.with_token(token)?,
+        None => client,
+    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

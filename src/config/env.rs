@@ -31,6 +31,9 @@ impl Env {
     /// The variable with a token of Hugging Face, as their own programs name it.
     pub const HF_TOKEN: &str = "HF_TOKEN";
 
+    /// The variable with a token of ours, which commands send over TCP.
+    pub const TOKEN: &str = "MODELD_TOKEN";
+
     /// Web pages that may ask, as Ollama's users name them.
     pub const OLLAMA_ORIGINS: &str = "OLLAMA_ORIGINS";
     /// How long models stay, as Ollama's users say it.
@@ -41,6 +44,7 @@ impl Env {
         let dirs = directories::BaseDirs::new();
         let names = SETTINGS.iter().map(|s| s.env).chain(DaemonHostVars::NAMES);
         let names = names.chain([Self::HF_TOKEN, Self::OLLAMA_ORIGINS, Self::OLLAMA_KEEP_ALIVE]);
+        let names = names.chain([Self::TOKEN]);
         Self {
             vars: names.filter_map(|n| Some((n, std::env::var(n).ok()?))).collect(),
             runtime_dir: runtime_dir(),

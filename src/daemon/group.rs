@@ -45,10 +45,7 @@ pub(super) fn has_member(group: u32, gid: u32, pid: Option<i32>) -> bool {
 #[cfg(target_os = "linux")]
 fn is_among_others(group: u32, pid: i32) -> bool {
     let status = procfs::process::Process::new(pid).and_then(|process| process.status());
-    status.is_ok_and(|status| {
-        u32::try_from(status.fgid).is_ok_and(|gid| gid == group)
-            || status.groups.iter().any(|gid| u32::try_from(*gid).is_ok_and(|gid| gid == group))
-    })
+    status.is_ok_and(|status| status.fgid == group || status.groups.contains(&group))
 }
 
 /// Elsewhere only the first group is known.

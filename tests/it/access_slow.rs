@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::support::http::{Client, Wire};
+use crate::support::http::{Address, Client, Wire};
 use crate::support::{Daemon, is_long, skip, wait_until};
 
 /// Ten seconds of patience; the rest is for a busy machine.
@@ -114,6 +114,27 @@ fn a_thousand_stalled_clients_keep_nobody_waiting() {
         grown.unwrap_or(0) >> 10
     );
     assert!(grown.is_none_or(|grown| grown <= MEMORY), "{grown:?} bytes more");
+    daemon.tcp_client().get("/models").expect(200);
+}
+
+#[test]
+fn a_flood_on_one_listener_leaves_the_others() {
+    let other = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
+    let other = other.expect("a free port");
+    let port = other.port().to_string();
+    let daemon = Daemon::builder().tcp().args(&["--ollama-port", &port]).start();
+    // More than the half that this listener has; what is too much waits in the kernel.
+    let test = "a_flood_on_one_listener_leaves_the_others";
+    if modeld::daemon::raise_descriptor_limit().is_some_and(|limit| limit < 2_000) {
+        return skip(test, "it needs 2,000 descriptors");
+    }
+    let flood: Vec<Wire> = (0..560).map(|_| daemon.tcp_client().connect()).collect();
+    let begun = Instant::now();
+    daemon.client().get("/models").expect(200);
+    Client { address: Address::Tcp(other) }.get("/api/tags").expect(200);
+    // Places on the flooded one come free only when the first of them have been silent for 10 s.
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+    drop(flood);
     daemon.tcp_client().get("/models").expect(200);
 }
 

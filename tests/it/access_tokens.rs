@@ -37,6 +37,16 @@ fn a_token_holds_from_its_making_to_its_end() {
         let key = [("x-api-key", text.as_str())];
         assert_eq!(tcp.send("GET", "/models", &key, b"").status, list, "{name} as a key");
     }
+    // The commands send one, too.
+    let url = format!("http://{}", daemon.port());
+    for (text, works) in [(None, false), (Some(&user), true), (Some(&brief), false)] {
+        let mut command = daemon::modeld(daemon.dir(), &daemon.socket);
+        command.args(["--host", &url, "list"]).envs(text.map(|text| ("MODELD_TOKEN", text)));
+        let output = command.stdin(Stdio::null()).output().expect("modeld runs");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.success(), works, "{errors}");
+        assert!(works || errors.contains("modeld token create"), "{errors}");
+    }
     daemon.cli_ok(&["token", "revoke", "user"]);
     assert_eq!(ask(&tcp, "GET", "/models", &user), 401);
     assert_eq!(ask(&tcp, "GET", "/models", &admin), 200);

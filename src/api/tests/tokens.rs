@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::support::{Answer, Bench, CHAT, TINY, chat};
 use crate::api::ListenerClass;
-use crate::domain::KeepAlive;
+use crate::domain::{Error, ErrorKind, KeepAlive};
 use crate::engine::scripted::ScriptedFactory;
 use crate::tokens::{NewToken, Scope, TokenFile, Tokens};
 
@@ -228,4 +228,33 @@ async fn only_the_owner_says_how_long_a_model_stays() {
     ollama(ListenerClass::Unix, json!({"keep_alive": -1})).await.expect(200);
     assert_eq!(kept(), Some(KeepAlive::Forever));
     ollama(ListenerClass::Unix, json!({"prompt": "", "keep_alive": 0})).await.expect(200);
+}
+
+#[tokio::test]
+async fn only_the_owner_lifts_a_quarantine() {
+    let crash = || Error::new(ErrorKind::EngineCrashed, "it died");
+    let factory = ScriptedFactory::answering(["Hi"]).failing_loads([crash(), crash(), crash()]);
+    let bench = Bench::with_tokens(factory, Tokens::default(), false).await;
+    let ask = async |class: ListenerClass, path: &str, body: String, preload: bool| {
+        let mut request = Request::post(path).header("host", "localhost");
+        if preload {
+            request = request.header("x-preload-only", "true");
+        }
+        let mut request = request.body(Body::from(body)).expect("a request");
+        request.extensions_mut().insert(class);
+        bench.send(request).await.status.as_u16()
+    };
+    let chat = || chat(&json!({})).to_string();
+    for _ in 0..3 {
+        assert_ne!(ask(ListenerClass::Unix, CHAT, chat(), false).await, 200);
+    }
+    for class in [ListenerClass::Containers { local: local() }, ListenerClass::Group] {
+        assert_eq!(ask(class, CHAT, chat(), false).await, 422, "{class:?}");
+        assert_eq!(ask(class, CHAT, chat(), true).await, 422, "{class:?} by preloading");
+        let load = json!({"model": TINY}).to_string();
+        assert_eq!(ask(class, "/api/generate", load, false).await, 422, "{class:?} by loading");
+    }
+    let loads = bench.control.loads();
+    assert_eq!(ask(ListenerClass::Unix, CHAT, chat(), true).await, 200);
+    assert_eq!(bench.control.loads(), loads + 1);
 }
