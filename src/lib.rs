@@ -45,6 +45,7 @@
 //! | 1 | [`config`] | what was typed → what it means |
 //! | 1 | [`metrics`] | what is counted and measured, and its text for Prometheus |
 //! | 1 | [`logbook`] | the log's files: bounded, rotated, read and followed |
+//! | 1 | [`tokens`] | bearer tokens: made, kept as digests, looked up |
 //! | 0 | [`domain`] | requests, events, errors, names: no HTTP, no runtime, no disk |
 //!
 //! One type goes down ([`domain::GenerateRequest`]), one comes up ([`domain::Event`]). A dialect is
@@ -146,4 +147,5 @@ pub mod scheduler;
 pub mod schema;
 pub mod service;
 pub mod store;
+pub mod tokens;
 pub mod worker;

@@ -18,10 +18,12 @@ use crate::domain::{Error, ErrorKind, Event, Result};
 pub(super) const MAX_BODY: usize = 64 << 20;
 /// The largest body of a management request.
 pub(super) const MAX_SMALL_BODY: usize = 1 << 20;
+/// How long an upload may pause: what is piped in comes as fast as whatever makes it.
+const UPLOAD_IDLE: Duration = Duration::from_secs(15);
 /// How long a body may pause.
-pub(super) const BODY_IDLE: Duration = Duration::from_secs(15);
+pub(super) const BODY_IDLE: Duration = Duration::from_secs(10);
 /// A body has this long, and a second more for every [`MIN_RATE`] bytes that came.
-const BODY_TIME: Duration = Duration::from_secs(60);
+const BODY_TIME: Duration = Duration::from_secs(10);
 const MIN_RATE: usize = 1024;
 /// How often a silent stream shows that it is alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -85,7 +87,7 @@ pub(super) async fn read(headers: &HeaderMap, mut body: Body, limit: usize) -> R
 /// As [`read`], the limit excepted.
 pub(super) async fn next_piece(body: &mut Body) -> Result<Option<Bytes>> {
     loop {
-        let frame = timeout(BODY_IDLE, body.frame()).await.map_err(|_| too_slow())?;
+        let frame = timeout(UPLOAD_IDLE, body.frame()).await.map_err(|_| too_slow())?;
         let Some(frame) = frame else { return Ok(None) };
         if let Ok(data) = frame.map_err(broken)?.into_data() {
             return Ok(Some(data));
@@ -108,7 +110,8 @@ pub(super) fn refuse_encoded(headers: &HeaderMap) -> Result<()> {
 fn too_slow() -> Error {
     Error::new(
         ErrorKind::RequestTimeout,
-        format!("the request body paused for {} s or crawled; send it again", BODY_IDLE.as_secs()),
+        "the request body paused for more than 10 s (an upload: 15 s) or came at less than 1 KiB/s; \
+         send it again",
     )
 }
 

@@ -1,10 +1,15 @@
 use std::time::{Duration, Instant};
 
+use http::request::Parts;
 use http::{Extensions, HeaderMap, header};
 
 use crate::domain::{ClientKey, Error, ErrorKind, Result, Wishes};
+use crate::protocol::Query;
 use crate::service::Caller;
 
+use super::bearer::Bearer;
+use super::middleware::may_manage;
+use super::state::ApiState;
 use super::{ListenerClass, PeerInfo};
 
 /// A header that says how many seconds the answer is of use.
@@ -17,9 +22,12 @@ const MAX_TIMEOUT: f64 = 86_400.0;
 /// # Errors
 /// `InvalidValue` if `x-request-timeout` is no number of seconds.
 pub(super) fn caller(headers: &HeaderMap, extensions: &Extensions) -> Result<Caller> {
-    let client = extensions
-        .get::<PeerInfo>()
-        .map_or_else(|| ClientKey("unknown".into()), PeerInfo::client_key);
+    let client = match (extensions.get::<Bearer>(), extensions.get::<PeerInfo>()) {
+        // One key on many machines is one client, as is one machine with several keys several.
+        (Some(Bearer::Valid(token)), _) => ClientKey(format!("token:{}", token.id).into()),
+        (_, Some(peer)) => peer.client_key(),
+        (_, None) => ClientKey("unknown".into()),
+    };
     let deadline = match headers.get(TIMEOUT) {
         None => None,
         Some(value) => {
@@ -35,6 +43,37 @@ pub(super) fn caller(headers: &HeaderMap, extensions: &Extensions) -> Result<Cal
     Ok(Caller { client, deadline, wishes: Wishes::default() })
 }
 
+/// What a request may wish of its model: how long the model stays is its owner's to say, so that of
+/// everybody else is left away, as the page on compatibility tells.
+pub(super) async fn permitted(wishes: Wishes, parts: &Parts) -> Wishes {
+    match wishes.keep_alive {
+        Some(_) if may_manage(&parts.headers, &parts.extensions).await.is_err() => {
+            Wishes { keep_alive: None, ..wishes }
+        }
+        _ => wishes,
+    }
+}
+
+/// Loads a model for a request that asks it nothing. From its owner that is a word about the model:
+/// it stays as long as is wished, and one in quarantine gets another try. From everybody else it is
+/// what any request does that needs the model.
+///
+/// # Errors
+/// Those of the load; `ModelQuarantined`.
+pub(super) async fn preload(
+    state: &ApiState,
+    model: &str,
+    wishes: Wishes,
+    parts: &Parts,
+) -> Result<()> {
+    if may_manage(&parts.headers, &parts.extensions).await.is_ok() {
+        return state.service.preload(model, wishes).await;
+    }
+    let nothing =
+        Query::TokenizeText { text: String::new(), add_special: false, parse_special: false };
+    state.service.query(model, nothing).await.map(drop)
+}
+
 /// On TCP a body must say that it is JSON: what a web page can send without asking first says
 /// something else. Programs on the Unix socket need not.
 pub(super) fn require_json(headers: &HeaderMap, extensions: &Extensions) -> Result<()> {
@@ -42,7 +81,7 @@ pub(super) fn require_json(headers: &HeaderMap, extensions: &Extensions) -> Resu
     let kind = kind.to_str().unwrap_or_default();
     let essence = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let json = essence == "application/json" || essence.ends_with("+json");
-    if json || extensions.get::<ListenerClass>() == Some(&ListenerClass::Unix) {
+    if json || extensions.get::<ListenerClass>().is_some_and(|class| class.is_unix()) {
         return Ok(());
     }
     Err(Error::new(

@@ -10,6 +10,7 @@
 //! refused.
 
 mod anthropic;
+mod bearer;
 mod body;
 mod caller;
 mod checks;

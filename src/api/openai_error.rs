@@ -63,6 +63,8 @@ pub(super) fn classify(error: &Error) -> (&'static str, Option<&'static str>) {
         ErrorKind::HostRefused => ("permission_error", Some("host_not_allowed")),
         ErrorKind::OriginRefused => ("permission_error", Some("origin_not_allowed")),
         ErrorKind::Forbidden => ("permission_error", Some("not_allowed_here")),
+        // The code that OpenAI's own API gives for a key that it does not know.
+        ErrorKind::TokenRequired => (INVALID, Some("invalid_api_key")),
         ErrorKind::QueueFull | ErrorKind::MemoryBusy => ("rate_limit_error", None),
         ErrorKind::DeadlineExceeded => (INVALID, Some("deadline_exceeded")),
         ErrorKind::InvalidModel | ErrorKind::LoadCrashed => (INVALID, Some("invalid_model")),

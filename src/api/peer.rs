@@ -5,10 +5,17 @@ use crate::domain::ClientKey;
 /// Through which door a connection came; decides what it may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ListenerClass {
-    /// The owner's Unix socket: everything.
+    /// A Unix socket, by its owner or root: everything.
     Unix,
+    /// A Unix socket that a group may use, by one of its members: inference and listing.
+    Group,
     /// TCP: inference and listing, and only under a name that we answer to.
     Tcp {
+        /// The local address of the accepted connection.
+        local: SocketAddr,
+    },
+    /// TCP that other machines reach: nothing without a token.
+    Public {
         /// The local address of the accepted connection.
         local: SocketAddr,
     },
@@ -29,9 +36,22 @@ impl ListenerClass {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Unix => "unix",
+            Self::Group => "group",
+            Self::Public { .. } => "public",
             Self::Tcp { .. } => "tcp",
             Self::Containers { .. } => "containers",
             Self::Ollama { .. } => "ollama",
+        }
+    }
+
+    /// Whether it is a Unix socket, which the kernel guards and no browser reaches.
+    pub(super) fn is_unix(self) -> bool {
+        match self {
+            Self::Unix | Self::Group => true,
+            Self::Tcp { .. }
+            | Self::Public { .. }
+            | Self::Containers { .. }
+            | Self::Ollama { .. } => false,
         }
     }
 }

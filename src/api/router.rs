@@ -9,7 +9,9 @@ use http::{Method, StatusCode};
 use crate::domain::{Error, ErrorKind};
 
 use super::family::Family;
-use super::middleware::{front, guard_browser, note_template, require_management, trace};
+use super::middleware::{
+    front, guard_browser, note_template, require_management, require_token, take_token, trace,
+};
 use super::params::require_backend;
 use super::recorder::record;
 use super::refusal::Refusal;
@@ -20,6 +22,7 @@ pub fn router(state: ApiState) -> Router {
     let origins = state.origins.clone();
     let manage = from_fn(require_management);
     let (metrics, recorder) = (state.service.metrics().clone(), state.recorder.clone());
+    let (tokens, required) = (state.tokens.clone(), state.token_required);
     let model = delete(native::remove).post(native::act).route_layer(manage.clone());
     let routes = Router::new()
         .merge(responses_family(""))
@@ -91,9 +94,11 @@ pub fn router(state: ApiState) -> Router {
     // route is chosen; the last one added is the outermost.
     Router::new()
         .fallback_service(routes)
+        .layer(from_fn_with_state(required, require_token))
         .layer(from_fn_with_state(origins, guard_browser))
         .layer(from_fn(front))
         .layer(from_fn_with_state(recorder, record))
+        .layer(from_fn_with_state(tokens, take_token))
         .layer(from_fn_with_state(metrics, trace))
 }
 

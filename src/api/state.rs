@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Change, ConfigError, Live};
 use crate::logbook::Logbook;
 use crate::service::Service;
+use crate::tokens::Tokens;
 
 use super::recorder::Recorder;
 use super::responses::ResponseStore;
@@ -22,6 +23,10 @@ pub struct ApiState {
     pub(super) origins: Live<Arc<[String]>>,
     /// `None`: nothing is recorded.
     pub(super) recorder: Live<Option<Recorder>>,
+    /// Who may ask over TCP that is not known otherwise.
+    pub(super) tokens: Tokens,
+    /// Whether every request over TCP needs one of them.
+    pub(super) token_required: bool,
     /// `None`: the log goes to stderr alone.
     pub(super) log: Option<Logbook>,
     /// `None`: nobody can read the settings again.
@@ -33,8 +38,17 @@ impl ApiState {
     /// 503. Everything else is refused or finished by the queue.
     pub fn new(service: Service, draining: CancellationToken) -> Self {
         let responses = ResponseStore::default();
-        let (origins, recorder) = (Live::new(Arc::default()), Live::default());
-        Self { service, draining, responses, origins, recorder, log: None, reloads: None }
+        Self {
+            service,
+            draining,
+            responses,
+            origins: Live::new(Arc::default()),
+            recorder: Live::default(),
+            tokens: Tokens::default(),
+            token_required: false,
+            log: None,
+            reloads: None,
+        }
     }
 
     /// Says which web pages may ask over TCP besides those of this machine: origins in small letters,
@@ -68,6 +82,14 @@ impl ApiState {
     #[must_use]
     pub fn with_reloads(mut self, reloads: Reloads) -> Self {
         self.reloads = Some(reloads);
+        self
+    }
+
+    /// Takes these tokens over TCP; `required`: and nobody there without one.
+    #[must_use]
+    pub fn with_tokens(mut self, tokens: Tokens, required: bool) -> Self {
+        self.tokens = tokens;
+        self.token_required = required;
         self
     }
 

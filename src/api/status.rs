@@ -37,7 +37,7 @@ pub(super) fn status_of(kind: ErrorKind) -> StatusCode {
         ErrorKind::EngineCrashed | ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         ErrorKind::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
         ErrorKind::DiskFull => StatusCode::INSUFFICIENT_STORAGE,
-        ErrorKind::RegistryUnauthorized => StatusCode::UNAUTHORIZED,
+        ErrorKind::TokenRequired | ErrorKind::RegistryUnauthorized => StatusCode::UNAUTHORIZED,
         ErrorKind::RegistryNotFound => StatusCode::NOT_FOUND,
         ErrorKind::RegistryForbidden | ErrorKind::SignatureRefused => StatusCode::FORBIDDEN,
         ErrorKind::RegistryInvalid | ErrorKind::RegistryUnavailable => StatusCode::BAD_GATEWAY,
@@ -74,7 +74,7 @@ pub(super) fn retry_headers(error: &Error, headers: &mut HeaderMap) {
 }
 
 /// Every kind there is.
-pub(super) const ALL_KINDS: [ErrorKind; 37] = [
+pub(super) const ALL_KINDS: [ErrorKind; 38] = [
     ErrorKind::InvalidJson,
     ErrorKind::InvalidValue,
     ErrorKind::MissingField,
@@ -93,6 +93,7 @@ pub(super) const ALL_KINDS: [ErrorKind; 37] = [
     ErrorKind::HostRefused,
     ErrorKind::OriginRefused,
     ErrorKind::Forbidden,
+    ErrorKind::TokenRequired,
     ErrorKind::QueueFull,
     ErrorKind::MemoryBusy,
     ErrorKind::DeadlineExceeded,

@@ -5,10 +5,10 @@ use clap::Parser;
 use super::{
     CliError, ExitCode, Printer, completions, config, configure, df, export, fsck, import, inspect,
     list, load, login, logout, logs, man, package, prune, ps, pull, purge, push, requests, rm, run,
-    search, serve, status, tag, transfers, unload, version,
+    search, serve, status, tag, tls, token, transfers, unload, version,
 };
 use crate::client::Client;
-use crate::config::{RawConfig, Sources, daemon_host};
+use crate::config::{Env, RawConfig, Sources, daemon_host};
 
 /// Runs language models on this machine, behind one Unix socket
 #[derive(Debug, Parser)]
@@ -54,6 +54,8 @@ pub enum Command {
     Login(login::Args),
     Logout(logout::Args),
     Search(search::Args),
+    Token(token::Args),
+    Tls(tls::Args),
     Ps(ps::Args),
     #[command(visible_alias = "stop")]
     Unload(unload::Args),
@@ -97,6 +99,16 @@ pub fn main() -> ExitCode {
         Command::Man(args) => man::run(&args, &mut printer).map(|()| ExitCode::Success),
         Command::Config(args) if !args.asks_the_daemon() => {
             config::run(args, cli.config, &mut printer).map(|()| ExitCode::Success)
+        }
+        Command::Token(_) | Command::Tls(_) if cli.host.is_some() => Err(CliError::Usage(
+            "tokens and certificates are made where the daemon's settings are, without --host"
+                .to_owned(),
+        )),
+        Command::Token(args) => {
+            token::run(args, &Env::from_process(), &mut printer).map(|()| ExitCode::Success)
+        }
+        Command::Tls(args) => {
+            tls::run(&args, &Env::from_process(), &mut printer).map(|()| ExitCode::Success)
         }
         command => with_runtime(cli.host.as_deref(), cli.config.as_deref(), command, &mut printer),
     };
@@ -152,7 +164,7 @@ pub(super) async fn dispatch(
         Command::Version(args) => version::run(args, client, printer).await,
         Command::Completions(args) => completions::run(&args, printer),
         Command::Man(args) => man::run(&args, printer),
-        Command::Serve(_) | Command::Worker => {
+        Command::Serve(_) | Command::Worker | Command::Token(_) | Command::Tls(_) => {
             Err(CliError::Usage("this command has to come first: modeld serve".to_owned()))
         }
     }
@@ -172,6 +184,10 @@ fn with_runtime(
         sources.env.clone()
     });
     let client = Client::new(&daemon_host(host, &env)?);
+    let client = match sources.env.get(Env::TOKEN) {
+        Some(token) => client.with_token(token)?,
+        None => client,
+    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

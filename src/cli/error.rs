@@ -47,7 +47,11 @@ impl CliError {
                 DaemonError::UnsafeDirectory { .. }
                 | DaemonError::SocketTaken { .. }
                 | DaemonError::Inherited { .. }
-                | DaemonError::Registries { .. },
+                | DaemonError::Registries { .. }
+                | DaemonError::NoTokens { .. }
+                | DaemonError::Tls { .. }
+                | DaemonError::Authority { .. }
+                | DaemonError::SocketGroup { .. },
             ) => ExitCode::Config,
             Self::Usage(_) => ExitCode::Usage,
             Self::Interrupted => ExitCode::Interrupted,

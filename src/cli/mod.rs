@@ -1,8 +1,8 @@
 //! The command line: one file per command, one [`Printer`], one table of exit codes.
 //!
 //! Verbs, flags and columns are those of `docker model`, so that scripts and fingers can stay as
-//! they are. Data goes to stdout, notes and errors to stderr. Every verb goes through the daemon:
-//! nothing here opens the store or loads a model, and `serve` only hands over to
+//! they are. Data goes to stdout, notes and errors to stderr. Every verb goes through the daemon,
+//! but for those that must work before there is one (`token`, `tls`): nothing here opens the store or loads a model, and `serve` only hands over to
 //! [`crate::daemon`].
 
 mod app;
@@ -48,6 +48,8 @@ mod table;
 mod tag;
 #[cfg(test)]
 mod testing;
+mod tls;
+mod token;
 mod transfers;
 mod unload;
 mod version;

@@ -30,6 +30,26 @@ pub struct Args {
     tcp: Option<String>,
     #[arg(
         long,
+        value_name = config::settings::SOCKET_GROUP.value,
+        help = help(config::settings::SOCKET_GROUP)
+    )]
+    socket_group: Option<String>,
+    #[arg(
+        long,
+        value_name = config::settings::REQUIRE_TOKEN.value,
+        num_args = 0..=1,
+        default_missing_value = "on",
+        help = help(config::settings::REQUIRE_TOKEN)
+    )]
+    require_token: Option<String>,
+    #[arg(long, value_name = config::settings::TLS.value, help = help(config::settings::TLS))]
+    tls: Option<String>,
+    #[arg(long, value_name = config::settings::TLS_CERT.value, help = help(config::settings::TLS_CERT))]
+    tls_cert: Option<String>,
+    #[arg(long, value_name = config::settings::TLS_KEY.value, help = help(config::settings::TLS_KEY))]
+    tls_key: Option<String>,
+    #[arg(
+        long,
         value_name = config::settings::CONTAINERS.value,
         num_args = 0..=1,
         default_missing_value = "",
@@ -220,6 +240,11 @@ impl Args {
         let Self {
             socket,
             tcp,
+            socket_group,
+            require_token,
+            tls,
+            tls_cert,
+            tls_key,
             containers,
             ollama_port,
             origin,
@@ -247,6 +272,11 @@ impl Args {
         RawConfig {
             socket,
             tcp,
+            socket_group,
+            require_token,
+            tls,
+            tls_cert,
+            tls_key,
             containers,
             ollama_port,
             origin: listed(origin),

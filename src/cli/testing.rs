@@ -187,6 +187,13 @@ impl Fake {
     }
 }
 
+/// What a command without a daemon does, and what it prints: data, then notes.
+pub(super) fn captured<T>(command: impl FnOnce(&mut Printer) -> T) -> (T, String, String) {
+    let (out, err) = (Sink::default(), Sink::default());
+    let done = command(&mut Printer::to(out.clone(), err.clone()));
+    (done, out.text(), err.text())
+}
+
 #[derive(Clone, Default)]
 struct Sink {
     written: Arc<Mutex<Vec<u8>>>,

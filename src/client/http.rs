@@ -1,7 +1,9 @@
 use bytes::Bytes;
 use futures_core::Stream;
 use futures_util::StreamExt as _;
-use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT};
+use http::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT,
+};
 use http::{HeaderValue, Method, Request, StatusCode};
 use http_body::{Body as _, Frame};
 use http_body_util::combinators::UnsyncBoxBody;
@@ -27,6 +29,7 @@ const MAX_MESSAGE: usize = 64 * 1024;
 #[derive(Clone)]
 pub struct Client {
     route: Route,
+    token: Option<HeaderValue>,
 }
 
 /// An answer whose status is a success and whose body is still to come. Dropping it closes the
@@ -40,7 +43,20 @@ pub struct Response {
 impl Client {
     /// A client of the daemon at `host`.
     pub fn new(host: &DaemonHost) -> Self {
-        Self { route: Route::new(host) }
+        Self { route: Route::new(host), token: None }
+    }
+
+    /// Sends a bearer token with every request.
+    ///
+    /// # Errors
+    /// [`ClientError::Invalid`] for a text that no header can hold.
+    pub fn with_token(mut self, token: &str) -> Result<Self, ClientError> {
+        let value = HeaderValue::from_str(&format!("Bearer {token}"));
+        let wrong = "the token has characters that no header can hold";
+        let mut value = value.map_err(|_| ClientError::Invalid(wrong.to_owned()))?;
+        value.set_sensitive(true);
+        self.token = Some(value);
+        Ok(self)
     }
 
     /// Where the daemon is looked for.
@@ -183,12 +199,16 @@ impl Client {
         method: Method,
         path: &str,
     ) -> Result<http::request::Builder, ClientError> {
-        Ok(Request::builder()
+        let request = Request::builder()
             .method(method)
             .uri(self.route.uri(path)?)
             .header(USER_AGENT, concat!("modeld/", env!("CARGO_PKG_VERSION")))
             .header(HOST, self.route.host())
-            .header(ACCEPT, "*/*"))
+            .header(ACCEPT, "*/*");
+        Ok(match &self.token {
+            Some(token) => request.header(AUTHORIZATION, token.clone()),
+            None => request,
+        })
     }
 
     async fn send(

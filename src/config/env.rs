@@ -33,6 +33,9 @@ impl Env {
     /// The variable with a token of Hugging Face, as their own programs name it.
     pub const HF_TOKEN: &str = "HF_TOKEN";
 
+    /// The variable with a token of ours, which commands send over TCP.
+    pub const TOKEN: &str = "MODELD_TOKEN";
+
     /// Web pages that may ask, as Ollama's users name them.
     pub const OLLAMA_ORIGINS: &str = "OLLAMA_ORIGINS";
     /// How long models stay, as Ollama's users say it.
@@ -45,7 +48,7 @@ impl Env {
     pub fn from_process() -> Self {
         let dirs = directories::BaseDirs::new();
         let names = SETTINGS.iter().map(|s| s.env).chain(DaemonHostVars::NAMES);
-        let names = names.chain(dmr::names()).chain([Self::CONFIG]);
+        let names = names.chain(dmr::names()).chain([Self::CONFIG, Self::TOKEN]);
         Self {
             vars: names.filter_map(|n| Some((n, std::env::var(n).ok()?))).collect(),
             runtime_dir: runtime_dir(),

@@ -15,8 +15,8 @@ pub enum ConfigError {
     },
     /// A host that is not on this machine.
     #[error(
-        "{from}: {host} would open modeld to the network, which it does not do yet; \
-         use a loopback address: 127.0.0.1, [::1] or localhost"
+        "{from}: {host} would open this port to the network, where Ollama's clients have no tokens; \
+         use a loopback address: 127.0.0.1, [::1] or localhost, or --tcp, where tokens are required"
     )]
     NotLoopback {
         /// The flag or variable that it came from.

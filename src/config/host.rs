@@ -52,7 +52,7 @@ fn parse(from: &'static str, text: &str, env: &Env) -> Result<DaemonHost, Config
     let rest = match text.split_once("://") {
         Some(("http", rest)) => rest,
         Some(("https", _)) => {
-            return Err(invalid("modeld does not speak TLS; use http:// or unix://"));
+            return Err(invalid("the commands do not speak TLS; use http:// or unix://"));
         }
         Some(_) => return Err(invalid("only http:// and unix:// are known")),
         None => text,

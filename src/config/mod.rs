@@ -31,6 +31,7 @@ mod said;
 pub mod settings;
 mod shown;
 mod sources;
+mod tls;
 mod values;
 
 pub use containers::ContainerAddress;
@@ -47,7 +48,7 @@ pub use page::settings_page;
 pub use raw::RawConfig;
 pub use registries::{Mirror, SignatureKey};
 pub use resolve::{MAX_SOCKET_PATH, resolve, socket_path};
-pub use resolved::{Config, LogFormat, Origin, Set};
+pub use resolved::{Config, LogFormat, Origin, Set, Tls};
 pub use settings::{SETTINGS, Setting};
 pub use shown::{Change, Shown, changes, or_none, shown};
 pub use sources::{SYSTEM_FILE, Sources, read_file};

@@ -6,6 +6,16 @@ pub struct RawConfig {
     pub socket: Option<String>,
     /// `--tcp [[HOST:]PORT]`; the empty text stands for the bare flag.
     pub tcp: Option<String>,
+    /// `--socket-group GROUP`
+    pub socket_group: Option<String>,
+    /// `--require-token [on|off]`
+    pub require_token: Option<String>,
+    /// `--tls off|self-signed`
+    pub tls: Option<String>,
+    /// `--tls-cert FILE`
+    pub tls_cert: Option<String>,
+    /// `--tls-key FILE`
+    pub tls_key: Option<String>,
     /// `--containers [ADDRESS]`; the empty text stands for the bare flag.
     pub containers: Option<String>,
     /// `--ollama-port [[HOST:]PORT]`; the empty text stands for the bare flag.

@@ -5,7 +5,10 @@ use super::containers::container_address;
 use super::duration::{parse_duration, parse_keep_alive};
 use super::resolved::{Config, Origin, Set};
 use super::said::{Said, invalid, unset};
-use super::values::{log_filter, log_format, number, origin_list, switch, tcp_address};
+use super::tls::tls;
+use super::values::{
+    address, group_name, log_filter, log_format, loopback, number, origin_list, switch,
+};
 use super::{ConfigError, Env, RawConfig, dmr, registries, settings};
 
 /// The longest socket path in bytes: macOS takes 104 with the closing zero, Linux 108. One limit
@@ -24,16 +27,23 @@ const OLLAMA_PORT: u16 = 11434;
 pub fn resolve(raw: &RawConfig, env: &Env) -> Result<Config, ConfigError> {
     Ok(Config {
         socket: socket_path(raw.socket.as_deref(), env)?,
-        tcp: match Said::given(settings::TCP, &raw.tcp, env) {
-            Some(said) => said.map(|text| tcp_address(text, said.name(), DEFAULT_PORT))?,
+        socket_group: match Said::given(settings::SOCKET_GROUP, &raw.socket_group, env) {
+            Some(said) => said.parse(group_name)?,
             None => unset(None),
         },
+        tcp: match Said::given(settings::TCP, &raw.tcp, env) {
+            Some(said) => said.map(|text| Ok(Some(address(text, said.name(), DEFAULT_PORT)?)))?,
+            None => unset(None),
+        },
+        require_token: Said::or_default(settings::REQUIRE_TOKEN, &raw.require_token, env)
+            .parse(switch)?,
+        tls: tls(raw, env)?,
         containers: match Said::given(settings::CONTAINERS, &raw.containers, env) {
             Some(said) => said.parse(container_address)?,
             None => unset(None),
         },
         ollama: match Said::given(settings::OLLAMA_PORT, &raw.ollama_port, env) {
-            Some(said) => said.map(|text| tcp_address(text, said.name(), OLLAMA_PORT))?,
+            Some(said) => said.map(|text| loopback(text, said.name(), OLLAMA_PORT).map(Some))?,
             None => unset(None),
         },
         origins: origins(raw, env)?,
@@ -117,7 +127,7 @@ pub fn socket_path(flag: Option<&str>, env: &Env) -> Result<Set<PathBuf>, Config
     Ok(set)
 }
 
-fn absolute(text: &str, env: &Env) -> PathBuf {
+pub(super) fn absolute(text: &str, env: &Env) -> PathBuf {
     env.current_dir.join(Path::new(text))
 }
 
@@ -204,6 +214,9 @@ mod tests {
             config,
             Config {
                 socket: unset("/run/user/7/modeld/modeld.sock".into()),
+                socket_group: unset(None),
+                require_token: unset(false),
+                tls: unset(None),
                 tcp: unset(None),
                 containers: unset(None),
                 ollama: unset(None),
@@ -303,14 +316,14 @@ mod tests {
             ("127.0.0.2:2", "127.0.0.2:2"),
             ("[::1]:3", "[::1]:3"),
             (":4", "127.0.0.1:4"),
+            // Others need a token, and without one the daemon does not start.
+            ("0.0.0.0:5", "0.0.0.0:5"),
+            ("[::]:6", "[::]:6"),
+            ("192.168.1.2:7", "192.168.1.2:7"),
         ] {
             assert_eq!(tcp(text), Ok(Some(address.to_owned())), "{text}");
         }
-        for host in ["0.0.0.0", "[::]", "192.168.1.2", "example.com", "::ffff:8.8.8.8"] {
-            let error = tcp(&format!("{host}:5")).unwrap_err();
-            assert!(matches!(error, ConfigError::NotLoopback { .. }), "{host}: {error}");
-        }
-        for text in ["x", "127.0.0.1:", "65536", "-1"] {
+        for text in ["x", "127.0.0.1:", "65536", "-1", "example.com:5"] {
             assert!(matches!(tcp(text), Err(ConfigError::Invalid { from: "--tcp", .. })), "{text}");
         }
     }
@@ -337,6 +350,30 @@ mod tests {
         // What Ollama itself binds to is no wish of ours.
         let config = resolve(&RawConfig::default(), &env().with("OLLAMA_HOST", "0.0.0.0"));
         assert_eq!(config.unwrap().ollama.value, None);
+    }
+
+    #[test]
+    fn tls_has_one_source_and_both_of_its_files() {
+        let tls = |own: Option<&str>, cert: Option<&str>, key: Option<&str>| {
+            let text = |text: Option<&str>| text.map(str::to_owned);
+            let (tls, tls_cert, tls_key) = (text(own), text(cert), text(key));
+            let raw = RawConfig { tls, tls_cert, tls_key, ..RawConfig::default() };
+            resolve(&raw, &env()).map(|config| config.tls.value)
+        };
+        assert_eq!(tls(None, None, None), Ok(None));
+        assert_eq!(tls(Some("off"), None, None), Ok(None));
+        assert_eq!(tls(Some("self-signed"), None, None), Ok(Some(Tls::SelfSigned)));
+        let files = Tls::Files { cert: "/here/c".into(), key: "/k".into() };
+        assert_eq!(tls(None, Some("c"), Some("/k")), Ok(Some(files)));
+        for (own, cert, key) in [
+            (None, Some("c"), None),
+            (None, None, Some("k")),
+            (Some("self-signed"), Some("c"), Some("k")),
+            (Some("on"), None, None),
+        ] {
+            let error = tls(own, cert, key).unwrap_err();
+            assert!(matches!(error, ConfigError::Invalid { .. }), "{own:?} {cert:?} {key:?}");
+        }
     }
 
     #[test]

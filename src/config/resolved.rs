@@ -45,6 +45,20 @@ pub struct Set<T> {
     pub origin: Origin,
 }
 
+/// Where a certificate comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tls {
+    /// modeld's own authority makes it.
+    SelfSigned,
+    /// Files of the owner.
+    Files {
+        /// The certificate and those that lead to its authority, in PEM.
+        cert: PathBuf,
+        /// Its private key, in PEM.
+        key: PathBuf,
+    },
+}
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -59,8 +73,14 @@ pub enum LogFormat {
 pub struct Config {
     /// The Unix socket; an absolute path short enough for the kernel.
     pub socket: Set<PathBuf>,
-    /// A TCP listener beside it, on a loopback address.
+    /// A group that may use the socket, by name or number.
+    pub socket_group: Set<Option<String>>,
+    /// A TCP listener beside it; one that other machines reach needs tokens.
     pub tcp: Set<Option<SocketAddr>>,
+    /// Whether every request over TCP needs a token.
+    pub require_token: Set<bool>,
+    /// What the TCP listener shows for itself; `None`: it does not speak TLS.
+    pub tls: Set<Option<Tls>>,
     /// Another one for containers.
     pub containers: Set<Option<ContainerAddress>>,
     /// A TCP listener for Ollama's clients, on a loopback address.

@@ -61,7 +61,56 @@ pub const TCP: Setting = Setting {
     value: "[HOST:]PORT",
     env: "MODEL_RUNNER_PORT",
     default: "off",
-    meaning: "Listen on loopback TCP as well; the bare flag means 127.0.0.1:12434",
+    meaning: "Listen on TCP as well; the bare flag means 127.0.0.1:12434, and an address that other \
+              machines reach needs tokens",
+};
+/// Tokens for everybody.
+pub const REQUIRE_TOKEN: Setting = Setting {
+    name: "require token",
+    flag: "--require-token",
+    value: "on|off",
+    env: "MODELD_REQUIRE_TOKEN",
+    default: "off",
+    meaning: "Whether every request over TCP needs a token of `modeld token create`; the bare flag \
+              means on; an address that other machines reach always does",
+};
+/// TLS of our own authority.
+pub const TLS: Setting = Setting {
+    name: "tls",
+    flag: "--tls",
+    value: "off|self-signed",
+    env: "MODELD_TLS",
+    default: "off",
+    meaning: "Whether --tcp speaks TLS with a certificate of modeld's own authority, which `modeld \
+              tls ca` prints",
+};
+/// A certificate.
+pub const TLS_CERT: Setting = Setting {
+    name: "tls cert",
+    flag: "--tls-cert",
+    value: "FILE",
+    env: "MODELD_TLS_CERT",
+    default: "",
+    meaning: "A PEM file with a certificate and those that lead to its authority: --tcp speaks TLS \
+              with it",
+};
+/// Its key.
+pub const TLS_KEY: Setting = Setting {
+    name: "tls key",
+    flag: "--tls-key",
+    value: "FILE",
+    env: "MODELD_TLS_KEY",
+    default: "",
+    meaning: "A PEM file with the private key of --tls-cert",
+};
+/// The socket's group.
+pub const SOCKET_GROUP: Setting = Setting {
+    name: "socket group",
+    flag: "--socket-group",
+    value: "GROUP",
+    env: "MODELD_SOCKET_GROUP",
+    default: "",
+    meaning: "A group whose members may use and list models on the Unix socket, by name or number",
 };
 /// The listener for containers.
 pub const CONTAINERS: Setting = Setting {
@@ -287,7 +336,12 @@ pub const NO_METRICS: Setting = Setting {
 /// Every setting of `modeld serve`, in the order of the help text.
 pub const SETTINGS: &[Setting] = &[
     SOCKET,
+    SOCKET_GROUP,
     TCP,
+    REQUIRE_TOKEN,
+    TLS,
+    TLS_CERT,
+    TLS_KEY,
     CONTAINERS,
     OLLAMA_PORT,
     ORIGIN,

@@ -22,15 +22,28 @@ pub(super) fn origin_list(text: &str) -> Result<Vec<String>, String> {
         .collect()
 }
 
-/// `[HOST:]PORT` of the loopback interface; nothing at all is the port that is expected there.
-pub(super) fn tcp_address(
+/// An address of this machine that no other one reaches.
+pub(super) fn loopback(
     text: &str,
     from: &'static str,
     default_port: u16,
-) -> Result<Option<SocketAddr>, ConfigError> {
+) -> Result<SocketAddr, ConfigError> {
+    let address = address(text, from, default_port)?;
+    if address.ip().to_canonical().is_loopback() {
+        return Ok(address);
+    }
+    Err(ConfigError::NotLoopback { from, host: address.ip().to_string() })
+}
+
+/// `[HOST:]PORT`; nothing at all is the loopback interface and the port that is expected there.
+pub(super) fn address(
+    text: &str,
+    from: &'static str,
+    default_port: u16,
+) -> Result<SocketAddr, ConfigError> {
     let text = text.trim();
     if text.is_empty() {
-        return Ok(Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), default_port)));
+        return Ok(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), default_port));
     }
     let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
     let port = port
@@ -39,14 +52,20 @@ pub(super) fn tcp_address(
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     let ip = match bare {
         "" | "localhost" => IpAddr::from(Ipv4Addr::LOCALHOST),
-        address => match IpAddr::from_str(address) {
-            Ok(ip) if ip.to_canonical().is_loopback() => ip,
-            Ok(_) | Err(_) => {
-                return Err(ConfigError::NotLoopback { from, host: host.to_owned() });
-            }
-        },
+        address => IpAddr::from_str(address)
+            .map_err(|_| invalid(from, text, "write an IP address or localhost before the port"))?,
     };
-    Ok(Some(SocketAddr::new(ip, port)))
+    Ok(SocketAddr::new(ip, port))
+}
+
+/// A group, by name or number; nothing at all is none.
+pub(super) fn group_name(text: &str) -> Result<Option<String>, String> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b'$');
+    match text {
+        "" => Ok(None),
+        name if name.len() <= 64 && name.bytes().all(plain) => Ok(Some(name.to_owned())),
+        _ => Err("write a group's name or number".to_owned()),
+    }
 }
 
 /// A whole number within bounds.

@@ -7,17 +7,30 @@ use rustix::io::Errno;
 use rustix::process::{Pid, getpgid};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::connection::Server;
-use super::containers;
+use super::{containers, group, tls};
 use crate::api::{ListenerClass, PeerInfo};
 use crate::config::settings;
 
-/// Connections on all TCP listeners together. The Unix socket has no such cap, so that a flood
-/// from a browser cannot lock the owner out.
+/// Connections on all TCP listeners together, each of which has its part, so that a flood on one
+/// leaves the others. The Unix socket has no such cap, so that none of them can lock the owner out.
 pub(super) const MAX_TCP: usize = 1024;
+
+/// How many connections each of several TCP listeners may have. At most half of the descriptors are
+/// theirs: without one, nobody could be accepted on the Unix socket either.
+pub(super) fn tcp_share(listeners: usize, descriptors: Option<u64>) -> usize {
+    let half = descriptors.map_or(MAX_TCP, |most| usize::try_from(most / 2).unwrap_or(MAX_TCP));
+    MAX_TCP.min(half).checked_div(listeners).unwrap_or(MAX_TCP).max(1)
+}
+
+/// How long a client may take for its part of a TLS handshake.
+const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// How long to wait after the system ran out of descriptors or memory: long enough not to spin,
 /// short enough to recover within a second.
@@ -30,13 +43,19 @@ pub(super) struct Acceptor {
     pub server: Server,
     pub connections: TaskTracker,
     pub stop: CancellationToken,
-    pub tcp_places: Arc<Semaphore>,
+    /// How many connections each TCP listener may have.
+    pub tcp_places: usize,
+    /// What the listeners for everybody speak TLS with, if they do.
+    pub tls: Option<TlsAcceptor>,
 }
 
 impl Acceptor {
-    /// Serves a Unix socket: our own user and root alone.
+    /// Serves a Unix socket: our own user and root, and the group that may write to it.
     pub(super) async fn unix(self, listener: UnixListener) {
         let owner = rustix::process::geteuid().as_raw();
+        let path = listener.local_addr().ok();
+        // Once and for all: who makes the mode wider later has not asked us.
+        let group = group::of_socket(path.as_ref().and_then(|address| address.as_pathname()));
         let mut trouble = Trouble::default();
         loop {
             let accepted = tokio::select! {
@@ -46,9 +65,8 @@ impl Acceptor {
             match accepted {
                 Ok((stream, _)) => {
                     trouble.over();
-                    if let Some(peer) = identify(&stream, owner) {
-                        let served = self.server.clone().serve(stream, ListenerClass::Unix, peer);
-                        self.connections.spawn(served);
+                    if let Some((class, peer)) = identify(&stream, owner, group) {
+                        self.connections.spawn(self.server.clone().serve(stream, class, peer));
                     }
                 }
                 Err(error) => trouble.wait(&error, &self.stop).await,
@@ -60,9 +78,11 @@ impl Acceptor {
     /// kernel's backlog.
     pub(super) async fn tcp(self, listener: TcpListener, door: Door) {
         let mut trouble = Trouble::default();
+        let places = Arc::new(Semaphore::new(self.tcp_places));
+        let tls = self.tls.as_ref().filter(|_| door.speaks_tls());
         loop {
             let accepted = async {
-                let place = Arc::clone(&self.tcp_places).acquire_owned().await;
+                let place = Arc::clone(&places).acquire_owned().await;
                 (place, listener.accept().await)
             };
             let (place, accepted) = tokio::select! {
@@ -76,10 +96,17 @@ impl Acceptor {
                     if door == Door::Containers && !is_container(remote.ip()) {
                         continue;
                     }
-                    let served = self.server.clone().serve(stream, class, PeerInfo::Tcp { remote });
+                    let scarce = places.available_permits() < self.tcp_places / 4;
+                    let server = self.server.clone().among(scarce);
+                    let peer = PeerInfo::Tcp { remote };
+                    let (tls, stop) = (tls.cloned(), self.stop.clone());
                     self.connections.spawn(async move {
                         let _place = place;
-                        served.await;
+                        let Some(tls) = tls else { return server.serve(stream, class, peer).await };
+                        match secured(&tls, stream, &stop).await {
+                            Ok(stream) => server.serve(stream, class, peer).await,
+                            Err(error) => tracing::debug!(%error, "no TLS with a client"),
+                        }
                     });
                 }
                 Err(error) => trouble.wait(&error, &self.stop).await,
@@ -88,11 +115,25 @@ impl Acceptor {
     }
 }
 
+/// The connection with TLS around it.
+async fn secured(
+    tls: &TlsAcceptor,
+    stream: TcpStream,
+    stop: &CancellationToken,
+) -> io::Result<TlsStream<TcpStream>> {
+    tokio::select! {
+        done = timeout(HANDSHAKE, tls.accept(stream)) => done.unwrap_or_else(|_| Err(tls::too_slow())),
+        () = stop.cancelled() => Err(io::ErrorKind::ConnectionAborted.into()),
+    }
+}
+
 /// Whom a TCP listener is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Door {
-    /// Whoever reaches it.
+    /// Whoever reaches it on this machine.
     Anybody,
+    /// Whoever has a token, from other machines, too.
+    Public,
     /// Clients of Ollama.
     Ollama,
     /// Peers in the network of a bridge.
@@ -104,15 +145,29 @@ impl Door {
     fn class(self, local: SocketAddr) -> ListenerClass {
         match self {
             Self::Anybody => ListenerClass::Tcp { local },
+            Self::Public => ListenerClass::Public { local },
             Self::Ollama => ListenerClass::Ollama { local },
             Self::Containers => ListenerClass::Containers { local },
         }
     }
 
+    /// For whom a listener at an address is that nobody in particular was named for.
+    pub(super) fn at(address: SocketAddr) -> Self {
+        match address.ip().to_canonical().is_loopback() {
+            true => Self::Anybody,
+            false => Self::Public,
+        }
+    }
+
+    /// Containers and Ollama's clients know of no TLS, and what they send does not leave the machine.
+    fn speaks_tls(self) -> bool {
+        matches!(self, Self::Anybody | Self::Public)
+    }
+
     /// What the user opens it with.
     pub(super) fn flag(self) -> &'static str {
         match self {
-            Self::Anybody => settings::TCP.flag,
+            Self::Anybody | Self::Public => settings::TCP.flag,
             Self::Ollama => settings::OLLAMA_PORT.flag,
             Self::Containers => settings::CONTAINERS.flag,
         }
@@ -140,9 +195,13 @@ fn tuned(stream: &TcpStream) -> io::Result<SocketAddr> {
     stream.local_addr()
 }
 
-/// Who is at the other end; `None`, which closes without an answer, for everybody but the owner
-/// and root, whatever the mode bits of the socket say by now.
-fn identify(stream: &UnixStream, owner: u32) -> Option<PeerInfo> {
+/// Who is at the other end; `None`, which closes without an answer, for everybody but the owner,
+/// root and members of the group, whatever the mode bits of the socket say by now.
+fn identify(
+    stream: &UnixStream,
+    owner: u32,
+    group: Option<u32>,
+) -> Option<(ListenerClass, PeerInfo)> {
     let credentials = match stream.peer_cred() {
         Ok(credentials) => credentials,
         Err(error) => {
@@ -151,17 +210,22 @@ fn identify(stream: &UnixStream, owner: u32) -> Option<PeerInfo> {
         }
     };
     let uid = credentials.uid();
-    if !may_connect(uid, owner) {
+    let is_member = |group| group::has_member(group, credentials.gid(), credentials.pid());
+    let class = if is_owner(uid, owner) {
+        ListenerClass::Unix
+    } else if group.is_some_and(is_member) {
+        ListenerClass::Group
+    } else {
         tracing::warn!(uid, "a connection of another user was closed");
         return None;
-    }
+    };
     // A process of another pid namespace shows as pid 0; one that has ended has no group.
     let group = credentials.pid().and_then(Pid::from_raw).and_then(|pid| getpgid(Some(pid)).ok());
     let pgid = group.and_then(|pid| u32::try_from(pid.as_raw_nonzero().get()).ok());
-    Some(PeerInfo::Unix { uid, pgid })
+    Some((class, PeerInfo::Unix { uid, pgid }))
 }
 
-fn may_connect(uid: u32, owner: u32) -> bool {
+fn is_owner(uid: u32, owner: u32) -> bool {
     uid == owner || uid == 0
 }
 
@@ -202,11 +266,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_owner_and_root_may_connect() {
+    fn the_owner_and_root_are_owners() {
         for (uid, owner, may) in
             [(1000, 1000, true), (0, 1000, true), (1001, 1000, false), (1000, 0, false)]
         {
-            assert_eq!(may_connect(uid, owner), may, "uid {uid} at uid {owner}'s daemon");
+            assert_eq!(is_owner(uid, owner), may, "uid {uid} at uid {owner}'s daemon");
         }
     }
 
@@ -215,9 +279,32 @@ mod tests {
         let (here, _there) = UnixStream::pair().unwrap();
         let uid = rustix::process::geteuid().as_raw();
         let group = u32::try_from(getpgid(None).unwrap().as_raw_nonzero().get()).unwrap();
-        assert_eq!(identify(&here, uid), Some(PeerInfo::Unix { uid, pgid: Some(group) }));
-        let stranger = identify(&here, uid.wrapping_add(1));
+        let peer = PeerInfo::Unix { uid, pgid: Some(group) };
+        assert_eq!(identify(&here, uid, None), Some((ListenerClass::Unix, peer)));
+        let owner = uid.wrapping_add(1);
+        let gid = rustix::process::getegid().as_raw();
+        let stranger = identify(&here, owner, None);
         assert_eq!(stranger.is_some(), uid == 0);
+        let member = identify(&here, owner, Some(gid)).map(|(class, _)| class);
+        let class = if uid == 0 { ListenerClass::Unix } else { ListenerClass::Group };
+        assert_eq!(member, Some(class));
+        let other = identify(&here, owner, Some(gid.wrapping_add(12_345)));
+        assert_eq!(other.is_some(), uid == 0);
+    }
+
+    #[test]
+    fn each_listener_has_its_part_and_the_socket_has_room() {
+        for (listeners, descriptors, share) in [
+            (1, None, 1024),
+            (1, Some(1 << 20), 1024),
+            (1, Some(1024), 512),
+            (2, Some(1024), 256),
+            (3, Some(1 << 20), 341),
+            (0, None, 1024),
+            (3, Some(2), 1),
+        ] {
+            assert_eq!(tcp_share(listeners, descriptors), share, "{listeners} {descriptors:?}");
+        }
     }
 
     #[test]

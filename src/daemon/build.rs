@@ -1,8 +1,9 @@
 use std::sync::Arc;
 
 use axum::Router;
+use jiff::Timestamp;
+use tokio_rustls::TlsAcceptor;
 
-use super::DaemonError;
 use super::activation::Inherited;
 use super::listen::{Address, Listeners};
 use super::lock::StoreLock;
@@ -10,6 +11,7 @@ use super::phase::Patience;
 use super::registries::Outside;
 use super::reload::{self, Knobs, Reload, Reloader, scheduler_config};
 use super::shutdown::Shutdown;
+use super::{DaemonError, tls};
 use crate::api::{self, ApiState};
 use crate::config::{Config, Live, Variables};
 use crate::engine::{CountedFactory, EngineFactory};
@@ -19,6 +21,7 @@ use crate::models::Models;
 use crate::scheduler::Scheduler;
 use crate::service::{ModelSettings, Service, Transfers};
 use crate::store::Store;
+use crate::tokens::{TokenFile, Tokens};
 
 /// What the daemon is made of besides its settings.
 pub struct Parts {
@@ -49,6 +52,7 @@ pub struct Bound {
     pub(super) patience: Patience,
     pub(super) grace: Live<std::time::Duration>,
     pub(super) reloader: Option<Reloader>,
+    pub(super) tls: Option<TlsAcceptor>,
 }
 
 impl Daemon {
@@ -64,6 +68,10 @@ impl Daemon {
         shutdown: Shutdown,
     ) -> Result<Bound, DaemonError> {
         let outside = Outside::new(config, &parts.variables)?;
+        let tokens = config.config_dir.as_deref().map(TokenFile::within).map(Tokens::of);
+        let tokens = tokens.unwrap_or_default();
+        check_tokens(config, &tokens)?;
+        let tls = tls::acceptor(config)?;
         let listeners = Listeners::open(config, parts.inherited).await?;
         // Before the store is opened: opening removes what dead writers left, and only the lock
         // says that they are dead.
@@ -88,6 +96,7 @@ impl Daemon {
         let grace = Live::new(config.grace.value);
         let state = ApiState::new(service.clone(), shutdown.draining().clone())
             .with_origins(config.origins.value.clone())
+            .with_tokens(tokens, config.require_token.value)
             .with_log(parts.log);
         let state = if config.record_requests.value { state.recording() } else { state };
         let (state, reloader) = match parts.reload {
@@ -109,7 +118,27 @@ impl Daemon {
             patience: Patience::default(),
             grace,
             reloader,
+            tls,
         })
+    }
+}
+
+/// Whom could a listener serve for which everybody needs a token, where there is none? A public one
+/// would only be there to be attacked; on loopback the owner may be about to make the first.
+fn check_tokens(config: &Config, tokens: &Tokens) -> Result<(), DaemonError> {
+    if tokens.has_any(Timestamp::now()) {
+        return Ok(());
+    }
+    match config.tcp.value.filter(|address| !address.ip().to_canonical().is_loopback()) {
+        Some(address) => Err(DaemonError::NoTokens { from: config.tcp.origin, address }),
+        None => {
+            if config.require_token.value {
+                tracing::warn!(
+                    "tokens are required over TCP and there is none: modeld token create"
+                );
+            }
+            Ok(())
+        }
     }
 }
 

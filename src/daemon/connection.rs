@@ -1,4 +1,5 @@
 use std::pin::pin;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -18,6 +19,9 @@ use crate::api::{ListenerClass, PeerInfo};
 /// headers, its default.
 const MAX_HEAD: usize = 64 * 1024;
 
+/// How long a connection may idle between requests while there are few places left.
+const SCARCE_IDLE: Duration = Duration::from_secs(5);
+
 /// What every connection needs; cheap to clone.
 #[derive(Clone)]
 pub(super) struct Server {
@@ -30,6 +34,15 @@ pub(super) struct Server {
 }
 
 impl Server {
+    /// For a connection beside many others: where places are `scarce`, nobody keeps one for long
+    /// without using it.
+    pub(super) fn among(mut self, scarce: bool) -> Self {
+        if scarce {
+            self.patience.idle = self.patience.idle.min(SCARCE_IDLE);
+        }
+        self
+    }
+
     /// Serves one connection until it ends, expires, or the daemon does.
     pub(super) async fn serve<S>(self, stream: S, class: ListenerClass, peer: PeerInfo)
     where
@@ -150,6 +163,34 @@ mod tests {
         let (answer, seconds) = seconds_until_closed(&mut stream).await;
         assert!(answer.ends_with("done"), "{answer}");
         assert_eq!(seconds, 7200);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_of_a_long_answer_has_to_read() {
+        let long = Router::new().route("/", get(async || "x".repeat(4 << 20)));
+        let request = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+        let mut stream = connect(&server(long));
+        stream.write_all(request).await.unwrap();
+        let mut some = vec![0; 64 << 10];
+        let start = Instant::now();
+        // Slow is fine.
+        for _ in 0..4 {
+            tokio::time::sleep(Duration::from_secs(29)).await;
+            stream.read_exact(&mut some).await.unwrap();
+        }
+        tokio::time::sleep(Duration::from_secs(31)).await;
+        let (rest, seconds) = seconds_until_closed(&mut stream).await;
+        assert_eq!(start.elapsed().as_secs(), 4 * 29 + 31);
+        assert!(rest.len() < 1 << 20 && seconds == 0, "{} bytes, {seconds} s", rest.len());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_places_are_few_nobody_idles_long() {
+        let mut stream = connect(&hello().among(true));
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        let (answer, seconds) = seconds_until_closed(&mut stream).await;
+        assert!(answer.ends_with("hello"), "{answer}");
+        assert_eq!(seconds, 5);
     }
 
     #[tokio::test(start_paused = true)]

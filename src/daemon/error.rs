@@ -1,6 +1,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::config::Origin;
 use crate::store::StoreError;
 
 /// Why the daemon does not start.
@@ -64,6 +65,39 @@ pub enum DaemonError {
         /// Its number.
         number: usize,
         /// What is wrong with it.
+        problem: String,
+    },
+    /// An address that other machines reach, and nobody who may use it.
+    #[error(
+        "{from}: {address} is open to the network, where every request needs a token, and there is \
+         none; make one first: modeld token create"
+    )]
+    NoTokens {
+        /// The flag or variable that asks for it.
+        from: Origin,
+        /// The address.
+        address: SocketAddr,
+    },
+    /// The certificate of the TCP listener cannot be used.
+    #[error("{setting}: {problem}")]
+    Tls {
+        /// The flag or variable that asks for TLS.
+        setting: Origin,
+        /// What is wrong, naming the file.
+        problem: String,
+    },
+    /// Our own certificate authority cannot be used.
+    #[error("{}: {problem}", path.display())]
+    Authority {
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        problem: String,
+    },
+    /// The group of the socket is not known.
+    #[error("{problem}")]
+    SocketGroup {
+        /// Which one, and what to do.
         problem: String,
     },
     /// What registries are spoken to with cannot be used.

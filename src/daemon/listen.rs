@@ -8,7 +8,7 @@ use super::accept::{Acceptor, Door};
 use super::activation::Inherited;
 use super::lock::DaemonLock;
 use super::socket::{self, SocketFile};
-use super::{DaemonError, containers};
+use super::{DaemonError, containers, group};
 use crate::config::Config;
 
 /// Where the daemon listens, for logs, the service manager and tests.
@@ -18,6 +18,8 @@ pub enum Address {
     Unix(Option<PathBuf>),
     /// An address of this machine.
     Tcp(SocketAddr),
+    /// The same with TLS.
+    Tls(SocketAddr),
 }
 
 impl fmt::Display for Address {
@@ -26,6 +28,7 @@ impl fmt::Display for Address {
             Self::Unix(Some(path)) => write!(f, "unix://{}", path.display()),
             Self::Unix(None) => f.write_str("an unnamed unix socket"),
             Self::Tcp(address) => write!(f, "http://{address}"),
+            Self::Tls(address) => write!(f, "https://{address}"),
         }
     }
 }
@@ -65,7 +68,14 @@ impl Listeners {
         if let Some(address) = config.tcp.value
             && !all.addresses.contains(&Address::Tcp(address))
         {
-            all.bind_tcp(address, Door::Anybody)?;
+            all.bind_tcp(address, Door::at(address))?;
+        }
+        if config.tls.value.is_some() {
+            for address in &mut all.addresses {
+                if let Address::Tcp(plain) = *address {
+                    *address = Address::Tls(plain);
+                }
+            }
         }
         if let Some(address) = config.ollama.value {
             all.bind_tcp(address, Door::Ollama)?;
@@ -74,6 +84,11 @@ impl Listeners {
             all.bind_tcp(containers::address(wanted), Door::Containers)?;
         }
         Ok(all)
+    }
+
+    /// How many listeners share the connections over TCP.
+    pub(super) fn tcp_count(&self) -> usize {
+        self.tcp.len()
     }
 
     /// Starts one accepting task for each listener. What comes back has to be dropped when they
@@ -102,9 +117,10 @@ impl Listeners {
                 self.addresses.push(Address::Unix(path));
             }
             Inherited::Tcp(tcp) => {
-                self.addresses.push(Address::Tcp(tcp.local_addr().map_err(failed)?));
+                let local = tcp.local_addr().map_err(failed)?;
+                self.addresses.push(Address::Tcp(local));
                 let listener = TcpListener::from_std(tcp).map_err(failed)?;
-                self.tcp.push((listener, Door::Anybody));
+                self.tcp.push((listener, Door::at(local)));
             }
         }
         Ok(())
@@ -112,9 +128,10 @@ impl Listeners {
 
     async fn bind_unix(&mut self, config: &Config) -> Result<(), DaemonError> {
         let path = &config.socket.value;
-        socket::prepare_directory(path)?;
+        let group = config.socket_group.value.as_deref().map(group::number).transpose()?;
+        socket::prepare_directory(path, group)?;
         self.lock = Some(DaemonLock::take(path)?);
-        let (listener, file) = socket::bind(path).await?;
+        let (listener, file) = socket::bind(path, group).await?;
         self.unix.push(listener);
         self.file = Some(file);
         self.addresses.push(Address::Unix(Some(path.clone())));

@@ -16,10 +16,12 @@
 
 mod accept;
 mod activation;
+mod authority;
 mod build;
 mod connection;
 mod containers;
 mod error;
+mod group;
 mod limits;
 mod listen;
 mod lock;
@@ -32,8 +34,10 @@ mod reload;
 mod run;
 mod shutdown;
 mod socket;
+mod tls;
 
 pub use activation::Inherited;
+pub use authority::authority_certificate;
 pub use build::{Bound, Daemon, Parts};
 pub use error::DaemonError;
 pub use limits::raise_descriptor_limit;

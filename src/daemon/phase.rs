@@ -5,18 +5,20 @@
 //!     10 s         10 s           no limit   60 s
 //! ```
 //!
+//! While it sends, its reader has to take something every 30 s.
+//!
 //! hyper's own header timer also runs while a kept-alive connection is idle, so that one timer
 //! cannot give 10 s for a head and 60 s between requests. This one can.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 /// How long a connection may take for each part.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +29,8 @@ pub(super) struct Patience {
     pub head: Duration,
     /// Between a response and the next request.
     pub idle: Duration,
+    /// Without the client taking a single byte of what is being sent.
+    pub send: Duration,
 }
 
 impl Default for Patience {
@@ -35,6 +39,7 @@ impl Default for Patience {
             first_byte: Duration::from_secs(10),
             head: Duration::from_secs(10),
             idle: Duration::from_secs(60),
+            send: Duration::from_secs(30),
         }
     }
 }
@@ -144,15 +149,35 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Tracked<B> {
     }
 }
 
-/// A stream that tells its phase when bytes come in.
+/// A stream that tells its phase when bytes come in, and breaks when its reader takes none for too
+/// long: whatever is being sent, somebody who does not read must not hold it for ever.
 pub(super) struct Watched<S> {
     stream: S,
     phase: Phase,
+    /// Runs while the reader takes nothing of what there is to send.
+    stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Watched<S> {
     pub(super) fn new(stream: S, phase: Phase) -> Self {
-        Self { stream, phase }
+        Self { stream, phase, stalled: None }
+    }
+
+    /// Passes on how sending went, and ends it when nothing moves.
+    fn sent<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        polled: Poll<std::io::Result<T>>,
+    ) -> Poll<std::io::Result<T>> {
+        if polled.is_ready() {
+            self.stalled = None;
+            return polled;
+        }
+        let until = || Box::pin(sleep_until(later(self.phase.patience.send)));
+        let stalled = self.stalled.get_or_insert_with(until);
+        ready!(stalled.as_mut().poll(cx));
+        let text = "the client does not read what it is sent";
+        Poll::Ready(Err(std::io::Error::new(std::io::ErrorKind::TimedOut, text)))
     }
 }
 
@@ -178,7 +203,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(cx, buf)
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.stream).poll_write(cx, buf);
+        this.sent(cx, polled)
     }
 
     fn poll_write_vectored(
@@ -186,7 +213,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         cx: &mut Context<'_>,
         bufs: &[std::io::IoSlice<'_>],
     ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, bufs)
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
+        this.sent(cx, polled)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -194,7 +223,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.stream).poll_flush(cx);
+        this.sent(cx, polled)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {

@@ -1,11 +1,10 @@
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use rustix::process::{Resource, getrlimit};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::accept::{Acceptor, MAX_TCP};
+use super::accept::{Acceptor, tcp_share};
 use super::build::Bound;
 use super::connection::Server;
 use super::notify;
@@ -43,7 +42,8 @@ impl Bound {
             },
             connections: TaskTracker::new(),
             stop: CancellationToken::new(),
-            tcp_places: Arc::new(Semaphore::new(MAX_TCP)),
+            tcp_places: tcp_share(self.listeners.tcp_count(), getrlimit(Resource::Nofile).current),
+            tls: self.tls,
         };
         let places = self.listeners.addresses.iter().map(ToString::to_string).collect::<Vec<_>>();
         let (socket_file, lock) = self.listeners.serve(&acceptor);
@@ -91,6 +91,7 @@ impl Bound {
 #[cfg(test)]
 mod tests {
     use std::path::{Path, PathBuf};
+    use std::sync::Arc;
 
     use axum::Router;
     use axum::routing::get;

@@ -12,20 +12,24 @@ use super::DaemonError;
 /// Connections that may wait to be accepted; the kernel caps it at `net.core.somaxconn`.
 pub(super) const BACKLOG: u32 = 4096;
 
-/// Makes the socket's directory (0700) if it is missing, and refuses one where somebody else could
-/// exchange files.
-pub(super) fn prepare_directory(socket: &Path) -> Result<(), DaemonError> {
+/// Makes the socket's directory if it is missing, with mode 0700, or 0750 where a group may pass, and
+/// refuses one where somebody else could exchange files.
+pub(super) fn prepare_directory(socket: &Path, group: Option<u32>) -> Result<(), DaemonError> {
     let Some(dir) = socket.parent() else {
         return Err(DaemonError::SocketTaken {
             path: socket.to_owned(),
             problem: "is no place for a socket".to_owned(),
         });
     };
+    let is_new = !dir.exists();
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(dir)
         .map_err(|e| DaemonError::io(format!("create {}", dir.display()), e))?;
+    if let (true, Some(group)) = (is_new, group) {
+        open_to(dir, group, 0o750)?;
+    }
     let meta = std::fs::metadata(dir)
         .map_err(|e| DaemonError::io(format!("look at {}", dir.display()), e))?;
     let uid = rustix::process::geteuid().as_raw();
@@ -37,6 +41,13 @@ pub(super) fn prepare_directory(socket: &Path) -> Result<(), DaemonError> {
         return Ok(());
     };
     Err(DaemonError::UnsafeDirectory { path: dir.to_owned(), problem })
+}
+
+/// Gives a file or directory to a group, and then its mode: never the other way round.
+fn open_to(path: &Path, group: u32, mode: u32) -> Result<(), DaemonError> {
+    let doing = |e| DaemonError::io(format!("give {} to group {group}", path.display()), e);
+    std::os::unix::fs::chown(path, None, Some(group)).map_err(doing)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(doing)
 }
 
 /// The socket's file; removed at the end if it is still the one that we made.
@@ -64,9 +75,12 @@ impl Drop for SocketFile {
     }
 }
 
-/// Binds the socket with mode 0600; the lock must be held. A file that a dead daemon left is
+/// Binds the socket with mode 0600, or 0660 for a group; the lock must be held. A file that a dead daemon left is
 /// replaced, a living listener never.
-pub(super) async fn bind(path: &Path) -> Result<(UnixListener, SocketFile), DaemonError> {
+pub(super) async fn bind(
+    path: &Path,
+    group: Option<u32>,
+) -> Result<(UnixListener, SocketFile), DaemonError> {
     remove_stale(path).await?;
     let doing = |e: std::io::Error| DaemonError::io(format!("listen on {}", path.display()), e);
     let socket = UnixSocket::new_stream().map_err(doing)?;
@@ -78,6 +92,9 @@ pub(super) async fn bind(path: &Path) -> Result<(UnixListener, SocketFile), Daem
     socket.bind(path).map_err(doing)?;
     let file = SocketFile::of(path).map_err(doing)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(doing)?;
+    if let Some(group) = group {
+        open_to(path, group, 0o660)?;
+    }
     let listener = socket.listen(BACKLOG).map_err(doing)?;
     Ok((listener, file))
 }
@@ -124,16 +141,28 @@ mod tests {
     fn place() -> (tempfile::TempDir, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
         let socket = dir.path().join("run/modeld/modeld.sock");
-        prepare_directory(&socket).unwrap();
+        prepare_directory(&socket, None).unwrap();
         (dir, socket)
     }
 
     #[tokio::test]
     async fn socket_0600_in_a_directory_0700() {
         let (_dir, path) = place();
-        let _bound = bind(&path).await.unwrap();
+        let _bound = bind(&path, None).await.unwrap();
         assert_eq!(mode(&path), 0o600);
         assert_eq!(mode(path.parent().unwrap()), 0o700);
+    }
+
+    #[tokio::test]
+    async fn socket_0660_in_a_directory_0750_for_a_group() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run/m.sock");
+        // Everybody may give what is theirs to a group of their own.
+        let group = rustix::process::getegid().as_raw();
+        prepare_directory(&path, Some(group)).unwrap();
+        let _bound = bind(&path, Some(group)).await.unwrap();
+        assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o660, 0o750));
+        assert_eq!(std::fs::metadata(&path).unwrap().gid(), group);
     }
 
     #[test]
@@ -142,7 +171,7 @@ mod tests {
         for (bits, fine) in [(0o700, true), (0o755, true), (0o770, false), (0o1777, false)] {
             let permissions = std::fs::Permissions::from_mode(bits);
             std::fs::set_permissions(dir.path(), permissions).unwrap();
-            let result = prepare_directory(&dir.path().join("m.sock"));
+            let result = prepare_directory(&dir.path().join("m.sock"), None);
             assert_eq!(result.is_ok(), fine, "{bits:o}: {result:?}");
         }
     }
@@ -157,7 +186,7 @@ mod tests {
             None
         };
         let path = stranger.as_ref().map_or(Path::new("/"), |d| d.path()).join("m.sock");
-        let error = prepare_directory(&path).unwrap_err();
+        let error = prepare_directory(&path, None).unwrap_err();
         assert!(matches!(error, DaemonError::UnsafeDirectory { .. }), "{error}");
     }
 
@@ -165,7 +194,7 @@ mod tests {
     async fn a_stale_socket_is_replaced() {
         let (_dir, path) = place();
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-        let (_listener, _file) = bind(&path).await.unwrap();
+        let (_listener, _file) = bind(&path, None).await.unwrap();
         UnixStream::connect(&path).await.unwrap();
     }
 
@@ -173,7 +202,7 @@ mod tests {
     async fn a_living_listener_is_never_displaced() {
         let (_dir, path) = place();
         let living = std::os::unix::net::UnixListener::bind(&path).unwrap();
-        let error = bind(&path).await.unwrap_err();
+        let error = bind(&path, None).await.unwrap_err();
         let me = std::process::id();
         match error {
             DaemonError::AlreadyRunning { pid, .. } => assert_eq!(pid, Some(me)),
@@ -187,22 +216,22 @@ mod tests {
     async fn what_is_no_socket_is_left_alone() {
         let (dir, path) = place();
         std::fs::write(&path, "precious").unwrap();
-        assert!(matches!(bind(&path).await, Err(DaemonError::SocketTaken { .. })));
+        assert!(matches!(bind(&path, None).await, Err(DaemonError::SocketTaken { .. })));
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
         std::fs::remove_file(&path).unwrap();
         let target = dir.path().join("target");
         symlink(&target, &path).unwrap();
-        assert!(matches!(bind(&path).await, Err(DaemonError::SocketTaken { .. })));
+        assert!(matches!(bind(&path, None).await, Err(DaemonError::SocketTaken { .. })));
         assert!(!target.exists());
     }
 
     #[tokio::test]
     async fn only_our_own_file_is_removed_at_the_end() {
         let (_dir, path) = place();
-        let (listener, file) = bind(&path).await.unwrap();
+        let (listener, file) = bind(&path, None).await.unwrap();
         drop((listener, file));
         assert!(!path.exists());
-        let (listener, file) = bind(&path).await.unwrap();
+        let (listener, file) = bind(&path, None).await.unwrap();
         let aside = path.with_file_name("aside");
         std::fs::rename(&path, &aside).unwrap();
         let _other = std::os::unix::net::UnixListener::bind(&path).unwrap();

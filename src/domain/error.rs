@@ -47,6 +47,8 @@ pub enum ErrorKind {
     OriginRefused,
     /// The listener or client does not have the right to do this.
     Forbidden,
+    /// The listener wants a token, and the request has none that is valid.
+    TokenRequired,
     /// The queue of the model is full; `retry_after` is computed from measured rates.
     QueueFull,
     /// Memory is held by models that are busy.

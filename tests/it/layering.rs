@@ -15,6 +15,7 @@ const RANKS: &[(&str, u8)] = &[
     ("schema", 1),
     ("metrics", 1),
     ("logbook", 1),
+    ("tokens", 1),
     ("client", 2),
     ("engine", 2),
     ("worker", 2),

@@ -12,6 +12,10 @@
 
 mod support;
 
+mod access_pages;
+mod access_slow;
+mod access_tokens;
+mod access_users;
 mod answers;
 mod batching;
 mod browsers;

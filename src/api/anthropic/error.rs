@@ -76,7 +76,7 @@ fn error_type(kind: ErrorKind) -> &'static str {
         | ErrorKind::Forbidden
         | ErrorKind::RegistryForbidden
         | ErrorKind::SignatureRefused => "permission_error",
-        ErrorKind::RegistryUnauthorized => "authentication_error",
+        ErrorKind::TokenRequired | ErrorKind::RegistryUnauthorized => "authentication_error",
         ErrorKind::ModelNotFound
         | ErrorKind::RouteNotFound
         | ErrorKind::NotFound

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 
 use crate::config::Live;
 use crate::domain::{Error, ErrorKind, Result};
@@ -24,36 +24,64 @@ pub(in crate::api) async fn guard_browser(
 ) -> Response {
     let class = request.extensions().get::<ListenerClass>().copied();
     let origin = match check(class, &origins.get(), request.uri(), request.headers()) {
-        Ok(None) => return next.run(request).await,
+        // No page reaches a Unix socket, and no cache stands before one.
+        Ok(None) if class.is_some_and(ListenerClass::is_unix) => return next.run(request).await,
+        Ok(None) => return varies(next.run(request).await),
         Ok(Some(origin)) => origin,
-        Err(error) => return Refusal(error).into_response(),
+        Err(error) => return varies(Refusal(error).into_response()),
     };
     let preflight = request.method() == Method::OPTIONS
         && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
     let mut response = if preflight {
-        let mut response = StatusCode::NO_CONTENT.into_response();
-        let asked = request.headers().get(header::ACCESS_CONTROL_REQUEST_HEADERS).cloned();
-        let headers = response.headers_mut();
-        let methods = HeaderValue::from_static("GET, HEAD, POST, DELETE");
-        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
-        headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
-        if let Some(asked) = asked {
-            headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, asked);
-        }
-        response
+        preflight_answer(request.headers())
     } else {
-        next.run(request).await
+        let mut response = next.run(request).await;
+        let exposed = HeaderValue::from_static(EXPOSED);
+        response.headers_mut().insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
+        response
     };
+    response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    varies(response)
+}
+
+/// What pages may read of an answer besides its content: what the libraries look at.
+const EXPOSED: &str = "x-request-id, request-id, x-queue-position, x-queue-wait-ms, \
+                       x-truncated-tokens, openai-processing-ms, retry-after, x-should-retry, \
+                       www-authenticate";
+
+/// Asked by browsers before a page of another network may reach this one.
+const REQUEST_PRIVATE_NETWORK: HeaderName =
+    HeaderName::from_static("access-control-request-private-network");
+const ALLOW_PRIVATE_NETWORK: HeaderName =
+    HeaderName::from_static("access-control-allow-private-network");
+
+/// Says yes to what a browser asks in the name of an allowed page. It sends no credentials of its
+/// own and is not told that it may. Whichever headers it asks for are fine: libraries send dozens
+/// (`authorization`, `x-stainless-…`), and none of them gives a page more rights than it has.
+fn preflight_answer(asked: &HeaderMap) -> Response {
+    let mut response = StatusCode::NO_CONTENT.into_response();
     let headers = response.headers_mut();
-    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-    headers.append(header::VARY, HeaderValue::from_static("Origin"));
-    headers.insert(
-        header::ACCESS_CONTROL_EXPOSE_HEADERS,
-        HeaderValue::from_static(
-            "x-request-id, request-id, x-queue-position, x-queue-wait-ms, x-truncated-tokens, \
-             retry-after",
-        ),
+    let methods = HeaderValue::from_static("GET, HEAD, POST, DELETE");
+    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
+    headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+    // Each line of them; a browser sends one.
+    for names in asked.get_all(header::ACCESS_CONTROL_REQUEST_HEADERS) {
+        headers.append(header::ACCESS_CONTROL_ALLOW_HEADERS, names.clone());
+    }
+    if asked.get(REQUEST_PRIVATE_NETWORK).is_some_and(|value| value == "true") {
+        headers.insert(ALLOW_PRIVATE_NETWORK, HeaderValue::from_static("true"));
+    }
+    let varies = HeaderValue::from_static(
+        "Access-Control-Request-Method, Access-Control-Request-Headers, \
+         Access-Control-Request-Private-Network",
     );
+    headers.append(header::VARY, varies);
+    response
+}
+
+/// Keeps caches from giving one page what another one was answered.
+fn varies(mut response: Response) -> Response {
+    response.headers_mut().append(header::VARY, HeaderValue::from_static("Origin"));
     response
 }
 
@@ -68,7 +96,11 @@ fn check(
         return Err(Error::new(ErrorKind::Forbidden, "this connection has no known listener"));
     };
     match class {
-        ListenerClass::Unix => {}
+        ListenerClass::Unix | ListenerClass::Group => {}
+        // It has whatever name its machine has; what a rebound name lacks here is a token.
+        ListenerClass::Public { .. } => {
+            the_host(headers)?;
+        }
         ListenerClass::Tcp { local }
         | ListenerClass::Containers { local }
         | ListenerClass::Ollama { local } => {
@@ -78,10 +110,10 @@ fn check(
         }
     }
     let may = |origin: &HeaderValue| match class {
-        ListenerClass::Unix => false,
-        ListenerClass::Tcp { .. } | ListenerClass::Containers { .. } => {
-            is_loopback(origin) || is_listed(origin, origins)
-        }
+        ListenerClass::Unix | ListenerClass::Group => false,
+        ListenerClass::Tcp { .. }
+        | ListenerClass::Public { .. }
+        | ListenerClass::Containers { .. } => is_loopback(origin) || is_listed(origin, origins),
         ListenerClass::Ollama { .. } => {
             is_loopback(origin) || is_app(origin) || is_listed(origin, origins)
         }
@@ -179,6 +211,16 @@ fn matches(pattern: &str, text: &str) -> bool {
     true
 }
 
+/// The one Host that a request names.
+fn the_host(headers: &HeaderMap) -> Result<&str> {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let one = match (hosts.next(), hosts.next()) {
+        (Some(host), None) => host.to_str().ok().filter(|host| split_authority(host).is_some()),
+        _ => None,
+    };
+    one.ok_or_else(|| Error::new(ErrorKind::HostRefused, "a request has to name one Host"))
+}
+
 fn check_host(local: SocketAddr, any_port: bool, uri: &Uri, headers: &HeaderMap) -> Result<()> {
     let refused = || {
         let message = format!(
@@ -187,9 +229,7 @@ fn check_host(local: SocketAddr, any_port: bool, uri: &Uri, headers: &HeaderMap)
         );
         Error::new(ErrorKind::HostRefused, message)
     };
-    let mut hosts = headers.get_all(header::HOST).iter();
-    let (Some(host), None) = (hosts.next(), hosts.next()) else { return Err(refused()) };
-    let host = host.to_str().map_err(|_| refused())?;
+    let host = the_host(headers).map_err(|_| refused())?;
     // An absolute target names a host of its own, which must be ours as well.
     let target = uri.authority().map_or(host, http::uri::Authority::as_str);
     if is_ours(host, local, any_port) && is_ours(target, local, any_port) {

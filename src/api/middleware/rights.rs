@@ -4,12 +4,15 @@ use axum::response::{IntoResponse, Response};
 use http::{Extensions, HeaderMap, header};
 
 use crate::domain::{Error, ErrorKind, Result};
+use crate::tokens::Scope;
 
+use super::super::bearer::Bearer;
 use super::super::refusal::Refusal;
 use super::super::{ListenerClass, PeerInfo, owner};
 
-/// Lets only the owner through: whoever reaches the Unix socket, and on loopback TCP programs of the
-/// same user. Other users, containers and web pages may infer and list.
+/// Lets only the owner through: the user and root on a Unix socket, programs of the same user on
+/// loopback TCP, and whoever has a token of the scope admin over TCP. Other users, members of a
+/// socket's group, containers and web pages may infer and list.
 pub(in crate::api) async fn require_management(request: Request, next: Next) -> Response {
     match may_manage(request.headers(), request.extensions()).await {
         Ok(()) => next.run(request).await,
@@ -22,9 +25,19 @@ pub(in crate::api) async fn require_management(request: Request, next: Next) -> 
 /// # Errors
 /// `Forbidden`.
 pub(in crate::api) async fn may_manage(headers: &HeaderMap, extensions: &Extensions) -> Result<()> {
+    let scope = match extensions.get::<Bearer>() {
+        Some(Bearer::Valid(token)) => Some(token.scope),
+        Some(Bearer::Expired | Bearer::Absent) | None => None,
+    };
     let who = match (extensions.get(), extensions.get()) {
         (Some(ListenerClass::Unix), _) => return Ok(()),
+        (Some(ListenerClass::Group), _) => "a member of the socket's group",
+        // Whatever it was given: what a container is told, its neighbours may learn.
         (Some(ListenerClass::Containers { .. }), _) => "a container",
+        // Nobody has one by accident, unlike a place in a browser or on this machine.
+        (Some(_), _) if scope == Some(Scope::Admin) => return Ok(()),
+        // Whoever passes on what others send, with their tokens, does not lend them its own rights.
+        (Some(_), _) if scope == Some(Scope::Inference) => "a token of the scope inference",
         // The browser is the owner's, the page in it is not.
         _ if headers.contains_key(header::ORIGIN) => "a web page",
         (
@@ -42,7 +55,7 @@ pub(in crate::api) async fn may_manage(headers: &HeaderMap, extensions: &Extensi
     };
     let message = format!(
         "{who} may not manage modeld, only use and list models; its user may, at any rate on the \
-         Unix socket: curl --unix-socket \"$XDG_RUNTIME_DIR/modeld/modeld.sock\" http://localhost/…"
+         Unix socket (or over TCP with a token of the scope admin): curl --unix-socket \"$XDG_RUNTIME_DIR/modeld/modeld.sock\" http://localhost/…"
     );
     Err(Error::new(ErrorKind::Forbidden, message))
 }

@@ -18,8 +18,10 @@ const STREAM: Field = honoured("stream", "lines of JSON; default true");
 const FORMAT: Field =
     honoured("format", "`json` or a JSON schema; a model that thinks then does not");
 const OPTIONS: Field = honoured("options", "see below; the model's own for what it leaves open");
-const KEEP_ALIVE: Field =
-    honoured("keep_alive", "seconds, or a text like `5m`; 0: goes at once, negative: for ever");
+const KEEP_ALIVE: Field = honoured(
+    "keep_alive",
+    "seconds, or a text like `5m`; 0: goes at once, negative: for ever. Only from who may manage; from others it is left away, and unloading is 403",
+);
 const THINK: Field = honoured(
     "think",
     "true, false, `low`, `medium`, `high`, `max`. Default: true for models that can",

@@ -5,7 +5,7 @@ use http::{HeaderMap, StatusCode};
 use serde::de::DeserializeOwned;
 
 use crate::api::body::{self, EventStream, MAX_BODY};
-use crate::api::caller::{caller, require_json};
+use crate::api::caller::{caller, preload, require_json};
 use crate::api::json;
 use crate::api::refusal::Reply;
 use crate::api::reply::{self, STREAM_PATIENCE, event_stream, name_model, preloads_only};
@@ -41,7 +41,8 @@ async fn serve<T: DeserializeOwned + Send + 'static>(
     let body = body::read(&parts.headers, body, MAX_BODY).await?;
     let request: T = json::decode_large(body).await?;
     if preloads_only(&parts.headers) {
-        state.service.preload(&model_of(request)?, Wishes::default()).await.map_err(name_model)?;
+        let model = model_of(request)?;
+        preload(state, &model, Wishes::default(), &parts).await.map_err(name_model)?;
         return Ok(StatusCode::OK.into_response());
     }
     // Schemas are checked and pictures decoded: that may take a tenth of a second.

@@ -4,6 +4,7 @@ use axum::extract::Request;
 use axum::response::Response;
 use bytes::Bytes;
 use http::HeaderMap;
+use http::request::Parts;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -21,18 +22,18 @@ pub(super) use crate::api::reply::name_model as named;
 /// Reads a request whose body is a `T`.
 pub(super) async fn read<T: DeserializeOwned + Send + 'static>(
     request: Request,
-) -> Result<(HeaderMap, Caller, T)> {
-    let (headers, caller, body) = read_bytes(request).await?;
-    Ok((headers, caller, json::decode_large(body).await?))
+) -> Result<(Parts, Caller, T)> {
+    let (parts, caller, body) = read_bytes(request).await?;
+    Ok((parts, caller, json::decode_large(body).await?))
 }
 
 /// Reads a request whose body is looked at more than once.
-pub(super) async fn read_bytes(request: Request) -> Result<(HeaderMap, Caller, Bytes)> {
+pub(super) async fn read_bytes(request: Request) -> Result<(Parts, Caller, Bytes)> {
     let (parts, body) = request.into_parts();
     require_json(&parts.headers, &parts.extensions)?;
     let caller = caller(&parts.headers, &parts.extensions)?;
     let body = body::read(&parts.headers, body, MAX_BODY).await?;
-    Ok((parts.headers, caller, body))
+    Ok((parts, caller, body))
 }
 
 /// Has a model compute vectors or scores of inputs; also answers the headers about the queue.

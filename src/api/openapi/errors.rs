@@ -44,7 +44,8 @@ pub(super) fn response(dialect: &Dialect, status: u16, schemas: &mut Schemas) ->
 fn meaning(status: u16) -> &'static str {
     match status {
         400 => "the request is at fault; the message says what and where",
-        403 => "not allowed here: the listener, the Host or the Origin",
+        401 => "a token is missing or wrong, modeld's own or a registry's; the message says which",
+        403 => "not allowed here: the listener, the token, the Host or the Origin",
         404 => "there is no such route, model or response",
         405 => "the path takes other methods, which the `Allow` header lists",
         408 => "the deadline has passed, or the body came too slowly",

@@ -15,6 +15,7 @@ mod openai;
 mod responses;
 mod routes;
 mod support;
+mod tokens;
 mod transfers;
 mod upkeep;
 mod vectors;

@@ -16,6 +16,7 @@ use crate::registry::Registry;
 use crate::scheduler::{LoadedModel, Scheduler, SchedulerConfig};
 use crate::service::Service;
 use crate::store::Store;
+use crate::tokens::Tokens;
 
 pub(super) const CHAT: &str = "/engines/v1/chat/completions";
 pub(super) const TINY: &str = "ai/tiny";
@@ -50,6 +51,14 @@ impl Bench {
     pub(super) async fn beside(registry: Arc<dyn Registry>) -> Self {
         let factory = ScriptedFactory::answering(["Hi"]);
         Self::build(factory, SchedulerConfig::default(), Some(registry)).await
+    }
+
+    /// With tokens, which are required over all TCP or not.
+    pub(super) async fn with_tokens(factory: ScriptedFactory, tokens: Tokens, all: bool) -> Self {
+        let bench = Self::new(factory).await;
+        let service = Service::new(bench.models.clone(), bench.scheduler.clone());
+        let state = ApiState::new(service, bench.draining.clone()).with_tokens(tokens, all);
+        Self { router: router(state), ..bench }
     }
 
     async fn build(

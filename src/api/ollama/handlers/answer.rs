@@ -2,13 +2,16 @@ use axum::Json;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use futures_util::{Stream, StreamExt};
+use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::api::body::EventStream;
+use crate::api::caller::{permitted, preload};
 use crate::api::lines::NDJSON;
+use crate::api::middleware::may_manage;
 use crate::api::reply::{self, STREAM_PATIENCE, queue_headers};
 use crate::api::state::ApiState;
-use crate::domain::{Event, GenerateRequest, Result, Wishes};
+use crate::domain::{Event, GenerateRequest, Result};
 use crate::models::Portrait;
 use crate::service::Caller;
 
@@ -23,6 +26,7 @@ const TRUNCATED: HeaderName = HeaderName::from_static("x-truncated-tokens");
 /// Answers a request to the model that the client calls `name`.
 pub(super) async fn answer(
     state: &ApiState,
+    parts: &Parts,
     mut caller: Caller,
     name: String,
     portrait: &Portrait,
@@ -30,20 +34,23 @@ pub(super) async fn answer(
     shape: Shape,
 ) -> Result<Response> {
     let Converted { task, stream, wishes, truncate, context, tells_context } = converted;
-    caller.wishes = wishes;
     let meta = Meta::new(name, shape);
     let name = meta.model.as_str();
     let mut request = match task {
         Task::Load => {
-            load(state, name, wishes).await?;
+            preload(state, name, wishes, parts).await?;
             return Ok(Json(meta.nothing("load")).into_response());
         }
         Task::Unload => {
+            // Silence would leave the client in the belief that the memory is free.
+            may_manage(&parts.headers, &parts.extensions).await?;
             unload(state, name).await?;
             return Ok(Json(meta.nothing("unload")).into_response());
         }
         Task::Answer(request) => *request,
     };
+    let wishes = permitted(wishes, parts).await;
+    caller.wishes = wishes;
     if !context.is_empty() {
         request.prompt = context::behind(state, name, context, request.prompt).await?;
     }
@@ -102,9 +109,4 @@ async fn send(
 /// Lets a model go: at once, or when the last request on it has ended.
 async fn unload(state: &ApiState, name: &str) -> Result<()> {
     state.service.release(name).await
-}
-
-/// Loads a model for a request that asks it nothing.
-pub(super) async fn load(state: &ApiState, name: &str, wishes: Wishes) -> Result<()> {
-    state.service.preload(name, wishes).await
 }

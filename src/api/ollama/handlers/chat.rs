@@ -28,6 +28,7 @@ async fn serve(state: &ApiState, request: Request) -> Result<Response> {
         .ok_or_else(|| Error::new(ErrorKind::MissingField, "model is required"))?;
     let portrait = state.service.portrait(&name).await.map_err(said(&name, Wanted::Chat))?;
     let converted = convert::chat(request, &name, &portrait)?;
-    let answered = answer(state, caller, name.clone(), &portrait, converted, Shape::Chat).await;
+    let answered =
+        answer(state, &parts, caller, name.clone(), &portrait, converted, Shape::Chat).await;
     answered.map_err(said(&name, Wanted::Chat))
 }

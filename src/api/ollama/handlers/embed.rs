@@ -7,7 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::api::body::MAX_BODY;
-use crate::api::caller::caller;
+use crate::api::caller::{caller, permitted, preload};
 use crate::api::refusal::Reply;
 use crate::api::reply::queue_headers;
 use crate::api::state::ApiState;
@@ -21,7 +21,6 @@ use super::super::convert::{self, Embedding, context, keep_alive, model_name};
 use super::super::error::{Wanted, no_model, said};
 use super::super::render::nanoseconds;
 use super::super::types::{EmbedRequest, EmbeddingsRequest};
-use super::answer::load;
 use super::ask::{Load, Token, ids, tokens_in, tokens_of};
 use super::fit::Model;
 
@@ -66,7 +65,7 @@ async fn several(state: &ApiState, request: Request) -> Result<Response> {
     let portrait = state.service.portrait(&name).await.map_err(in_words)?;
     let Embedding { inputs, dimensions, truncate, wishes } = convert::embed(request, &portrait)?;
     if inputs.is_empty() {
-        load(state, &name, wishes).await.map_err(in_words)?;
+        preload(state, &name, wishes, &parts).await.map_err(in_words)?;
         let (total_duration, load_duration, prompt_eval_count) = (None, None, None);
         let embeddings = Vec::new();
         let answer = EmbedAnswer {
@@ -78,6 +77,7 @@ async fn several(state: &ApiState, request: Request) -> Result<Response> {
         };
         return Ok(Json(answer).into_response());
     }
+    let wishes = permitted(wishes, &parts).await;
     let asked = Asked { state, name: &name, portrait: &portrait, wishes };
     let (embedded, headers) =
         asked.run(caller, inputs, truncate).await.map_err(too_long).map_err(in_words)?;
@@ -115,9 +115,10 @@ async fn one(state: &ApiState, request: Request) -> Result<Response> {
     let wishes = Wishes { keep_alive: keep_alive(kept)?, context };
     let prompt = prompt.unwrap_or_default();
     if prompt.is_empty() {
-        load(state, &name, wishes).await.map_err(in_words)?;
+        preload(state, &name, wishes, &parts).await.map_err(in_words)?;
         return Ok(Json(EmbeddingAnswer { embedding: Vec::new() }).into_response());
     }
+    let wishes = permitted(wishes, &parts).await;
     let asked = Asked { state, name: &name, portrait: &portrait, wishes };
     let (embedded, headers) =
         asked.run(caller, vec![prompt], false).await.map_err(too_long).map_err(in_words)?;

@@ -27,6 +27,7 @@ async fn serve(state: &ApiState, request: Request) -> Result<Response> {
     let name = model_name(&request.model, &request.name).ok_or_else(no_model)?;
     let portrait = state.service.portrait(&name).await.map_err(said(&name, Wanted::Generate))?;
     let converted = convert::generate(request, &name, &portrait)?;
-    let answered = answer(state, caller, name.clone(), &portrait, converted, Shape::Generate).await;
+    let answered =
+        answer(state, &parts, caller, name.clone(), &portrait, converted, Shape::Generate).await;
     answered.map_err(said(&name, Wanted::Generate))
 }

@@ -4,6 +4,7 @@ use http::StatusCode;
 
 use super::convert::{Converted, Form, convert};
 use super::types::{EmbeddingsAnswer, EmbeddingsRequest, WireUsage, WireVector};
+use crate::api::caller::preload;
 use crate::api::openai::plain::{named, read, run, to_json};
 use crate::api::refusal::Reply;
 use crate::api::reply::preloads_only;
@@ -17,10 +18,10 @@ pub(in crate::api) async fn embeddings(State(state): State<ApiState>, request: R
 }
 
 async fn serve(state: &ApiState, request: Request) -> Result<Response> {
-    let (headers, caller, request) = read::<EmbeddingsRequest>(request).await?;
-    if preloads_only(&headers) {
+    let (parts, caller, request) = read::<EmbeddingsRequest>(request).await?;
+    if preloads_only(&parts.headers) {
         let model = crate::api::openai::convert::model_name(request.model)?;
-        state.service.preload(&model, Wishes::default()).await.map_err(named)?;
+        preload(state, &model, Wishes::default(), &parts).await.map_err(named)?;
         return Ok(StatusCode::OK.into_response());
     }
     let Converted { model, inputs, form } = convert(request)?;

@@ -8,7 +8,7 @@ use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 
 use crate::api::body::{self, EventStream, MAX_BODY};
-use crate::api::caller::{caller, require_json};
+use crate::api::caller::{caller, preload, require_json};
 use crate::api::checks::missing;
 use crate::api::refusal::{self, Reply};
 use crate::api::reply::{
@@ -51,7 +51,7 @@ pub(in crate::api) async fn create(State(state): State<ApiState>, request: Reque
     let request: CreateRequest = json::decode_large(body).await?;
     if preloads_only(&parts.headers) {
         let model = request.model.ok_or_else(|| missing("model", "name the model to load"))?;
-        state.service.preload(&model, Wishes::default()).await.map_err(name_model)?;
+        preload(&state, &model, Wishes::default(), &parts).await.map_err(name_model)?;
         return Ok(StatusCode::OK.into_response());
     }
     let id = ids::secret_id("resp_")?;

@@ -8,6 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until};
 
 use crate::api::PeerInfo;
+use crate::api::bearer::Bearer;
 use crate::domain::{Error, ErrorKind, Result};
 
 use super::record::Record;
@@ -30,13 +31,16 @@ impl Default for Bounds {
     }
 }
 
-/// Whose response it is: the user on the Unix socket, whatever program of theirs asks; the address
-/// on TCP.
+/// Whose response it is: the user on the Unix socket, whatever program of theirs asks; the token
+/// or else the address on TCP.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::api::responses) struct Owner(Arc<str>);
 
 impl Owner {
     pub(in crate::api::responses) fn of(extensions: &Extensions) -> Self {
+        if let Some(Bearer::Valid(token)) = extensions.get() {
+            return Self(format!("token:{}", token.id).into());
+        }
         let whole = match extensions.get::<PeerInfo>() {
             // Every command of a shell is a process group of its own.
             Some(PeerInfo::Unix { uid, .. }) => PeerInfo::Unix { uid: *uid, pgid: None },

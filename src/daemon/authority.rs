@@ -1,0 +1,192 @@
+use std::fs::{DirBuilder, File};
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
+use rustix::fs::OFlags;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+
+use super::DaemonError;
+
+/// In modeld's directory for settings: the authority's certificate and its key, in PEM.
+const FILE: &str = "authority.pem";
+/// More than any such file has.
+const MAX_BYTES: u64 = 64 << 10;
+/// The last day of the authority is so many days after its first.
+const AUTHORITY_DAYS: i32 = 3_650;
+/// The longest that Apple's systems accept; a new one is made at each start.
+const CERTIFICATE_DAYS: i32 = 825;
+
+/// An authority of one's own, which signs the certificate of `--tls self-signed`. Clients that trust
+/// it once trust every daemon of this user from then on.
+pub(super) struct Authority {
+    certificate: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+/// The certificate of this user's own authority in PEM, for clients to trust; it is made where there
+/// is none.
+///
+/// # Errors
+/// [`DaemonError::Authority`], [`DaemonError::Io`].
+pub fn authority_certificate(config_dir: &Path) -> Result<String, DaemonError> {
+    Authority::load_or_create(config_dir).map(|authority| authority.certificate)
+}
+
+impl Authority {
+    pub(super) fn load_or_create(config_dir: &Path) -> Result<Self, DaemonError> {
+        let path = config_dir.join(FILE);
+        loop {
+            match read(&path)? {
+                Some(text) => {
+                    return Self::parse(&text)
+                        .map_err(|problem| DaemonError::Authority { path, problem });
+                }
+                None => create(&path)?,
+            }
+        }
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let broken = "it does not hold a certificate and its key; remove it, and another is made, \
+                      which clients have to trust anew";
+        let end = "-----END CERTIFICATE-----\n";
+        let at = text.find(end).and_then(|at| at.checked_add(end.len())).ok_or(broken)?;
+        let (certificate, key) = text.split_at_checked(at).ok_or(broken)?;
+        let key = KeyPair::from_pem(key).map_err(|_| broken)?;
+        let issuer = Issuer::new(authority_params()?, key);
+        Ok(Self { certificate: certificate.to_owned(), issuer })
+    }
+
+    /// A certificate for these names and addresses, and its key.
+    ///
+    /// # Errors
+    /// What is wrong with the names.
+    pub(super) fn issue(
+        &self,
+        names: &[String],
+    ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), String> {
+        let (certificate, key) = self.sign(names).map_err(|e| e.to_string())?;
+        let key = PrivatePkcs8KeyDer::from(key.serialize_der());
+        Ok((vec![certificate.der().clone()], PrivateKeyDer::Pkcs8(key)))
+    }
+
+    #[cfg(test)]
+    pub(super) fn issue_pem(&self, names: &[String]) -> Result<(String, String), String> {
+        let (certificate, key) = self.sign(names).map_err(|e| e.to_string())?;
+        Ok((certificate.pem(), key.serialize_pem()))
+    }
+
+    fn sign(&self, names: &[String]) -> Result<(rcgen::Certificate, KeyPair), rcgen::Error> {
+        let mut params = CertificateParams::new(names.to_vec())?;
+        params.distinguished_name.push(DnType::CommonName, "modeld");
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.use_authority_key_identifier_extension = true;
+        lasts(&mut params, CERTIFICATE_DAYS);
+        let key = KeyPair::generate()?;
+        Ok((params.signed_by(&key, &self.issuer)?, key))
+    }
+}
+
+/// What the authority's own certificate says. Certificates name their issuer by this, so it stays as
+/// it is for all authorities that were ever made; their keys tell them apart.
+fn authority_params() -> Result<CertificateParams, String> {
+    let mut params = CertificateParams::new(Vec::new()).map_err(|e| e.to_string())?;
+    params.distinguished_name.push(DnType::OrganizationName, "modeld");
+    params.distinguished_name.push(DnType::CommonName, "modeld on this user's machine");
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    Ok(params)
+}
+
+/// From yesterday on, since clocks differ.
+fn lasts(params: &mut CertificateParams, days: i32) {
+    let today = Timestamp::now().to_zoned(TimeZone::UTC).date();
+    let begin = today.yesterday().unwrap_or(today);
+    let end = begin.saturating_add(jiff::Span::new().days(days));
+    let time = |date: Date| {
+        let small = |number: i8| u8::try_from(number).unwrap_or(1);
+        rcgen::date_time_ymd(date.year().into(), small(date.month()), small(date.day()))
+    };
+    (params.not_before, params.not_after) = (time(begin), time(end));
+}
+
+/// Makes an authority, unless another process has done so meanwhile.
+fn create(path: &Path) -> Result<(), DaemonError> {
+    let problem = |problem: String| DaemonError::Authority { path: path.to_owned(), problem };
+    let doing = |e: std::io::Error| DaemonError::io(format!("write {}", path.display()), e);
+    let mut params = authority_params().map_err(problem)?;
+    lasts(&mut params, AUTHORITY_DAYS);
+    let key = KeyPair::generate().map_err(|e| problem(e.to_string()))?;
+    let certificate = params.self_signed(&key).map_err(|e| problem(e.to_string()))?;
+    let text = format!("{}{}", certificate.pem().replace("\r\n", "\n"), key.serialize_pem());
+    let dir = path.parent().unwrap_or(Path::new("."));
+    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(doing)?;
+    // Mode 0600 from its first byte on, and visible only when it is whole.
+    let mut file = tempfile::NamedTempFile::new_in(dir).map_err(doing)?;
+    file.write_all(text.as_bytes()).map_err(doing)?;
+    file.as_file().sync_all().map_err(doing)?;
+    match file.persist_noclobber(path) {
+        Ok(_) => Ok(()),
+        Err(e) if e.error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(e) => Err(doing(e.error)),
+    }
+}
+
+fn read(path: &Path) -> Result<Option<String>, DaemonError> {
+    let doing = |e: std::io::Error| DaemonError::io(format!("read {}", path.display()), e);
+    let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or(0);
+    let file = match File::options().read(true).custom_flags(flags).open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(doing(e)),
+    };
+    let stat = rustix::fs::fstat(&file).map_err(|e| doing(e.into()))?;
+    let ours = stat.st_uid == rustix::process::geteuid().as_raw();
+    if !ours || stat.st_mode & 0o077 != 0 {
+        let problem = format!(
+            "its key may be known to others (uid {}, mode {:o}); remove it, and another is made, \
+             which clients have to trust anew",
+            stat.st_uid,
+            stat.st_mode & 0o777
+        );
+        return Err(DaemonError::Authority { path: PathBuf::from(path), problem });
+    }
+    let mut text = String::new();
+    file.take(MAX_BYTES).read_to_string(&mut text).map_err(doing)?;
+    Ok(Some(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn an_authority_is_made_once_and_for_its_user_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = authority_certificate(&dir.path().join("modeld")).unwrap();
+        let path = dir.path().join("modeld").join(FILE);
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600);
+        assert!(made.starts_with("-----BEGIN CERTIFICATE-----\n") && !made.contains("PRIVATE"));
+        assert_eq!(authority_certificate(&dir.path().join("modeld")).unwrap(), made);
+        std::fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+        let refused = authority_certificate(&dir.path().join("modeld")).unwrap_err().to_string();
+        assert!(refused.contains("mode 640"), "{refused}");
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        std::fs::write(&path, "nothing").unwrap();
+        assert!(authority_certificate(&dir.path().join("modeld")).is_err());
+    }
+}

@@ -1,0 +1,194 @@
+//! What the TCP listener shows for itself: a certificate of its owner's, read again when its files
+//! change, or one that an authority of our own makes at each start.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustls::ServerConfig;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use tokio_rustls::TlsAcceptor;
+
+use super::DaemonError;
+use super::authority::Authority;
+use crate::config::{Config, Tls, settings};
+
+/// What speaks TLS on the TCP listener; `None` where it does not.
+///
+/// # Errors
+/// [`DaemonError::Tls`], which names the file at fault.
+pub(super) fn acceptor(config: &Config) -> Result<Option<TlsAcceptor>, DaemonError> {
+    let Some(tls) = &config.tls.value else { return Ok(None) };
+    let failed = |problem: String| DaemonError::Tls { setting: config.tls.origin, problem };
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider));
+    let builder = builder.with_safe_default_protocol_versions();
+    let builder = builder.map_err(|e| failed(e.to_string()))?.with_no_client_auth();
+    let mut server = match tls {
+        Tls::Files { cert, key } => {
+            let files = Files { cert: cert.clone(), key: key.clone(), provider };
+            let current = Mutex::new((files.state(), files.read().map_err(failed)?));
+            builder.with_cert_resolver(Arc::new(Renewed { files, current }))
+        }
+        Tls::SelfSigned => {
+            let dir = config.config_dir.as_deref().ok_or_else(|| {
+                failed("there is no directory for settings, as HOME is not set".to_owned())
+            })?;
+            let authority = Authority::load_or_create(dir)?;
+            let (chain, key) = authority.issue(&names(config.tcp.value)).map_err(failed)?;
+            builder.with_single_cert(chain, key).map_err(|e| failed(e.to_string()))?
+        }
+    };
+    server.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Some(TlsAcceptor::from(Arc::new(server))))
+}
+
+/// Under which names a listener may be reached.
+fn names(listener: Option<SocketAddr>) -> Vec<String> {
+    let mut names: Vec<String> =
+        ["localhost", "host.docker.internal", "model-runner.docker.internal", "127.0.0.1", "::1"]
+            .map(str::to_owned)
+            .into();
+    let own = rustix::system::uname().nodename().to_string_lossy().to_ascii_lowercase();
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.');
+    if !own.is_empty() && own.len() <= 253 && own.bytes().all(plain) {
+        names.push(own);
+    }
+    let addresses: Vec<IpAddr> = match listener.map(|address| address.ip()) {
+        Some(ip) if ip.is_unspecified() => {
+            let all = if_addrs::get_if_addrs().unwrap_or_default();
+            all.iter().map(if_addrs::Interface::ip).collect()
+        }
+        ip => ip.into_iter().collect(),
+    };
+    names.extend(addresses.iter().map(|ip| ip.to_canonical().to_string()));
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// A certificate and its key on the disk.
+#[derive(Debug)]
+struct Files {
+    cert: PathBuf,
+    key: PathBuf,
+    provider: Arc<CryptoProvider>,
+}
+
+/// What changes when a file is written or exchanged: its number, its length, its time.
+type FileState = Option<(u64, u64, i64, i64)>;
+
+impl Files {
+    fn state(&self) -> [FileState; 2] {
+        let state = |path: &Path| {
+            let meta = std::fs::metadata(path).ok()?;
+            Some((meta.ino(), meta.len(), meta.mtime(), meta.mtime_nsec()))
+        };
+        [state(&self.cert), state(&self.key)]
+    }
+
+    fn read(&self) -> Result<Arc<CertifiedKey>, String> {
+        let problem =
+            |flag: &str, path: &Path, what: String| format!("{flag}: {}: {what}", path.display());
+        let (cert, key) = (settings::TLS_CERT.flag, settings::TLS_KEY.flag);
+        let chain = CertificateDer::pem_file_iter(&self.cert)
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .map_err(|e| problem(cert, &self.cert, e.to_string()))?;
+        if chain.is_empty() {
+            return Err(problem(cert, &self.cert, "it has no certificate in PEM".to_owned()));
+        }
+        let secret = PrivateKeyDer::from_pem_file(&self.key)
+            .map_err(|e| problem(key, &self.key, e.to_string()))?;
+        // This also refuses a key that is another certificate's.
+        CertifiedKey::from_der(chain, secret, &self.provider)
+            .map(Arc::new)
+            .map_err(|e| problem(key, &self.key, e.to_string()))
+    }
+}
+
+/// The certificate as its files are now. Authorities renew theirs every few weeks, and nobody
+/// should have to stop a daemon and its models for that.
+#[derive(Debug)]
+struct Renewed {
+    files: Files,
+    current: Mutex<([FileState; 2], Arc<CertifiedKey>)>,
+}
+
+impl Renewed {
+    fn now(&self) -> Arc<CertifiedKey> {
+        let state = self.files.state();
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.0 != state {
+            // What does not fit together yet is looked at again when it changes again.
+            current.0 = state;
+            match self.files.read() {
+                Ok(key) => {
+                    tracing::info!(path = %self.files.cert.display(), "the certificate was renewed");
+                    current.1 = key;
+                }
+                Err(problem) => {
+                    tracing::warn!(problem, "the certificate cannot be renewed; the old one stays");
+                }
+            }
+        }
+        Arc::clone(&current.1)
+    }
+}
+
+impl ResolvesServerCert for Renewed {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.now())
+    }
+}
+
+/// Makes the error of a handshake one of the connection.
+pub(super) fn too_slow() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "the TLS handshake took too long")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_has_the_names_under_which_it_is_reached() {
+        let of = |text: &str| names(Some(text.parse().unwrap()));
+        assert!(of("127.0.0.1:1").contains(&"localhost".to_owned()));
+        assert!(of("192.0.2.7:1").contains(&"192.0.2.7".to_owned()));
+        let everywhere = of("0.0.0.0:1");
+        assert!(everywhere.contains(&"127.0.0.1".to_owned()), "{everywhere:?}");
+        assert!(!everywhere.contains(&"0.0.0.0".to_owned()), "{everywhere:?}");
+    }
+
+    #[test]
+    fn files_are_read_again_when_they_changed_and_kept_while_they_are_broken() {
+        let dir = tempfile::tempdir().unwrap();
+        let authority = Authority::load_or_create(dir.path()).unwrap();
+        let write = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            let (cert, key) = authority.issue_pem(&names).unwrap();
+            std::fs::write(dir.path().join("cert.pem"), cert).unwrap();
+            std::fs::write(dir.path().join("key.pem"), key).unwrap();
+        };
+        write(&["first.example"]);
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
+        let files = Files { cert: cert.clone(), key: key.clone(), provider };
+        let first = files.read().unwrap();
+        let renewed = Renewed { current: Mutex::new((files.state(), Arc::clone(&first))), files };
+        let now = || renewed.now().cert.clone();
+        assert_eq!(now(), first.cert);
+        std::fs::write(&cert, "half a file").unwrap();
+        assert_eq!(now(), first.cert);
+        write(&["second.example", "third.example"]);
+        assert_ne!(now(), first.cert);
+        std::fs::remove_file(&key).unwrap();
+        assert!(renewed.files.read().unwrap_err().starts_with("--tls-key: "));
+    }
+}

@@ -1,0 +1,291 @@
+use std::fs::{DirBuilder, File};
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+
+use super::{Scope, Token, TokenError};
+
+/// Tokens that the file may have.
+const MOST: usize = 1_000;
+/// Bytes that the file may have; a thousand tokens take 300 KiB.
+const MAX_BYTES: u64 = 1 << 20;
+/// The form of the file.
+const VERSION: u32 = 1;
+
+/// What a new token is to be.
+#[derive(Debug, Clone)]
+pub struct NewToken {
+    /// What its owner calls it.
+    pub name: Option<String>,
+    /// What it is good for.
+    pub scope: Scope,
+    /// How long; `None`: for ever.
+    pub life: Option<Duration>,
+}
+
+/// The file with the tokens.
+#[derive(Debug, Clone)]
+pub struct TokenFile {
+    path: PathBuf,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Content {
+    version: u32,
+    tokens: Vec<Token>,
+}
+
+impl TokenFile {
+    /// The one in modeld's directory for settings.
+    pub fn within(config_dir: &Path) -> Self {
+        Self { path: config_dir.join("tokens.json") }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The tokens, oldest first; none where there is no file.
+    ///
+    /// # Errors
+    /// [`TokenError::Io`], [`TokenError::Unsafe`], [`TokenError::Broken`].
+    pub fn read(&self) -> Result<Vec<Token>, TokenError> {
+        let Some(text) = self.text()? else { return Ok(Vec::new()) };
+        let broken = |problem: String| TokenError::Broken { path: self.path.clone(), problem };
+        let content: Content = serde_json::from_slice(&text).map_err(|e| broken(e.to_string()))?;
+        if content.version != VERSION {
+            return Err(broken(format!("its version is {}, not {VERSION}", content.version)));
+        }
+        if content.tokens.len() > MOST {
+            return Err(broken(format!("it has more than {MOST} tokens")));
+        }
+        Ok(content.tokens)
+    }
+
+    /// Adds a token. Its text, which is nowhere else, comes back with it.
+    ///
+    /// # Errors
+    /// Every [`TokenError`] but [`TokenError::NoSuch`].
+    pub fn create(
+        &self,
+        wanted: NewToken,
+        now: Timestamp,
+    ) -> Result<(Token, SecretString), TokenError> {
+        let NewToken { name, scope, life } = wanted;
+        if let Some(name) = name.as_ref().filter(|name| !is_name(name)) {
+            return Err(TokenError::InvalidName { name: name.chars().take(80).collect() });
+        }
+        let expires = match life {
+            None => None,
+            Some(life) => Some(now.checked_add(life).map_err(|_| TokenError::TooFar)?),
+        };
+        self.change(|tokens| {
+            if tokens.len() >= MOST {
+                return Err(TokenError::TooMany { most: MOST });
+            }
+            if let Some(name) = &name
+                && tokens.iter().any(|token| answers_to(token, name))
+            {
+                return Err(TokenError::NameTaken { name: name.clone() });
+            }
+            let made = Token::generate(name, scope, now, expires);
+            let (token, text) = made.map_err(|e| TokenError::io("make a random token", e))?;
+            tokens.push(token.clone());
+            Ok((token, text))
+        })
+    }
+
+    /// Removes the token of this name or id.
+    ///
+    /// # Errors
+    /// [`TokenError::NoSuch`], and those of reading and writing.
+    pub fn revoke(&self, name: &str) -> Result<Token, TokenError> {
+        self.change(|tokens| {
+            let at = tokens.iter().position(|token| answers_to(token, name));
+            match at {
+                Some(at) => Ok(tokens.remove(at)),
+                None => Err(TokenError::NoSuch { name: name.chars().take(80).collect() }),
+            }
+        })
+    }
+
+    /// Reads, changes and writes while no other process does.
+    fn change<T>(
+        &self,
+        change: impl FnOnce(&mut Vec<Token>) -> Result<T, TokenError>,
+    ) -> Result<T, TokenError> {
+        let dir = self.path.parent().unwrap_or(Path::new("."));
+        let doing = |what: &str| format!("{what} {}", dir.display());
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
+            .map_err(|e| TokenError::io(doing("create"), e))?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let held = rustix::fs::open(dir, flags, Mode::empty())
+            .map_err(|e| TokenError::io(doing("open"), e))?;
+        rustix::fs::flock(&held, FlockOperation::LockExclusive)
+            .map_err(|e| TokenError::io(doing("lock"), e))?;
+        let mut tokens = self.read()?;
+        let done = change(&mut tokens)?;
+        self.write(dir, tokens)?;
+        rustix::fs::fsync(&held).map_err(|e| TokenError::io(doing("save"), e))?;
+        Ok(done)
+    }
+
+    /// Puts a whole new file, which only we can read, into the place of the old one.
+    fn write(&self, dir: &Path, tokens: Vec<Token>) -> Result<(), TokenError> {
+        let doing = || format!("write {}", self.path.display());
+        let failed = |e: std::io::Error| TokenError::io(doing(), e);
+        let mut file = tempfile::NamedTempFile::new_in(dir).map_err(failed)?;
+        let content = Content { version: VERSION, tokens };
+        serde_json::to_writer_pretty(&mut file, &content).map_err(|e| failed(e.into()))?;
+        file.write_all(b"\n").map_err(failed)?;
+        file.as_file().sync_all().map_err(failed)?;
+        file.persist(&self.path).map_err(|e| failed(e.error))?;
+        Ok(())
+    }
+
+    fn text(&self) -> Result<Option<Vec<u8>>, TokenError> {
+        let doing = || format!("read {}", self.path.display());
+        // Without O_NONBLOCK, opening a FIFO waits for a writer.
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let file = match rustix::fs::open(&self.path, flags, Mode::empty()) {
+            Ok(file) => File::from(file),
+            Err(rustix::io::Errno::NOENT) => return Ok(None),
+            Err(e) => return Err(TokenError::io(doing(), e)),
+        };
+        let stat = rustix::fs::fstat(&file).map_err(|e| TokenError::io(doing(), e))?;
+        let mode = Mode::from_raw_mode(stat.st_mode);
+        let us = rustix::process::geteuid().as_raw();
+        let problem = if !rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file() {
+            "is not a regular file".to_owned()
+        } else if stat.st_uid != us {
+            format!("belongs to another user (uid {}, not {us})", stat.st_uid)
+        } else if mode.intersects(Mode::RWXG | Mode::RWXO) {
+            let bits = stat.st_mode & 0o777;
+            format!("is open to other users (mode {bits:o}), so no token in it is taken; chmod 600")
+        } else {
+            let mut text = Vec::new();
+            let read = file.take(MAX_BYTES.saturating_add(1)).read_to_end(&mut text);
+            read.map_err(|e| TokenError::io(doing(), e))?;
+            if u64::try_from(text.len()).is_ok_and(|bytes| bytes <= MAX_BYTES) {
+                return Ok(Some(text));
+            }
+            format!("has more than {MAX_BYTES} bytes")
+        };
+        Err(TokenError::Unsafe { path: self.path.clone(), problem })
+    }
+}
+
+fn answers_to(token: &Token, name: &str) -> bool {
+    token.id == name || token.name.as_deref() == Some(name)
+}
+
+fn is_name(name: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+    (1..=64).contains(&name.len()) && !name.starts_with('-') && name.bytes().all(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn place() -> (tempfile::TempDir, TokenFile) {
+        let dir = tempfile::tempdir().unwrap();
+        let file = TokenFile::within(&dir.path().join("modeld"));
+        (dir, file)
+    }
+
+    fn wanted(name: &str) -> NewToken {
+        let name = (!name.is_empty()).then(|| name.to_owned());
+        NewToken { name, scope: Scope::Inference, life: None }
+    }
+
+    #[test]
+    fn what_is_made_is_listed_until_it_is_revoked() {
+        let (_dir, file) = place();
+        assert_eq!(file.read().unwrap(), []);
+        let now = Timestamp::UNIX_EPOCH;
+        let (named, _) = file.create(wanted("ci"), now).unwrap();
+        let (bare, _) = file.create(wanted(""), now).unwrap();
+        assert_eq!(file.read().unwrap(), [named.clone(), bare.clone()]);
+        assert!(matches!(file.create(wanted("ci"), now), Err(TokenError::NameTaken { .. })));
+        assert!(matches!(file.create(wanted(&bare.id), now), Err(TokenError::NameTaken { .. })));
+        assert_eq!(file.revoke("ci").unwrap(), named);
+        assert!(matches!(file.revoke("ci"), Err(TokenError::NoSuch { .. })));
+        assert_eq!(file.revoke(&bare.id).unwrap(), bare);
+        assert_eq!(file.read().unwrap(), []);
+    }
+
+    #[test]
+    fn the_file_is_its_owners_alone_or_not_believed() {
+        let (_dir, file) = place();
+        file.create(wanted(""), Timestamp::UNIX_EPOCH).unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(file.path()), 0o600);
+        assert_eq!(mode(file.path().parent().unwrap()), 0o700);
+        for bits in [0o640, 0o604, 0o620, 0o602] {
+            std::fs::set_permissions(file.path(), Permissions::from_mode(bits)).unwrap();
+            let error = file.read().unwrap_err().to_string();
+            assert!(error.contains("chmod 600"), "{error}");
+            assert!(file.create(wanted(""), Timestamp::UNIX_EPOCH).is_err(), "{bits:o}");
+        }
+        std::fs::remove_file(file.path()).unwrap();
+        std::fs::create_dir(file.path()).unwrap();
+        assert!(matches!(file.read(), Err(TokenError::Unsafe { .. })));
+    }
+
+    #[test]
+    fn what_is_no_list_of_tokens_is_named() {
+        let (_dir, file) = place();
+        file.create(wanted(""), Timestamp::UNIX_EPOCH).unwrap();
+        let large = " ".repeat(usize::try_from(MAX_BYTES).unwrap() + 1);
+        for text in ["", "{}", r#"{"version":2,"tokens":[]}"#, r#"{"version":1,"tokens":[{}]}"#] {
+            std::fs::write(file.path(), text).unwrap();
+            assert!(matches!(file.read(), Err(TokenError::Broken { .. })), "{text}");
+        }
+        std::fs::write(file.path(), large).unwrap();
+        assert!(matches!(file.read(), Err(TokenError::Unsafe { .. })));
+    }
+
+    #[test]
+    fn names_are_plain_words() {
+        let (_dir, file) = place();
+        for name in ["-x", "a b", "ü", "a/b", "a\n", &"x".repeat(65)] {
+            let made = file.create(wanted(name), Timestamp::UNIX_EPOCH);
+            assert!(matches!(made, Err(TokenError::InvalidName { .. })), "{name:?}");
+        }
+        let far = NewToken { life: Some(Duration::MAX), ..wanted("far") };
+        assert!(matches!(file.create(far, Timestamp::UNIX_EPOCH), Err(TokenError::TooFar)));
+        assert!(!file.path().exists());
+    }
+
+    #[test]
+    fn writers_at_once_lose_nothing() {
+        let (_dir, file) = place();
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let file = &file;
+                scope.spawn(move || {
+                    for number in 0..5 {
+                        let name = format!("{thread}-{number}");
+                        file.create(wanted(&name), Timestamp::UNIX_EPOCH).unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!(file.read().unwrap().len(), 20);
+    }
+}
