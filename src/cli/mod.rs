@@ -2,9 +2,10 @@
 //!
 //! Verbs, flags and columns are those of `docker model`, so that scripts and fingers can stay as
 //! they are. Data goes to stdout, notes and errors to stderr. Every verb goes through the daemon:
-//! nothing here opens the store or loads a model, and `serve` only hands over to
-//! [`crate::daemon`].
+//! nothing here opens the store or loads a model, and `serve` and `activate`
+//! only hand over to [`crate::daemon`].
 
+mod activate;
 mod app;
 mod chat;
 mod completions;

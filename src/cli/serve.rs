@@ -89,6 +89,12 @@ pub struct Args {
     grace: Option<String>,
     #[arg(
         long,
+        value_name = config::settings::IDLE_EXIT.value,
+        help = help(config::settings::IDLE_EXIT)
+    )]
+    idle_exit: Option<String>,
+    #[arg(
+        long,
         value_name = config::settings::REGISTRY_MIRROR.value,
         help = help(config::settings::REGISTRY_MIRROR)
     )]
@@ -202,7 +208,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
     // A blocking read of an upload must not keep the process.
     runtime.shutdown_background();
     match outcome? {
-        Outcome::Drained | Outcome::CutShort => Ok(ExitCode::Success),
+        Outcome::Drained | Outcome::CutShort | Outcome::Unused => Ok(ExitCode::Success),
         Outcome::Forced => Ok(ExitCode::Interrupted),
     }
 }
@@ -223,6 +229,7 @@ impl Args {
             max_pulls,
             auto_pull,
             grace,
+            idle_exit,
             registry_mirror,
             insecure_registry,
             registry_private_host,
@@ -250,6 +257,7 @@ impl Args {
             max_pulls,
             auto_pull,
             grace,
+            idle_exit,
             registry_mirror: listed(registry_mirror),
             insecure_registry: listed(insecure_registry),
             registry_private_host: listed(registry_private_host),

@@ -21,8 +21,8 @@ mod resolve;
 mod resolved;
 pub mod settings;
 
-pub use containers::ContainerAddress;
-pub use duration::{parse_age, parse_duration, parse_keep_alive};
+pub use containers::{ContainerAddress, is_private};
+pub use duration::{parse_age, parse_duration, parse_keep_alive, parse_limit};
 pub use env::{Env, Variables, path_variable};
 pub use error::ConfigError;
 pub use host::{DaemonHost, daemon_host};

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use super::containers::container_address;
-use super::duration::{parse_duration, parse_keep_alive};
+use super::duration::{parse_duration, parse_keep_alive, parse_limit};
 use super::resolved::{Config, LogFormat, Origin, Set};
 use super::settings::{self, Setting};
 use super::{ConfigError, Env, RawConfig, registries};
@@ -53,6 +53,7 @@ pub fn resolve(raw: &RawConfig, env: &Env) -> Result<Config, ConfigError> {
         })?,
         auto_pull: Said::or_default(settings::AUTO_PULL, &raw.auto_pull, env).parse(switch)?,
         grace: Said::or_default(settings::GRACE, &raw.grace, env).parse(parse_duration)?,
+        idle_exit: Said::or_default(settings::IDLE_EXIT, &raw.idle_exit, env).parse(parse_limit)?,
         registry_mirrors: Said::or_default(settings::REGISTRY_MIRROR, &raw.registry_mirror, env)
             .parse(registries::mirrors)?,
         insecure_registries: Said::or_default(
@@ -352,6 +353,7 @@ mod tests {
                 max_pulls: unset(NonZeroUsize::new(3).unwrap()),
                 auto_pull: unset(false),
                 grace: unset(Duration::from_secs(10)),
+                idle_exit: unset(None),
                 registry_mirrors: unset(Vec::new()),
                 insecure_registries: unset(Vec::new()),
                 registry_private_hosts: unset(Vec::new()),

@@ -34,13 +34,14 @@ pub(super) struct Acceptor {
 }
 
 impl Acceptor {
-    /// Serves a Unix socket: our own user and root alone.
-    pub(super) async fn unix(self, listener: UnixListener) {
+    /// Serves a Unix socket: our own user and root alone. Gives it back when told to stop; what was
+    /// accepted is being served then.
+    pub(super) async fn unix(self, listener: UnixListener) -> UnixListener {
         let owner = rustix::process::geteuid().as_raw();
         let mut trouble = Trouble::default();
         loop {
             let accepted = tokio::select! {
-                () = self.stop.cancelled() => return,
+                () = self.stop.cancelled() => return listener,
                 accepted = listener.accept() => accepted,
             };
             match accepted {
@@ -57,8 +58,8 @@ impl Acceptor {
     }
 
     /// Serves a TCP socket. A place is taken before accepting: what is over the cap waits in the
-    /// kernel's backlog.
-    pub(super) async fn tcp(self, listener: TcpListener, door: Door) {
+    /// kernel's backlog. Gives the socket back as [`Acceptor::unix`] does.
+    pub(super) async fn tcp(self, listener: TcpListener, door: Door) -> TcpListener {
         let mut trouble = Trouble::default();
         loop {
             let accepted = async {
@@ -66,7 +67,7 @@ impl Acceptor {
                 (place, listener.accept().await)
             };
             let (place, accepted) = tokio::select! {
-                () = self.stop.cancelled() => return,
+                () = self.stop.cancelled() => return listener,
                 accepted = accepted => accepted,
             };
             match accepted.and_then(|(stream, remote)| Ok((tuned(&stream)?, remote, stream))) {

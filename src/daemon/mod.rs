@@ -16,20 +16,25 @@
 
 mod accept;
 mod activation;
+mod activity;
 mod build;
 mod connection;
 mod containers;
 mod error;
+mod idle;
+#[cfg(target_os = "macos")]
+mod launchd;
 mod limits;
 mod listen;
 mod lock;
 mod logging;
-mod notify;
+pub mod notify;
 mod phase;
 mod registries;
 mod run;
 mod shutdown;
 mod socket;
+mod standby;
 
 pub use activation::Inherited;
 pub use build::{Bound, Daemon, Parts};
@@ -39,3 +44,4 @@ pub use listen::Address;
 pub use logging::start_logging;
 pub use run::Outcome;
 pub use shutdown::Shutdown;
+pub use standby::{Standby, hand_over};

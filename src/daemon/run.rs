@@ -6,9 +6,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::accept::{Acceptor, MAX_TCP};
+use super::activity::Activity;
 use super::build::Bound;
 use super::connection::Server;
+use super::idle::Use;
+use super::listen::Doors;
 use super::notify;
+use crate::config::settings;
 
 /// How long last events may take to reach their readers after the grace.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -22,22 +26,30 @@ pub enum Outcome {
     CutShort,
     /// It was told twice to stop.
     Forced,
+    /// Nobody used it for as long as was said; the next connection starts another.
+    Unused,
 }
 
 impl Bound {
     /// Serves until `shutdown` asks for the end, then drains:
     ///
-    /// 1. the listeners are closed, idle connections too;
+    /// 1. the listeners are closed, idle connections too; who connected before is answered;
     /// 2. transfers are stopped, what waits is refused, what runs may finish until the grace is over;
     /// 3. what still runs then ends with an error event, and has two seconds to be sent.
     ///
     /// Asked a second time, it returns at once.
+    ///
+    /// Where all sockets belong to somebody who starts us again, and the settings say so, it also
+    /// ends after a time without use; in that case everybody who connected is served first, however
+    /// long that takes.
     pub async fn run(self) -> Outcome {
         let shutdown = self.shutdown.clone();
+        let activity = Activity::default();
         let acceptor = Acceptor {
             server: Server {
                 router: self.router,
                 patience: self.patience,
+                activity: activity.clone(),
                 closing: CancellationToken::new(),
                 killed: CancellationToken::new(),
             },
@@ -45,42 +57,89 @@ impl Bound {
             stop: CancellationToken::new(),
             tcp_places: Arc::new(Semaphore::new(MAX_TCP)),
         };
+        let Acceptor { server, connections, .. } = acceptor.clone();
+        let (closing, killed) = (server.closing, server.killed);
+        let usage =
+            Use { activity, scheduler: self.scheduler.clone(), transfers: self.transfers.clone() };
+        let limit = self.idle_exit.filter(|_| self.listeners.managed);
         let places = self.listeners.addresses.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let (socket_file, lock) = self.listeners.serve(&acceptor);
-        let status = format!("listening on {}", places.join(", "));
-        tracing::info!("{status}");
-        notify::ready(&status);
+        let (mut doors, (socket_file, lock)) = self.listeners.serve(acceptor);
+        let places = format!("listening on {}", places.join(", "));
+        tracing::info!("{places}");
+        if self.idle_exit.is_some() && limit.is_none() {
+            tracing::warn!(
+                "{} is of no effect: a socket that the daemon opened itself ends with it, and \
+                 nothing would start it again",
+                settings::IDLE_EXIT.flag
+            );
+        }
+        notify::ready(&places);
         let watchdog = tokio::spawn(notify::watchdog());
+        let telling = tokio::spawn(notify::tell_of(self.scheduler.clone(), places));
 
-        shutdown.draining().cancelled().await;
-        tracing::info!(grace_ms = self.grace.as_millis(), "stopping: finishing what runs");
-        notify::stopping("finishing what runs");
+        let unused = tokio::select! {
+            () = shutdown.draining().cancelled() => false,
+            () = nobody(&usage, limit, &mut doors) => true,
+        };
+        telling.abort();
+        if unused {
+            tracing::info!("nobody uses the daemon; it ends until somebody connects");
+            notify::stopping("unused; the next connection starts it again");
+            closing.cancel();
+            connections.close();
+            tokio::select! {
+                () = connections.wait() => {}
+                () = shutdown.draining().cancelled() => {}
+            }
+        } else {
+            tracing::info!(grace_ms = self.grace.as_millis(), "stopping: finishing what runs");
+            notify::stopping("finishing what runs");
+        }
         // New clients see that nobody is there rather than a socket that does not answer.
         drop(socket_file);
-        acceptor.stop.cancel();
-        acceptor.server.closing.cancel();
-        acceptor.connections.close();
+        doors.close().await;
+        // Closes our descriptors; what others hold goes on listening.
+        drop(doors);
+        closing.cancel();
+        connections.close();
         let drained = async {
             tokio::join!(
                 // At once: another pull goes on where this one stopped.
                 self.transfers.close(),
                 self.scheduler.drain(self.grace),
-                acceptor.connections.wait()
+                connections.wait()
             );
         };
         let deadline = self.grace.saturating_add(LAST_WORDS);
         let outcome = tokio::select! {
             in_time = tokio::time::timeout(deadline, drained) => match in_time {
+                Ok(()) if unused => Outcome::Unused,
                 Ok(()) => Outcome::Drained,
                 Err(_) => Outcome::CutShort,
             },
             () = shutdown.immediate().cancelled() => Outcome::Forced,
         };
-        acceptor.server.killed.cancel();
+        killed.cancel();
         watchdog.abort();
         tracing::info!(?outcome, "stopped");
         drop((lock, self.store_lock));
         outcome
+    }
+}
+
+/// Completes, with the doors closed, when nobody has used the daemon for `limit`. Somebody who came
+/// while they were closing keeps them open; who comes after that waits for the next daemon.
+async fn nobody(usage: &Use, limit: Option<Duration>, doors: &mut Doors) {
+    let Some(limit) = limit else {
+        return std::future::pending().await;
+    };
+    loop {
+        usage.over_for(limit).await;
+        doors.close().await;
+        if usage.is_over() {
+            return;
+        }
+        doors.open();
     }
 }
 
@@ -195,10 +254,9 @@ mod tests {
         let place = Place::new(RawConfig::default());
         let path: PathBuf = place.dir.path().join("passed.sock");
         let passed = std::os::unix::net::UnixListener::bind(&path).unwrap();
-        passed.set_nonblocking(true).unwrap();
         let manager_side = passed.try_clone().unwrap();
         let shutdown = Shutdown::default();
-        let inherited = vec![Inherited::Unix(passed)];
+        let inherited = vec![Inherited::unix(passed).unwrap()];
         let bound = place.build_with(&shutdown, inherited).await.unwrap();
         assert_eq!(bound.addresses(), [Address::Unix(Some(path.clone()))]);
         assert!(!place.socket().exists());
