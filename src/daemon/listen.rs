@@ -147,11 +147,9 @@ impl Listeners {
         self.managed = false;
         let path = &config.socket.value;
         socket::prepare_directory(path)?;
-        if let Ok(mut file) = SocketFile::taken_back(path)
+        if SocketFile::is_there(path)
             && let Some(kept) = self.take_back(|socket| socket.is_at(path))
         {
-            file.leave();
-            self.file = Some(file);
             return self.adopt(kept);
         }
         self.discard(None);

@@ -269,6 +269,76 @@ mod tests {
         manager_side.accept().unwrap();
     }
 
+    /// A daemon on a socket of the test's own that ends after `idle` without use.
+    fn passed(idle: &str) -> (Place, PathBuf, std::os::unix::net::UnixListener, Inherited) {
+        let place = Place::new(RawConfig { idle_exit: Some(idle.into()), ..RawConfig::default() });
+        let path = place.dir.path().join("passed.sock");
+        let held = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let inherited = Inherited::unix(held.try_clone().unwrap()).unwrap();
+        (place, path, held, inherited)
+    }
+
+    #[tokio::test]
+    async fn nobody_uses_it_and_it_ends() {
+        let (place, path, held, inherited) = passed("100ms");
+        let bound = place.build_with(&Shutdown::default(), vec![inherited]).await.unwrap();
+        let running = tokio::spawn(bound.run());
+        assert!(ask(&path).await.starts_with("HTTP/1.1 200"));
+        assert_eq!(running.await.unwrap(), Outcome::Unused);
+        // Who comes now waits for the next one.
+        let mut late = UnixStream::connect(&path).await.unwrap();
+        late.write_all(REQUEST).await.unwrap();
+        let again = Inherited::unix(held.try_clone().unwrap()).unwrap();
+        let shutdown = Shutdown::default();
+        let bound = place.build_with(&shutdown, vec![again]).await.unwrap();
+        let running = tokio::spawn(bound.run());
+        let mut answer = String::new();
+        late.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        shutdown.ask();
+        running.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn whoever_is_connected_is_served_first() {
+        let (place, path, _held, inherited) = passed("50ms");
+        let bound = place.build_with(&Shutdown::default(), vec![inherited]).await.unwrap();
+        let mut early = UnixStream::connect(&path).await.unwrap();
+        let running = tokio::spawn(bound.run());
+        // Many times as long as it may be unused: a connection that has said nothing yet is use.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert!(!running.is_finished());
+        early.write_all(REQUEST).await.unwrap();
+        let mut answer = String::new();
+        early.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert_eq!(running.await.unwrap(), Outcome::Unused);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_only_idles_does_not_keep_it() {
+        let (place, path, _held, inherited) = passed("50ms");
+        let bound = place.build_with(&Shutdown::default(), vec![inherited]).await.unwrap();
+        let mut kept = UnixStream::connect(&path).await.unwrap();
+        kept.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+        assert_eq!(bound.run().await, Outcome::Unused);
+        let mut answer = String::new();
+        kept.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn a_socket_of_its_own_is_not_left() {
+        let raw = RawConfig { idle_exit: Some("10ms".into()), ..RawConfig::default() };
+        let place = Place::new(raw);
+        let shutdown = Shutdown::default();
+        let running = tokio::spawn(place.build(&shutdown).await.unwrap().run());
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert!(ask(place.socket()).await.starts_with("HTTP/1.1 200"));
+        shutdown.ask();
+        assert_eq!(running.await.unwrap(), Outcome::Drained);
+    }
+
     #[tokio::test]
     async fn tcp_is_served_beside_the_socket() {
         let place = Place::new(RawConfig { tcp: Some("0".into()), ..RawConfig::default() });

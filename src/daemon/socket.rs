@@ -55,12 +55,9 @@ impl SocketFile {
         Ok(Self { path: path.to_owned(), device: meta.dev(), inode: meta.ino(), stays: false })
     }
 
-    /// The file of a socket that an earlier daemon bound and that listens on.
-    pub(super) fn taken_back(path: &Path) -> std::io::Result<Self> {
-        if !std::fs::symlink_metadata(path)?.file_type().is_socket() {
-            return Err(ErrorKind::NotFound.into());
-        }
-        Self::of(path)
+    /// Whether a socket that an earlier daemon bound can still be found.
+    pub(super) fn is_there(path: &Path) -> bool {
+        std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket())
     }
 
     /// The socket goes on listening when this process has ended.

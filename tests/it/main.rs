@@ -12,6 +12,7 @@
 
 mod support;
 
+mod activate;
 mod answers;
 mod batching;
 mod browsers;
@@ -30,6 +31,7 @@ mod fuzz;
 mod hostile_models;
 mod hub;
 mod import;
+mod launchd;
 mod layering;
 mod lifecycle;
 mod login;
@@ -58,6 +60,7 @@ mod sampling;
 mod sdk;
 mod slow_clients;
 mod store_faults;
+mod systemd;
 mod tools;
 mod upkeep;
 mod wire;
