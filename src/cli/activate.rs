@@ -23,18 +23,18 @@ pub struct Args {
         help = help(config::settings::TCP)
     )]
     tcp: Option<String>,
-    /// Become the program at once, with the sockets that are here already
-    #[arg(long, hide = true)]
-    hand_over: bool,
+    /// Become the program at once, with the sockets of the process with this id
+    #[arg(long, value_name = "PID", hide = true)]
+    hand_over: Option<u32>,
     /// What to start [default: modeld serve]
     #[arg(last = true, value_name = "PROGRAM")]
     program: Vec<OsString>,
 }
 
 pub(super) fn run(args: Args, printer: &mut Printer) -> Result<ExitCode, CliError> {
-    if args.hand_over {
+    if let Some(parent) = args.hand_over {
         // What cannot be executed now cannot be executed next time.
-        printer.error(hand_over(&args.program).to_string());
+        printer.error(hand_over(parent, &args.program).to_string());
         return Ok(ExitCode::Config);
     }
     let raw = RawConfig { socket: args.socket, tcp: args.tcp, ..RawConfig::default() };
@@ -49,7 +49,9 @@ pub(super) fn run(args: Args, printer: &mut Printer) -> Result<ExitCode, CliErro
         [] => vec![named.clone().into(), "serve".into()],
         program => program.to_vec(),
     };
-    let mut starter = vec![this_file(named), "activate".into(), "--hand-over".into(), "--".into()];
+    let own_id = std::process::id().to_string().into();
+    let mut starter =
+        vec![this_file(named), "activate".into(), "--hand-over".into(), own_id, "--".into()];
     starter.extend(program);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

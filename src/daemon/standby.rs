@@ -169,16 +169,22 @@ impl Standby {
     }
 }
 
-/// Becomes `program`, with the sockets that this process was started with. Returns only if that is
-/// not possible.
-pub fn hand_over(program: &[OsString]) -> DaemonError {
+/// Becomes `program`, with the sockets that this process was started with by `parent`, and ends with
+/// that. Returns only if that is not possible.
+pub fn hand_over(parent: u32, program: &[OsString]) -> DaemonError {
     let name = program.first().map_or(OsStr::new(""), OsString::as_os_str);
-    // Whoever listens for it is gone then; it ends as if told to.
+    // Nobody would start it again; it ends as if told to.
     #[cfg(target_os = "linux")]
     if let Err(error) =
         rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))
     {
         tracing::debug!(%error, "the end of the parent will not be noticed");
+    }
+    // It may have ended before that.
+    let now = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get());
+    if now != i32::try_from(parent).ok() {
+        let gone = std::io::Error::other("who listens for it has ended");
+        return DaemonError::io(format!("run {}", name.display()), gone);
     }
     let mut command = Command::new(name);
     command.args(program.iter().skip(1)).env("LISTEN_PID", std::process::id().to_string());

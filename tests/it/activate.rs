@@ -169,6 +169,7 @@ fn a_program_that_fails_is_started_again_later_and_later() {
     for (wait, least) in waits.iter().zip([200, 400, 800]) {
         assert!(*wait >= least, "{waits:?} ms");
     }
+    wait_until(SOON, "it waits", || shim.program().is_none());
     let asked = Instant::now();
     shim.send(Signal::TERM);
     assert_eq!(shim.end().code(), Some(0));

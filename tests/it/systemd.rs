@@ -231,11 +231,19 @@ fn a_daemon_that_hangs_is_started_again() {
     manager.ask(&["start", "modeld.service"]);
     let first = manager.pid();
     send(first, Signal::STOP);
+    // None of its threads accepts any more.
+    wait_until(SOON, "it stands still", || stands_still(first));
     // This one waits for the next daemon.
     manager.client().get("/models").expect(200);
     assert_ne!(manager.pid(), first);
     assert_eq!(manager.show("NRestarts"), "1");
     assert!(!is_running(first));
+}
+
+fn stands_still(pid: i32) -> bool {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+    let mut states = threads.map(|thread| fs::read_to_string(thread.path().join("stat")));
+    states.all(|stat| stat.is_ok_and(|stat| stat.contains(") T ")))
 }
 
 #[test]
@@ -381,6 +389,7 @@ fn the_units_are_clean() {
         return skip(test, "there is no systemd-analyze");
     }
     let dir = TempDir::new().unwrap();
+    fs::create_dir(dir.path().join("run")).unwrap();
     let system = repository().join("systemd/system");
     for (scope, from) in [("--user", repository().join("systemd")), ("--system", system)] {
         let units = dir.path().join(scope.trim_start_matches('-'));
