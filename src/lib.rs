@@ -57,7 +57,8 @@
 //!
 //! * The daemon process makes no llama.cpp call and maps no model file. Whatever a model file or
 //!   llama.cpp does ends one worker, and with it the requests of that model, nothing else.
-//! * `unsafe` exists in `worker::llama` only. Every foreign call there is bounds-checked first; C++
+//! * `unsafe` exists in `worker::llama` only, and on macOS in `daemon::launchd`, for the one call
+//!   that launchd hands its sockets out with. Every foreign call is bounds-checked first; C++
 //!   exceptions are caught in our own C++ file and come back as error values.
 //! * llama.cpp never sees a file whose header our own reader has not accepted.
 //! * Nothing is silently cut: a prompt that does not fit is an error with both numbers; a request

@@ -3,9 +3,9 @@ use std::path::{Path, PathBuf};
 use clap::Parser;
 
 use super::{
-    CliError, ExitCode, Printer, completions, config, configure, df, export, fsck, import, inspect,
-    list, load, login, logout, logs, man, package, prune, ps, pull, purge, push, requests, rm, run,
-    search, serve, status, tag, tls, token, transfers, unload, version,
+    CliError, ExitCode, Printer, activate, completions, config, configure, df, export, fsck,
+    import, inspect, list, load, login, logout, logs, man, package, prune, ps, pull, purge, push,
+    requests, rm, run, search, serve, status, tag, tls, token, transfers, unload, version,
 };
 use crate::client::Client;
 use crate::config::{Env, RawConfig, Sources, daemon_host};
@@ -35,6 +35,7 @@ pub struct Cli {
 )]
 pub enum Command {
     Serve(Box<serve::Args>),
+    Activate(activate::Args),
     Run(run::Args),
     Pull(pull::Args),
     Push(push::Args),
@@ -91,7 +92,12 @@ pub fn main() -> ExitCode {
         Command::Serve(_) if cli.host.is_some() => Err(CliError::Usage(
             "--host says where commands find a daemon; serve takes --socket and --tcp".to_owned(),
         )),
+        Command::Activate(_) if cli.host.is_some() => Err(CliError::Usage(
+            "--host says where commands find a daemon; activate takes --socket and --tcp"
+                .to_owned(),
+        )),
         Command::Serve(args) => serve::run(*args, cli.config),
+        Command::Activate(args) => activate::run(args, &mut printer),
         // These need no daemon, so a setting that says where it is cannot spoil them.
         Command::Completions(args) => {
             completions::run(&args, &mut printer).map(|()| ExitCode::Success)
@@ -164,7 +170,11 @@ pub(super) async fn dispatch(
         Command::Version(args) => version::run(args, client, printer).await,
         Command::Completions(args) => completions::run(&args, printer),
         Command::Man(args) => man::run(&args, printer),
-        Command::Serve(_) | Command::Worker | Command::Token(_) | Command::Tls(_) => {
+        Command::Serve(_)
+        | Command::Activate(_)
+        | Command::Worker
+        | Command::Token(_)
+        | Command::Tls(_) => {
             Err(CliError::Usage("this command has to come first: modeld serve".to_owned()))
         }
     }

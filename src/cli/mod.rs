@@ -2,9 +2,10 @@
 //!
 //! Verbs, flags and columns are those of `docker model`, so that scripts and fingers can stay as
 //! they are. Data goes to stdout, notes and errors to stderr. Every verb goes through the daemon,
-//! but for those that must work before there is one (`token`, `tls`): nothing here opens the store or loads a model, and `serve` only hands over to
-//! [`crate::daemon`].
+//! but for those that must work before there is one (`token`, `tls`, `config`): nothing here opens the
+//! store or loads a model, and `serve` and `activate` only hand over to [`crate::daemon`].
 
+mod activate;
 mod app;
 mod chat;
 mod completions;

@@ -111,6 +111,12 @@ pub struct Args {
     grace: Option<String>,
     #[arg(
         long,
+        value_name = config::settings::IDLE_EXIT.value,
+        help = help(config::settings::IDLE_EXIT)
+    )]
+    idle_exit: Option<String>,
+    #[arg(
+        long,
         value_name = config::settings::REGISTRY_MIRROR.value,
         help = help(config::settings::REGISTRY_MIRROR)
     )]
@@ -230,7 +236,7 @@ pub(super) fn run(args: Args, file: Option<PathBuf>) -> Result<ExitCode, CliErro
     // A blocking read of an upload must not keep the process.
     runtime.shutdown_background();
     match outcome? {
-        Outcome::Drained | Outcome::CutShort => Ok(ExitCode::Success),
+        Outcome::Drained | Outcome::CutShort | Outcome::Unused => Ok(ExitCode::Success),
         Outcome::Forced => Ok(ExitCode::Interrupted),
     }
 }
@@ -256,6 +262,7 @@ impl Args {
             max_pulls,
             auto_pull,
             grace,
+            idle_exit,
             registry_mirror,
             insecure_registry,
             registry_private_host,
@@ -288,6 +295,7 @@ impl Args {
             max_pulls,
             auto_pull,
             grace,
+            idle_exit,
             registry_mirror: listed(registry_mirror),
             insecure_registry: listed(insecure_registry),
             registry_private_host: listed(registry_private_host),

@@ -38,7 +38,8 @@ pub(super) fn container_address(text: &str) -> Result<Option<ContainerAddress>, 
     Ok(Some(ContainerAddress { ip: Some(ip), port }))
 }
 
-fn is_private(ip: IpAddr) -> bool {
+/// Whether an address belongs to a private network, as those of bridges do.
+pub fn is_private(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => ip.is_private(),
         IpAddr::V6(ip) => ip.is_unique_local(),

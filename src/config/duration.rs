@@ -27,6 +27,20 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     Ok(signed.unsigned_abs())
 }
 
+/// Reads a duration over zero, or `off`: `None`.
+///
+/// # Errors
+/// What is wrong, as a fragment that fits behind a colon.
+pub fn parse_limit(text: &str) -> Result<Option<Duration>, String> {
+    if text.trim().eq_ignore_ascii_case("off") {
+        return Ok(None);
+    }
+    match parse_duration(text)? {
+        Duration::ZERO => Err("it must be more than zero; off says never".to_owned()),
+        limit => Ok(Some(limit)),
+    }
+}
+
 /// Reads an age: as [`parse_duration`], or in whole days (`7d`) or weeks (`2w`).
 ///
 /// # Errors
@@ -93,6 +107,16 @@ mod tests {
         }
         for text in ["-1d", "d", "1.5d", "-1h", "99999999999d", "7 d ays", "1d12h"] {
             assert!(parse_age(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_limit_is_over_zero_or_off() {
+        for (text, limit) in [("off", None), ("OFF", None), ("90s", Some(90)), ("1h", Some(3600))] {
+            assert_eq!(parse_limit(text), Ok(limit.map(Duration::from_secs)), "{text}");
+        }
+        for text in ["0", "0s", "-1", "never", ""] {
+            assert!(parse_limit(text).is_err(), "{text}");
         }
     }
 

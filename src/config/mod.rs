@@ -34,9 +34,9 @@ mod sources;
 mod tls;
 mod values;
 
-pub use containers::ContainerAddress;
+pub use containers::{ContainerAddress, is_private};
 pub use dmr::{FOREIGN, Foreign};
-pub use duration::{parse_age, parse_duration, parse_keep_alive};
+pub use duration::{parse_age, parse_duration, parse_keep_alive, parse_limit};
 pub use edit::{EditLock, lock, with_value, without, write};
 pub use env::{Env, Variables, path_variable};
 pub use error::ConfigError;

@@ -38,6 +38,8 @@ pub struct RawConfig {
     pub auto_pull: Option<String>,
     /// `--grace DURATION`
     pub grace: Option<String>,
+    /// `--idle-exit DURATION`
+    pub idle_exit: Option<String>,
     /// `--registry-mirror [HOST=]URL`
     pub registry_mirror: Option<String>,
     /// `--insecure-registry HOST[:PORT]`

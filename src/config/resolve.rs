@@ -2,7 +2,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use super::containers::container_address;
-use super::duration::{parse_duration, parse_keep_alive};
+use super::duration::{parse_duration, parse_keep_alive, parse_limit};
 use super::resolved::{Config, Origin, Set};
 use super::said::{Said, invalid, unset};
 use super::tls::tls;
@@ -60,6 +60,7 @@ pub fn resolve(raw: &RawConfig, env: &Env) -> Result<Config, ConfigError> {
         })?,
         auto_pull: Said::or_default(settings::AUTO_PULL, &raw.auto_pull, env).parse(switch)?,
         grace: Said::or_default(settings::GRACE, &raw.grace, env).parse(parse_duration)?,
+        idle_exit: Said::or_default(settings::IDLE_EXIT, &raw.idle_exit, env).parse(parse_limit)?,
         registry_mirrors: dmr::mirrors(
             Said::or_default(settings::REGISTRY_MIRROR, &raw.registry_mirror, env)
                 .parse(registries::mirrors)?,
@@ -229,6 +230,7 @@ mod tests {
                 max_pulls: unset(NonZeroUsize::new(3).unwrap()),
                 auto_pull: unset(false),
                 grace: unset(Duration::from_secs(10)),
+                idle_exit: unset(None),
                 registry_mirrors: unset(Vec::new()),
                 insecure_registries: unset(Vec::new()),
                 registry_private_hosts: unset(Vec::new()),

@@ -103,6 +103,8 @@ pub struct Config {
     pub auto_pull: Set<bool>,
     /// How long running answers may go on after the daemon was told to stop.
     pub grace: Set<Duration>,
+    /// How long it goes on where nobody uses it; `None`: for ever.
+    pub idle_exit: Set<Option<Duration>>,
     /// Mirrors of registries, in the order in which they are asked.
     pub registry_mirrors: Set<Vec<Mirror>>,
     /// Registries that speak plain HTTP.

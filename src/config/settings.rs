@@ -215,6 +215,16 @@ pub const GRACE: Setting = Setting {
     default: "10s",
     meaning: "How long running answers may go on after the daemon was told to stop",
 };
+/// The end of a daemon that nobody uses.
+pub const IDLE_EXIT: Setting = Setting {
+    name: "idle exit",
+    flag: "--idle-exit",
+    value: "DURATION",
+    env: "MODELD_IDLE_EXIT",
+    default: "off",
+    meaning: "End after this long without requests, loaded models and transfers, where all sockets \
+              belong to a service manager or `modeld activate`, which start it again",
+};
 /// Mirrors.
 pub const REGISTRY_MIRROR: Setting = Setting {
     name: "registry mirror",
@@ -353,6 +363,7 @@ pub const SETTINGS: &[Setting] = &[
     MAX_PULLS,
     AUTO_PULL,
     GRACE,
+    IDLE_EXIT,
     REGISTRY_MIRROR,
     INSECURE_REGISTRY,
     REGISTRY_PRIVATE_HOST,

@@ -50,8 +50,9 @@ pub(super) struct Acceptor {
 }
 
 impl Acceptor {
-    /// Serves a Unix socket: our own user and root, and the group that may write to it.
-    pub(super) async fn unix(self, listener: UnixListener) {
+    /// Serves a Unix socket: our own user and root, and the group that may write to it. Gives it back
+    /// when told to stop; what was accepted is being served then.
+    pub(super) async fn unix(self, listener: UnixListener) -> UnixListener {
         let owner = rustix::process::geteuid().as_raw();
         let path = listener.local_addr().ok();
         // Once and for all: who makes the mode wider later has not asked us.
@@ -59,7 +60,7 @@ impl Acceptor {
         let mut trouble = Trouble::default();
         loop {
             let accepted = tokio::select! {
-                () = self.stop.cancelled() => return,
+                () = self.stop.cancelled() => return listener,
                 accepted = listener.accept() => accepted,
             };
             match accepted {
@@ -75,8 +76,8 @@ impl Acceptor {
     }
 
     /// Serves a TCP socket. A place is taken before accepting: what is over the cap waits in the
-    /// kernel's backlog.
-    pub(super) async fn tcp(self, listener: TcpListener, door: Door) {
+    /// kernel's backlog. Gives the socket back as [`Acceptor::unix`] does.
+    pub(super) async fn tcp(self, listener: TcpListener, door: Door) -> TcpListener {
         let mut trouble = Trouble::default();
         let places = Arc::new(Semaphore::new(self.tcp_places));
         let tls = self.tls.as_ref().filter(|_| door.speaks_tls());
@@ -86,7 +87,7 @@ impl Acceptor {
                 (place, listener.accept().await)
             };
             let (place, accepted) = tokio::select! {
-                () = self.stop.cancelled() => return,
+                () = self.stop.cancelled() => return listener,
                 accepted = accepted => accepted,
             };
             match accepted.and_then(|(stream, remote)| Ok((tuned(&stream)?, remote, stream))) {
@@ -99,12 +100,23 @@ impl Acceptor {
                     let scarce = places.available_permits() < self.tcp_places / 4;
                     let server = self.server.clone().among(scarce);
                     let peer = PeerInfo::Tcp { remote };
-                    let (tls, stop) = (tls.cloned(), self.stop.clone());
+                    let Some(tls) = tls.cloned() else {
+                        let served = server.serve(stream, class, peer);
+                        self.connections.spawn(async move {
+                            let _place = place;
+                            served.await;
+                        });
+                        continue;
+                    };
+                    let (present, stop) = (server.activity.enter(), self.stop.clone());
                     self.connections.spawn(async move {
                         let _place = place;
-                        let Some(tls) = tls else { return server.serve(stream, class, peer).await };
-                        match secured(&tls, stream, &stop).await {
-                            Ok(stream) => server.serve(stream, class, peer).await,
+                        let secured = secured(&tls, stream, &stop).await;
+                        match secured.map(|stream| server.serve(stream, class, peer)) {
+                            Ok(served) => {
+                                drop(present);
+                                served.await;
+                            }
                             Err(error) => tracing::debug!(%error, "no TLS with a client"),
                         }
                     });

@@ -1,65 +1,161 @@
-use std::net::TcpListener;
+//! Sockets that somebody else opened for us: systemd, launchd, or `modeld activate`.
+//!
+//! What a socket is for is said by its name (`FileDescriptorName=` of a socket unit, the key in a
+//! launchd property list): `unix`, `tcp`, `ollama`, `containers`. Any other name, as the unit's own
+//! that systemd gives by default, leaves it to the kind of the socket. Names that begin with
+//! `kept-` are those of sockets that an earlier daemon bound and had kept for this one.
+
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
 
 use listenfd::ListenFd;
 
 use super::DaemonError;
+use super::accept::Door;
+use crate::config::{self, Variables};
 
 /// The first descriptor of the systemd protocol.
 const FIRST: usize = 3;
 
-/// A listening socket that the service manager opened for us. Dropping it closes our descriptor
-/// and leaves the socket listening: new connections wait for the next daemon.
+/// The names of the descriptors, separated by colons.
+pub(super) const NAMES: &str = "LISTEN_FDNAMES";
+
+/// A listening socket that the service manager opened or kept for us. Dropping it closes our
+/// descriptor and leaves the socket listening: new connections wait for the next daemon.
 #[derive(Debug)]
-pub enum Inherited {
-    /// A Unix socket.
+pub struct Inherited {
+    pub(super) socket: Socket,
+    /// Bound by an earlier daemon, not by the manager.
+    pub(super) kept: bool,
+}
+
+#[derive(Debug)]
+pub(super) enum Socket {
     Unix(UnixListener),
-    /// A TCP socket on a loopback address.
-    Tcp(TcpListener),
+    Tcp(TcpListener, Door),
+}
+
+/// What a name says of a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Name {
+    role: Option<Role>,
+    kept: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Unix,
+    Tcp(Door),
 }
 
 impl Inherited {
-    /// Takes what `LISTEN_FDS` announces and clears the variable. Call it before any thread
-    /// starts, since it writes to the environment.
+    /// Takes what `LISTEN_FDS` announces and clears the variable, or asks launchd. Call it before
+    /// any thread starts, since it writes to the environment.
     ///
     /// # Errors
-    /// [`DaemonError::Inherited`] for a descriptor that is neither, or that would open modeld to
-    /// the network.
+    /// [`DaemonError::Inherited`] for a descriptor that is not what its name says, or that would
+    /// open modeld to the network.
     pub fn from_environment() -> Result<Vec<Self>, DaemonError> {
+        let names = Variables::of_process().get(NAMES).unwrap_or_default();
+        let mut names = names.split(':');
         let mut fds = ListenFd::from_env();
-        (0..fds.len()).map(|index| Self::classify(&mut fds, index)).collect()
+        let passed: Result<Vec<Self>, DaemonError> = (0..fds.len())
+            .map(|index| Self::classify(&mut fds, index, names.next().unwrap_or_default()))
+            .collect();
+        #[cfg(target_os = "macos")]
+        {
+            let mut passed = passed?;
+            passed.extend(super::launchd::sockets()?);
+            Ok(passed)
+        }
+        #[cfg(not(target_os = "macos"))]
+        passed
     }
 
-    fn classify(fds: &mut ListenFd, index: usize) -> Result<Self, DaemonError> {
+    /// A Unix socket that somebody else holds as well.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn unix(listener: UnixListener) -> std::io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        Ok(Self { socket: Socket::Unix(listener), kept: false })
+    }
+
+    /// A TCP socket of that name.
+    ///
+    /// # Errors
+    /// A fragment that says what is wrong with it.
+    pub(super) fn tcp(listener: TcpListener, name: &str) -> Result<Self, String> {
+        let name = Name::of(name);
+        let door = match name.role {
+            Some(Role::Unix) => return Err("is named unix and is a TCP socket".to_owned()),
+            Some(Role::Tcp(door)) => door,
+            None => Door::Anybody,
+        };
+        let local = listener.local_addr().map_err(|e| format!("has no address: {e}"))?;
+        may_listen(local, door)?;
+        listener.set_nonblocking(true).map_err(|e| format!("cannot be used: {e}"))?;
+        Ok(Self { socket: Socket::Tcp(listener, door), kept: name.kept })
+    }
+
+    fn classify(fds: &mut ListenFd, index: usize, name: &str) -> Result<Self, DaemonError> {
         let number = index.saturating_add(FIRST);
         let bad = |problem: String| DaemonError::Inherited { number, problem };
         if let Ok(Some(unix)) = fds.take_unix_listener(index) {
-            return Self::ready(Self::Unix(unix)).map_err(|e| bad(e.to_string()));
+            let Name { role, kept } = Name::of(name);
+            if let Some(Role::Tcp(_)) = role {
+                return Err(bad(format!("is named {name} and is a Unix socket")));
+            }
+            let unix = Self::unix(unix).map_err(|e| bad(format!("cannot be used: {e}")))?;
+            return Ok(Self { kept, ..unix });
         }
         match fds.take_tcp_listener(index) {
-            Ok(Some(tcp)) => Self::ready(Self::Tcp(tcp)).map_err(bad),
+            Ok(Some(tcp)) => Self::tcp(tcp, name).map_err(bad),
             Ok(None) | Err(_) => Err(bad("is neither a Unix nor a TCP stream socket".to_owned())),
         }
     }
+}
 
-    /// Accepting waits in the runtime, never in the system call; TCP must not leave the machine.
-    fn ready(self) -> Result<Self, String> {
-        let nonblocking = match &self {
-            Self::Unix(unix) => unix.set_nonblocking(true),
-            Self::Tcp(tcp) => {
-                let local = tcp.local_addr().map_err(|e| format!("has no address: {e}"))?;
-                if !local.ip().to_canonical().is_loopback() {
-                    return Err(format!(
-                        "listens on {local} and would open modeld to the network; \
-                         use a loopback address in the socket unit"
-                    ));
-                }
-                tcp.set_nonblocking(true)
-            }
-        };
-        nonblocking.map_err(|e| format!("cannot be used: {e}"))?;
-        Ok(self)
+/// The name under which a socket of ours is kept for the next daemon.
+pub(super) fn kept_name(door: Option<Door>) -> &'static str {
+    match door {
+        None => "kept-unix",
+        Some(Door::Anybody) => "kept-tcp",
+        Some(Door::Ollama) => "kept-ollama",
+        Some(Door::Containers) => "kept-containers",
     }
+}
+
+impl Name {
+    fn of(name: &str) -> Self {
+        let (plain, kept) = match name.strip_prefix("kept-") {
+            Some(plain) => (plain, true),
+            None => (name, false),
+        };
+        let role = match plain {
+            "unix" => Some(Role::Unix),
+            "tcp" => Some(Role::Tcp(Door::Anybody)),
+            "ollama" => Some(Role::Tcp(Door::Ollama)),
+            "containers" => Some(Role::Tcp(Door::Containers)),
+            _ => None,
+        };
+        Self { role, kept: kept && role.is_some() }
+    }
+}
+
+/// TCP must not leave the machine: the same rules as for the flags.
+fn may_listen(local: SocketAddr, door: Door) -> Result<(), String> {
+    let ip = local.ip().to_canonical();
+    let (fine, instead) = match door {
+        Door::Anybody | Door::Ollama => (ip.is_loopback(), "a loopback address"),
+        Door::Containers => (config::is_private(ip), "the address of a bridge"),
+    };
+    if fine {
+        return Ok(());
+    }
+    Err(format!(
+        "listens on {local} and would open modeld to the network; use {instead} in the socket unit"
+    ))
 }
 
 #[cfg(test)]
@@ -68,10 +164,48 @@ mod tests {
 
     #[test]
     fn inherited_tcp_stays_on_this_machine() {
-        let loopback = TcpListener::bind("127.0.0.1:0").unwrap();
-        assert!(Inherited::Tcp(loopback).ready().is_ok());
-        let any = TcpListener::bind("0.0.0.0:0").unwrap();
-        let problem = Inherited::Tcp(any).ready().unwrap_err();
-        assert!(problem.contains("would open modeld to the network"), "{problem}");
+        for (address, name, fine) in [
+            ("127.0.0.1:0", "tcp", true),
+            ("127.0.0.1:0", "modeld-tcp.socket", true),
+            ("127.0.0.1:0", "ollama", true),
+            ("0.0.0.0:0", "tcp", false),
+            ("0.0.0.0:0", "ollama", false),
+            ("0.0.0.0:0", "containers", false),
+            ("127.0.0.1:0", "containers", false),
+        ] {
+            let taken = Inherited::tcp(TcpListener::bind(address).unwrap(), name);
+            match taken {
+                Ok(_) => assert!(fine, "{address} as {name}"),
+                Err(problem) => {
+                    assert!(!fine, "{address} as {name}: {problem}");
+                    assert!(problem.contains("would open modeld to the network"), "{problem}");
+                }
+            }
+        }
+        let bridge = "172.17.0.1:12434".parse().unwrap();
+        assert_eq!(may_listen(bridge, Door::Containers), Ok(()));
+        assert!(may_listen(bridge, Door::Anybody).is_err());
+    }
+
+    #[test]
+    fn names_say_what_a_socket_is_for() {
+        for (name, role, kept) in [
+            ("unix", Some(Role::Unix), false),
+            ("containers", Some(Role::Tcp(Door::Containers)), false),
+            ("modeld.socket", None, false),
+            ("unknown", None, false),
+            ("", None, false),
+            ("kept-", None, false),
+            ("kept-sake", None, false),
+        ] {
+            assert_eq!(Name::of(name), Name { role, kept }, "{name}");
+        }
+        for door in [None, Some(Door::Anybody), Some(Door::Ollama), Some(Door::Containers)] {
+            let role = door.map_or(Role::Unix, Role::Tcp);
+            let name = kept_name(door);
+            assert_eq!(Name::of(name), Name { role: Some(role), kept: true }, "{name}");
+        }
+        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        assert!(Inherited::tcp(tcp, "unix").unwrap_err().contains("is named unix"));
     }
 }

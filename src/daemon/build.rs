@@ -51,6 +51,7 @@ pub struct Bound {
     pub(super) shutdown: Shutdown,
     pub(super) patience: Patience,
     pub(super) grace: Live<std::time::Duration>,
+    pub(super) idle_exit: Option<std::time::Duration>,
     pub(super) reloader: Option<Reloader>,
     pub(super) tls: Option<TlsAcceptor>,
 }
@@ -72,7 +73,8 @@ impl Daemon {
         let tokens = tokens.unwrap_or_default();
         check_tokens(config, &tokens)?;
         let tls = tls::acceptor(config)?;
-        let listeners = Listeners::open(config, parts.inherited).await?;
+        let keeps = keeps_sockets(&parts.variables);
+        let listeners = Listeners::open(config, parts.inherited, keeps).await?;
         // Before the store is opened: opening removes what dead writers left, and only the lock
         // says that they are dead.
         let store_lock = StoreLock::take(&config.models_path.value)?;
@@ -117,6 +119,7 @@ impl Daemon {
             shutdown,
             patience: Patience::default(),
             grace,
+            idle_exit: config.idle_exit.value,
             reloader,
             tls,
         })
@@ -147,4 +150,11 @@ impl Bound {
     pub fn addresses(&self) -> &[Address] {
         &self.listeners.addresses
     }
+}
+
+/// Whether the service manager keeps sockets for the next daemon: how many, it says in a variable
+/// (systemd since 254; the unit says it for those before).
+fn keeps_sockets(variables: &Variables) -> bool {
+    let most = variables.get("FDSTORE").and_then(|text| text.trim().parse::<u32>().ok());
+    most.is_some_and(|most| most > 0)
 }

@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
+use super::activity::Activity;
 use super::phase::{Patience, Phase, Tracked, Watched};
 use crate::api::{ListenerClass, PeerInfo};
 
@@ -27,6 +28,7 @@ const SCARCE_IDLE: Duration = Duration::from_secs(5);
 pub(super) struct Server {
     pub router: Router,
     pub patience: Patience,
+    pub activity: Activity,
     /// Cancelled: finish the request at hand, take no other.
     pub closing: CancellationToken,
     /// Cancelled: end, whatever is going on.
@@ -43,12 +45,25 @@ impl Server {
         self
     }
 
-    /// Serves one connection until it ends, expires, or the daemon does.
-    pub(super) async fn serve<S>(self, stream: S, class: ListenerClass, peer: PeerInfo)
+    /// Serves one connection until it ends, expires, or the daemon does. It counts as work from
+    /// this call on, not only from when the future first runs.
+    pub(super) fn serve<S>(
+        self,
+        stream: S,
+        class: ListenerClass,
+        peer: PeerInfo,
+    ) -> impl Future<Output = ()> + Send + use<S>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let phase = Phase::accepted(self.patience);
+        let phase = Phase::accepted(self.patience, self.activity.enter());
+        self.serve_in(phase, stream, class, peer)
+    }
+
+    async fn serve_in<S>(self, phase: Phase, stream: S, class: ListenerClass, peer: PeerInfo)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let io = TokioIo::new(Watched::new(stream, phase.clone()));
         let router = self.router;
         let service = service_fn(|mut request: Request<Incoming>| {
@@ -66,16 +81,22 @@ impl Server {
                 .serve_connection(io, service)
         );
         let mut expired = pin!(phase.expired());
+        let mut closing = pin!(async {
+            self.closing.cancelled().await;
+            phase.settled().await;
+        });
         let mut asked_to_close = false;
         loop {
             tokio::select! {
+                // The connection first: what has arrived is read before anything is closed.
+                biased;
                 ended = connection.as_mut() => {
                     if let Err(error) = ended {
                         tracing::debug!(%error, listener = class.as_str(), "connection ended");
                     }
                     return;
                 }
-                () = self.closing.cancelled(), if !asked_to_close => {
+                () = &mut closing, if !asked_to_close => {
                     asked_to_close = true;
                     connection.as_mut().graceful_shutdown();
                 }
@@ -103,6 +124,7 @@ mod tests {
         Server {
             router,
             patience: Patience::default(),
+            activity: Activity::default(),
             closing: CancellationToken::new(),
             killed: CancellationToken::new(),
         }
@@ -117,6 +139,21 @@ mod tests {
 
     fn hello() -> Server {
         server(Router::new().route("/", get(async || "hello")))
+    }
+
+    const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+
+    fn slow() -> Router {
+        let handler = async || {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            "done"
+        };
+        Router::new().route("/", get(handler))
+    }
+
+    /// Ends with `server`, but answers at once.
+    fn hello_of(server: &Server) -> Server {
+        Server { router: hello().router, ..server.clone() }
     }
 
     async fn seconds_until_closed(stream: &mut DuplexStream) -> (String, u64) {
@@ -207,22 +244,71 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn closing_finishes_what_runs_and_drops_what_idles() {
-        let server = server(Router::new().route(
-            "/",
-            get(async || {
-                tokio::time::sleep(Duration::from_secs(5)).await;
-                "done"
-            }),
-        ));
+        let server = server(slow());
         let mut busy = connect(&server);
-        let mut idle = connect(&server);
-        busy.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        let mut idle = connect(&hello_of(&server));
+        idle.write_all(GET).await.unwrap();
+        busy.write_all(GET).await.unwrap();
         tokio::time::sleep(Duration::from_secs(1)).await;
         server.closing.cancel();
-        assert_eq!(seconds_until_closed(&mut idle).await, (String::new(), 0));
+        let (answer, seconds) = seconds_until_closed(&mut idle).await;
+        assert!(answer.ends_with("hello"), "{answer}");
+        assert_eq!(seconds, 0);
         let (answer, seconds) = seconds_until_closed(&mut busy).await;
         assert!(answer.ends_with("done"), "{answer}");
-        assert_eq!(seconds, 4);
+        // The idle one took 20 ms of the four seconds that were left.
+        assert_eq!(seconds, 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_connected_before_the_end_is_answered() {
+        let server = hello();
+        let (mut early, mut silent) = (connect(&server), connect(&server));
+        server.closing.cancel();
+        tokio::time::sleep(Duration::from_millis(900)).await;
+        early.write_all(GET).await.unwrap();
+        let (answer, seconds) = seconds_until_closed(&mut early).await;
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("hello"), "{answer}");
+        assert_eq!(seconds, 0);
+        assert_eq!(seconds_until_closed(&mut silent).await, (String::new(), 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_further_request_that_was_begun_before_the_end_is_answered() {
+        let server = hello();
+        let mut stream = connect(&server);
+        stream.write_all(GET).await.unwrap();
+        let mut first = [0; 16 * 1024];
+        let mut read = 0;
+        while !first[..read].ends_with(b"hello") {
+            read += stream.read(&mut first[read..]).await.unwrap();
+        }
+        let (begun, rest) = GET.split_at(9);
+        stream.write_all(begun).await.unwrap();
+        tokio::task::yield_now().await;
+        server.closing.cancel();
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        stream.write_all(rest).await.unwrap();
+        let (answer, _) = seconds_until_closed(&mut stream).await;
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("hello"), "{answer}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_work_until_its_answer_is_out() {
+        let server = hello();
+        let mut stream = connect(&server);
+        assert!(!server.activity.is_quiet(), "its request is on its way");
+        stream.write_all(GET).await.unwrap();
+        let mut answer = [0; 16];
+        stream.read_exact(&mut answer).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(server.activity.is_quiet(), "it is kept alive and idle");
+        stream.write_all(b"G").await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(!server.activity.is_quiet(), "another begins");
+        drop(stream);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(server.activity.is_quiet(), "it is gone");
     }
 
     #[tokio::test(start_paused = true)]

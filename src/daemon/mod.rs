@@ -16,24 +16,29 @@
 
 mod accept;
 mod activation;
+mod activity;
 mod authority;
 mod build;
 mod connection;
 mod containers;
 mod error;
 mod group;
+mod idle;
+#[cfg(target_os = "macos")]
+mod launchd;
 mod limits;
 mod listen;
 mod lock;
 mod log_control;
 mod logging;
-mod notify;
+pub mod notify;
 mod phase;
 mod registries;
 mod reload;
 mod run;
 mod shutdown;
 mod socket;
+mod standby;
 mod tls;
 
 pub use activation::Inherited;
@@ -47,3 +52,4 @@ pub use logging::start_logging;
 pub use reload::Reload;
 pub use run::Outcome;
 pub use shutdown::Shutdown;
+pub use standby::{Standby, hand_over};

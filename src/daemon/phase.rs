@@ -11,6 +11,7 @@
 //! cannot give 10 s for a head and 60 s between requests. This one can.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -18,7 +19,15 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
+
+use super::activity::Presence;
+
+/// How long the first request of a connection may take to show up once the daemon stops: whoever
+/// connected in time is answered.
+const LATE_FIRST: Duration = Duration::from_secs(1);
+/// The same for a further request on a connection: what was sent before has been read by then.
+const LATE_NEXT: Duration = Duration::from_millis(20);
 
 /// How long a connection may take for each part.
 #[derive(Debug, Clone, Copy)]
@@ -46,6 +55,8 @@ impl Default for Patience {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
+    /// Nothing of the first request is here yet.
+    Fresh(Instant),
     /// Nothing of the next request is here yet.
     Waiting(Instant),
     /// A part of its head is.
@@ -59,16 +70,19 @@ enum Stage {
 pub(super) struct Phase {
     stage: watch::Sender<Stage>,
     patience: Patience,
+    presence: Arc<Presence>,
 }
 
 impl Phase {
-    pub(super) fn accepted(patience: Patience) -> Self {
+    pub(super) fn accepted(patience: Patience, presence: Presence) -> Self {
         let until = later(patience.first_byte);
-        Self { stage: watch::Sender::new(Stage::Waiting(until)), patience }
+        let stage = watch::Sender::new(Stage::Fresh(until));
+        Self { stage, patience, presence: Arc::new(presence) }
     }
 
     /// A request's head is complete. The guard marks the end of its response.
     pub(super) fn busy(&self) -> Busy {
+        self.presence.set(true);
         self.stage.send_replace(Stage::Busy);
         Busy(self.clone())
     }
@@ -80,7 +94,9 @@ impl Phase {
             let stage = *changes.borrow_and_update();
             let over = async {
                 match stage {
-                    Stage::Waiting(until) | Stage::Head(until) => sleep_until(until).await,
+                    Stage::Fresh(until) | Stage::Waiting(until) | Stage::Head(until) => {
+                        sleep_until(until).await;
+                    }
                     Stage::Busy => std::future::pending().await,
                 }
             };
@@ -92,9 +108,29 @@ impl Phase {
         }
     }
 
+    /// Completes when the connection may be told to take no further request: none is on its way
+    /// that the client believes to be sent.
+    pub(super) async fn settled(&self) {
+        let mut changes = self.stage.subscribe();
+        loop {
+            let stage = *changes.borrow_and_update();
+            let late = match stage {
+                Stage::Fresh(_) => LATE_FIRST,
+                Stage::Waiting(_) => LATE_NEXT,
+                // It expires on its own.
+                Stage::Head(_) => self.patience.head,
+                Stage::Busy => return,
+            };
+            if timeout(late, changes.changed()).await.is_err() {
+                return;
+            }
+        }
+    }
+
     fn bytes_came(&self) {
+        self.presence.set(true);
         self.stage.send_if_modified(|stage| match stage {
-            Stage::Waiting(_) => {
+            Stage::Fresh(_) | Stage::Waiting(_) => {
                 *stage = Stage::Head(later(self.patience.head));
                 true
             }
@@ -103,6 +139,7 @@ impl Phase {
     }
 
     fn idle(&self) {
+        self.presence.set(false);
         self.stage.send_replace(Stage::Waiting(later(self.patience.idle)));
     }
 }

@@ -5,9 +5,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::accept::{Acceptor, tcp_share};
+use super::activity::Activity;
 use super::build::Bound;
 use super::connection::Server;
+use super::idle::Use;
+use super::listen::Doors;
 use super::notify;
+use crate::config::settings;
 
 /// How long last events may take to reach their readers after the grace.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -21,22 +25,30 @@ pub enum Outcome {
     CutShort,
     /// It was told twice to stop.
     Forced,
+    /// Nobody used it for as long as was said; the next connection starts another.
+    Unused,
 }
 
 impl Bound {
     /// Serves until `shutdown` asks for the end, then drains:
     ///
-    /// 1. the listeners are closed, idle connections too;
+    /// 1. the listeners are closed, idle connections too; who connected before is answered;
     /// 2. transfers are stopped, what waits is refused, what runs may finish until the grace is over;
     /// 3. what still runs then ends with an error event, and has two seconds to be sent.
     ///
     /// Asked a second time, it returns at once.
+    ///
+    /// Where all sockets belong to somebody who starts us again, and the settings say so, it also
+    /// ends after a time without use; in that case everybody who connected is served first, however
+    /// long that takes.
     pub async fn run(self) -> Outcome {
         let shutdown = self.shutdown.clone();
+        let activity = Activity::default();
         let acceptor = Acceptor {
             server: Server {
                 router: self.router,
                 patience: self.patience,
+                activity: activity.clone(),
                 closing: CancellationToken::new(),
                 killed: CancellationToken::new(),
             },
@@ -45,46 +57,93 @@ impl Bound {
             tcp_places: tcp_share(self.listeners.tcp_count(), getrlimit(Resource::Nofile).current),
             tls: self.tls,
         };
+        let Acceptor { server, connections, .. } = acceptor.clone();
+        let (closing, killed) = (server.closing, server.killed);
+        let usage =
+            Use { activity, scheduler: self.scheduler.clone(), transfers: self.transfers.clone() };
+        let limit = self.idle_exit.filter(|_| self.listeners.managed);
         let places = self.listeners.addresses.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let (socket_file, lock) = self.listeners.serve(&acceptor);
-        let status = format!("listening on {}", places.join(", "));
-        tracing::info!("{status}");
-        notify::ready(&status);
+        let (mut doors, (socket_file, lock)) = self.listeners.serve(acceptor);
+        let places = format!("listening on {}", places.join(", "));
+        tracing::info!("{places}");
+        if self.idle_exit.is_some() && limit.is_none() {
+            tracing::warn!(
+                "{} is of no effect: a socket that the daemon opened itself ends with it, and \
+                 nothing would start it again",
+                settings::IDLE_EXIT.flag
+            );
+        }
+        notify::ready(&places);
         let watchdog = tokio::spawn(notify::watchdog());
+        let telling = tokio::spawn(notify::tell_of(self.scheduler.clone(), places.clone()));
         if let Some(reloader) = self.reloader {
-            tokio::spawn(reloader.run(shutdown.clone(), status));
+            tokio::spawn(reloader.run(shutdown.clone(), places));
         }
 
-        shutdown.draining().cancelled().await;
+        let unused = tokio::select! {
+            () = shutdown.draining().cancelled() => false,
+            () = nobody(&usage, limit, &mut doors) => true,
+        };
+        telling.abort();
         let grace = self.grace.get();
-        tracing::info!(grace_ms = grace.as_millis(), "stopping: finishing what runs");
-        notify::stopping("finishing what runs");
+        if unused {
+            tracing::info!("nobody uses the daemon; it ends until somebody connects");
+            notify::stopping("unused; the next connection starts it again");
+            closing.cancel();
+            connections.close();
+            tokio::select! {
+                () = connections.wait() => {}
+                () = shutdown.draining().cancelled() => {}
+            }
+        } else {
+            tracing::info!(grace_ms = grace.as_millis(), "stopping: finishing what runs");
+            notify::stopping("finishing what runs");
+        }
         // New clients see that nobody is there rather than a socket that does not answer.
         drop(socket_file);
-        acceptor.stop.cancel();
-        acceptor.server.closing.cancel();
-        acceptor.connections.close();
+        doors.close().await;
+        // Closes our descriptors; what others hold goes on listening.
+        drop(doors);
+        closing.cancel();
+        connections.close();
         let drained = async {
             tokio::join!(
                 // At once: another pull goes on where this one stopped.
                 self.transfers.close(),
                 self.scheduler.drain(grace),
-                acceptor.connections.wait()
+                connections.wait()
             );
         };
         let deadline = grace.saturating_add(LAST_WORDS);
         let outcome = tokio::select! {
             in_time = tokio::time::timeout(deadline, drained) => match in_time {
+                Ok(()) if unused => Outcome::Unused,
                 Ok(()) => Outcome::Drained,
                 Err(_) => Outcome::CutShort,
             },
             () = shutdown.immediate().cancelled() => Outcome::Forced,
         };
-        acceptor.server.killed.cancel();
+        killed.cancel();
         watchdog.abort();
         tracing::info!(?outcome, "stopped");
         drop((lock, self.store_lock));
         outcome
+    }
+}
+
+/// Completes, with the doors closed, when nobody has used the daemon for `limit`. Somebody who came
+/// while they were closing keeps them open; who comes after that waits for the next daemon.
+async fn nobody(usage: &Use, limit: Option<Duration>, doors: &mut Doors) {
+    let Some(limit) = limit else {
+        return std::future::pending().await;
+    };
+    loop {
+        usage.over_for(limit).await;
+        doors.close().await;
+        if usage.is_over() {
+            return;
+        }
+        doors.open();
     }
 }
 
@@ -201,10 +260,9 @@ mod tests {
         let place = Place::new(RawConfig::default());
         let path: PathBuf = place.dir.path().join("passed.sock");
         let passed = std::os::unix::net::UnixListener::bind(&path).unwrap();
-        passed.set_nonblocking(true).unwrap();
         let manager_side = passed.try_clone().unwrap();
         let shutdown = Shutdown::default();
-        let inherited = vec![Inherited::Unix(passed)];
+        let inherited = vec![Inherited::unix(passed).unwrap()];
         let bound = place.build_with(&shutdown, inherited).await.unwrap();
         assert_eq!(bound.addresses(), [Address::Unix(Some(path.clone()))]);
         assert!(!place.socket().exists());
@@ -215,6 +273,76 @@ mod tests {
         // The manager's descriptor still listens: the next daemon finds who connects meanwhile.
         let _waiting = UnixStream::connect(&path).await.unwrap();
         manager_side.accept().unwrap();
+    }
+
+    /// A daemon on a socket of the test's own that ends after `idle` without use.
+    fn passed(idle: &str) -> (Place, PathBuf, std::os::unix::net::UnixListener, Inherited) {
+        let place = Place::new(RawConfig { idle_exit: Some(idle.into()), ..RawConfig::default() });
+        let path = place.dir.path().join("passed.sock");
+        let held = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let inherited = Inherited::unix(held.try_clone().unwrap()).unwrap();
+        (place, path, held, inherited)
+    }
+
+    #[tokio::test]
+    async fn nobody_uses_it_and_it_ends() {
+        let (place, path, held, inherited) = passed("100ms");
+        let bound = place.build_with(&Shutdown::default(), vec![inherited]).await.unwrap();
+        let running = tokio::spawn(bound.run());
+        assert!(ask(&path).await.starts_with("HTTP/1.1 200"));
+        assert_eq!(running.await.unwrap(), Outcome::Unused);
+        // Who comes now waits for the next one.
+        let mut late = UnixStream::connect(&path).await.unwrap();
+        late.write_all(REQUEST).await.unwrap();
+        let again = Inherited::unix(held.try_clone().unwrap()).unwrap();
+        let shutdown = Shutdown::default();
+        let bound = place.build_with(&shutdown, vec![again]).await.unwrap();
+        let running = tokio::spawn(bound.run());
+        let mut answer = String::new();
+        late.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        shutdown.ask();
+        running.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn whoever_is_connected_is_served_first() {
+        let (place, path, _held, inherited) = passed("50ms");
+        let bound = place.build_with(&Shutdown::default(), vec![inherited]).await.unwrap();
+        let mut early = UnixStream::connect(&path).await.unwrap();
+        let running = tokio::spawn(bound.run());
+        // Many times as long as it may be unused: a connection that has said nothing yet is use.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert!(!running.is_finished());
+        early.write_all(REQUEST).await.unwrap();
+        let mut answer = String::new();
+        early.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert_eq!(running.await.unwrap(), Outcome::Unused);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_only_idles_does_not_keep_it() {
+        let (place, path, _held, inherited) = passed("50ms");
+        let bound = place.build_with(&Shutdown::default(), vec![inherited]).await.unwrap();
+        let mut kept = UnixStream::connect(&path).await.unwrap();
+        kept.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+        assert_eq!(bound.run().await, Outcome::Unused);
+        let mut answer = String::new();
+        kept.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn a_socket_of_its_own_is_not_left() {
+        let raw = RawConfig { idle_exit: Some("10ms".into()), ..RawConfig::default() };
+        let place = Place::new(raw);
+        let shutdown = Shutdown::default();
+        let running = tokio::spawn(place.build(&shutdown).await.unwrap().run());
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert!(ask(place.socket()).await.starts_with("HTTP/1.1 200"));
+        shutdown.ask();
+        assert_eq!(running.await.unwrap(), Outcome::Drained);
     }
 
     #[tokio::test]

@@ -1,11 +1,12 @@
 use std::fs::DirBuilder;
 use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::os::unix::fs::{
     DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _,
 };
 use std::path::{Path, PathBuf};
 
-use tokio::net::{UnixListener, UnixSocket, UnixStream};
+use tokio::net::{TcpListener, TcpSocket, UnixListener, UnixSocket, UnixStream};
 
 use super::DaemonError;
 
@@ -56,17 +57,31 @@ pub(super) struct SocketFile {
     path: PathBuf,
     device: u64,
     inode: u64,
+    stays: bool,
 }
 
 impl SocketFile {
     fn of(path: &Path) -> std::io::Result<Self> {
         let meta = std::fs::symlink_metadata(path)?;
-        Ok(Self { path: path.to_owned(), device: meta.dev(), inode: meta.ino() })
+        Ok(Self { path: path.to_owned(), device: meta.dev(), inode: meta.ino(), stays: false })
+    }
+
+    /// Whether a socket that an earlier daemon bound can still be found.
+    pub(super) fn is_there(path: &Path) -> bool {
+        std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket())
+    }
+
+    /// The socket goes on listening when this process has ended.
+    pub(super) fn leave(&mut self) {
+        self.stays = true;
     }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
+        if self.stays {
+            return;
+        }
         let still_ours = std::fs::symlink_metadata(&self.path)
             .is_ok_and(|m| m.dev() == self.device && m.ino() == self.inode);
         if still_ours && let Err(error) = std::fs::remove_file(&self.path) {
@@ -97,6 +112,30 @@ pub(super) async fn bind(
     }
     let listener = socket.listen(BACKLOG).map_err(doing)?;
     Ok((listener, file))
+}
+
+/// Binds a TCP socket; `early` before anything of this machine has the address.
+pub(super) fn bind_tcp(address: SocketAddr, early: bool) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A port of a daemon that just ended can be taken again; a living listener still refuses.
+    socket.set_reuseaddr(true)?;
+    if early {
+        let_bind_early(&socket)?;
+    }
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// The bridge may come later: Docker makes it when it starts, and a user's daemon is often first.
+#[cfg(target_os = "linux")]
+fn let_bind_early(socket: &TcpSocket) -> std::io::Result<()> {
+    Ok(rustix::net::sockopt::set_ip_freebind(socket, true)?)
+}
+
+/// Elsewhere containers live in a virtual machine, and its bridge is there or is not.
+#[cfg(not(target_os = "linux"))]
+fn let_bind_early(_: &TcpSocket) -> std::io::Result<()> {
+    Ok(())
 }
 
 async fn remove_stale(path: &Path) -> Result<(), DaemonError> {

@@ -137,6 +137,11 @@ impl Scheduler {
         self.snapshot.borrow().clone()
     }
 
+    /// The state, and a notice of each change of it.
+    pub fn changes(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.snapshot.clone()
+    }
+
     /// Stops: refuses what waits with `ShuttingDown`, lets running requests finish until `grace`
     /// has passed, then ends them with the same error, and unloads everything.
     pub async fn drain(&self, grace: Duration) {

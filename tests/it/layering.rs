@@ -101,12 +101,13 @@ fn dialects_do_not_use_each_other() {
 }
 
 #[test]
-fn unsafe_code_is_in_one_place_and_says_why() {
+fn unsafe_code_is_where_it_may_be_and_says_why() {
     let mut wrong = Vec::new();
     for source in sources() {
         for (number, line) in source.lines.iter().enumerate() {
-            if words(line).any(|word| word == "unsafe") && !source.in_module("worker::llama") {
-                wrong.push(format!("{}: unsafe outside worker::llama", source.at(number)));
+            let may = source.in_module("worker::llama") || source.in_module("daemon::launchd");
+            if words(line).any(|word| word == "unsafe") && !may {
+                wrong.push(format!("{}: unsafe where it may not be", source.at(number)));
             }
         }
         let text = fs::read_to_string(&source.path).expect("a source");

@@ -194,6 +194,11 @@ impl Transfers {
         }
     }
 
+    /// Whether none runs or waits.
+    pub fn is_idle(&self) -> bool {
+        self.lock().is_empty()
+    }
+
     /// Takes no more transfers, stops all, and waits until nothing of them is left. What came stays
     /// for the next pull.
     pub async fn close(&self) {

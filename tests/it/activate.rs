@@ -1,0 +1,226 @@
+//! `modeld activate`: what systemd does with sockets, where there is no systemd.
+
+use std::fs::{self, File};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::support::daemon::{children_of, is_running, modeld, send};
+use crate::support::http::{Address, Client};
+use crate::support::{skip, wait_until};
+
+const SOON: Duration = Duration::from_secs(30);
+
+/// `modeld activate` and the directory that it works in.
+struct Shim {
+    child: Child,
+    dir: TempDir,
+}
+
+impl Shim {
+    /// One that starts `program`; it listens when this returns. `{dir}` stands for the directory.
+    fn start(flags: &[&str], program: &[&str]) -> Self {
+        Self::start_by(|_| None, flags, program)
+    }
+
+    /// The same, where `wrap` may answer what to start it with.
+    fn start_by(
+        wrap: impl FnOnce(&Path) -> Option<Command>,
+        flags: &[&str],
+        program: &[&str],
+    ) -> Self {
+        let dir = TempDir::new().unwrap();
+        let socket = dir.path().join("run/a.sock");
+        let own = modeld(dir.path(), &socket);
+        let mut command = match wrap(dir.path()) {
+            None => modeld(dir.path(), &socket),
+            Some(mut outer) => {
+                outer.arg(own.get_program()).env_clear();
+                for (name, value) in own.get_envs() {
+                    outer.env(name, value.unwrap());
+                }
+                outer
+            }
+        };
+        command.arg("activate").arg("--socket").arg(&socket).args(flags).arg("--");
+        let here = dir.path().to_str().unwrap();
+        command.args(program.iter().map(|arg| arg.replace("{dir}", here)));
+        command.env("MODELS_PATH", dir.path().join("models"));
+        let log = File::create(dir.path().join("log")).unwrap();
+        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        let child = command.spawn().unwrap();
+        let mut shim = Self { child, dir };
+        wait_until(SOON, "it listens", || {
+            assert!(shim.child.try_wait().unwrap().is_none(), "it ended: {}", shim.log());
+            socket.exists()
+        });
+        shim
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.dir.path().join("run/a.sock")
+    }
+
+    fn client(&self) -> Client {
+        Client { address: Address::Unix(self.socket()) }
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    }
+
+    /// Lines that the program wrote to `runs`, one for each start.
+    fn starts(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.dir.path().join("runs")).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    fn program(&self) -> Option<i32> {
+        children_of(self.child.id()).first().copied()
+    }
+
+    fn send(&self, signal: Signal) {
+        send(self.child.id().cast_signed(), signal);
+    }
+
+    #[track_caller]
+    fn end(&mut self) -> ExitStatus {
+        let mut status = None;
+        wait_until(SOON, "it ends", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap()
+    }
+}
+
+impl Drop for Shim {
+    fn drop(&mut self) {
+        let programs = children_of(self.child.id());
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if cfg!(target_os = "linux") {
+            wait_until(SOON, "what it started ends with it", || {
+                !programs.iter().any(|pid| is_running(*pid))
+            });
+        }
+        if std::thread::panicking() {
+            eprintln!("--- log of modeld activate\n{}--- end of the log", self.log());
+        }
+    }
+}
+
+const MODELD: &str = env!("CARGO_BIN_EXE_modeld");
+
+#[test]
+fn the_daemon_comes_with_the_first_connection_and_after_it_left_with_the_next() {
+    let mut shim = Shim::start(&[], &[MODELD, "serve", "--idle-exit", "500ms"]);
+    assert_eq!(shim.program(), None, "nobody asked for it yet");
+    shim.client().get("/models").expect(200);
+    let first = shim.program().expect("the daemon");
+    wait_until(SOON, "it leaves", || shim.program().is_none());
+    shim.client().get("/models").expect(200);
+    let second = shim.program().expect("another one");
+    assert_ne!(first, second);
+    wait_until(SOON, "it leaves again", || shim.program().is_none());
+    shim.send(Signal::TERM);
+    assert_eq!(shim.end().code(), Some(0));
+    assert!(!shim.socket().exists());
+}
+
+#[test]
+fn signals_reach_the_daemon_and_its_end_is_the_end() {
+    let mut shim = Shim::start(&[], &[MODELD, "serve"]);
+    shim.client().get("/models").expect(200);
+    let daemon = shim.program().expect("the daemon");
+    shim.send(Signal::HUP);
+    shim.client().get("/models").expect(200);
+    assert_eq!(shim.program(), Some(daemon), "SIGHUP ends neither");
+    shim.send(Signal::INT);
+    assert_eq!(shim.end().code(), Some(0), "{}", shim.log());
+    assert!(!is_running(daemon));
+    assert!(shim.log().contains("SIGHUP") && shim.log().contains("SIGINT"), "{}", shim.log());
+}
+
+#[test]
+fn a_program_gets_the_sockets_as_systemd_passes_them() {
+    let script = "echo \"$LISTEN_FDS $LISTEN_FDNAMES $((LISTEN_PID - $$))\" \
+                  $(readlink /proc/$$/fd/3 | cut -c1-7) $(readlink /proc/$$/fd/4 | cut -c1-7) \
+                  >> {dir}/runs; exit 78";
+    let mut shim = Shim::start(&["--tcp", "0"], &["sh", "-c", script]);
+    let _client = UnixStream::connect(shim.socket()).unwrap();
+    assert_eq!(shim.end().code(), Some(78), "{}", shim.log());
+    assert_eq!(shim.starts(), ["2 unix:tcp 0 socket: socket:"], "{}", shim.log());
+}
+
+#[test]
+fn a_program_that_fails_is_started_again_later_and_later() {
+    let script = "date +%s%N >> {dir}/runs; exit 1";
+    let mut shim = Shim::start(&[], &["sh", "-c", script]);
+    // It stays in the backlog, since nobody accepts it.
+    let _client = UnixStream::connect(shim.socket()).unwrap();
+    wait_until(SOON, "four starts", || shim.starts().len() >= 4);
+    let at: Vec<u64> = shim.starts().iter().map(|line| line.parse().unwrap()).collect();
+    let waits: Vec<u64> = at.windows(2).map(|pair| (pair[1] - pair[0]) / 1_000_000).collect();
+    for (wait, least) in waits.iter().zip([200, 400, 800]) {
+        assert!(*wait >= least, "{waits:?} ms");
+    }
+    wait_until(SOON, "it waits", || shim.program().is_none());
+    let asked = Instant::now();
+    shim.send(Signal::TERM);
+    assert_eq!(shim.end().code(), Some(0));
+    assert!(asked.elapsed() < Duration::from_secs(5), "a wait does not keep it");
+}
+
+#[test]
+fn what_will_not_help_is_not_tried_again() {
+    for (program, code) in [
+        (vec!["sh", "-c", "echo x >> {dir}/runs; exit 75"], 75),
+        (vec!["sh", "-c", "echo x >> {dir}/runs; exit 78"], 78),
+        (vec!["{dir}/no-such-program"], 78),
+        (vec![MODELD, "serve", "--keep-alive", "soon"], 78),
+    ] {
+        let mut shim = Shim::start(&[], &program);
+        let _client = UnixStream::connect(shim.socket()).unwrap();
+        assert_eq!(shim.end().code(), Some(code), "{program:?}: {}", shim.log());
+        assert!(shim.starts().len() <= 1, "{program:?}");
+        assert!(!shim.socket().exists());
+    }
+}
+
+#[test]
+fn a_second_one_at_the_same_place_gives_up_with_75() {
+    let shim = Shim::start(&[], &["sh", "-c", "exec sleep 60"]);
+    let mut command = modeld(shim.dir.path(), &shim.socket());
+    command.arg("activate").arg("--socket").arg(shim.socket()).stdin(Stdio::null());
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(75), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(shim.socket().exists());
+}
+
+/// As in a container: what others leave behind becomes its child, and somebody has to collect it.
+#[test]
+fn as_the_first_process_it_collects_what_others_leave() {
+    let test = "as_the_first_process_it_collects_what_others_leave";
+    let flags = ["-Urpf", "--kill-child", "--mount-proc"];
+    let can = Command::new("unshare").args(flags).arg("true").stderr(Stdio::null()).status();
+    if !can.is_ok_and(|status| status.success()) {
+        return skip(test, "no process namespace can be made here");
+    }
+    let wrap = |_: &Path| {
+        let mut outer = Command::new("unshare");
+        outer.args(flags);
+        Some(outer)
+    };
+    // Each start leaves a process behind; the second one counts the dead that nobody collected.
+    let script = "(sleep 0.1 &) ; sleep 0.3; cat /proc/[0-9]*/stat | grep -c ') Z ' >> {dir}/runs; \
+                  exit 1";
+    let shim = Shim::start_by(wrap, &[], &["sh", "-c", script]);
+    let _client = UnixStream::connect(shim.socket()).unwrap();
+    wait_until(SOON, "three starts", || shim.starts().len() >= 3);
+    assert!(shim.starts().iter().all(|dead| dead == "0"), "{:?}", shim.starts());
+}
