@@ -4,7 +4,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Change, ConfigError, Live};
-use crate::logbook::Logbook;
+use crate::logbook::{LogControl, Logbook};
 use crate::service::Service;
 use crate::tokens::Tokens;
 
@@ -31,6 +31,9 @@ pub struct ApiState {
     pub(super) log: Option<Logbook>,
     /// `None`: nobody can read the settings again.
     pub(super) reloads: Option<Reloads>,
+    pub(super) log_control: LogControl,
+    /// What the daemon's process has given up, in words.
+    pub(super) process: Arc<str>,
 }
 
 impl ApiState {
@@ -48,6 +51,8 @@ impl ApiState {
             token_required: false,
             log: None,
             reloads: None,
+            log_control: LogControl::idle("info"),
+            process: Arc::default(),
         }
     }
 
@@ -97,6 +102,20 @@ impl ApiState {
     #[must_use]
     pub fn with_log(mut self, log: Option<Logbook>) -> Self {
         self.log = log;
+        self
+    }
+
+    /// Lets the owner say what is logged.
+    #[must_use]
+    pub fn with_log_control(mut self, control: LogControl) -> Self {
+        self.log_control = control;
+        self
+    }
+
+    /// Says what the daemon's process has given up.
+    #[must_use]
+    pub fn with_process(mut self, words: String) -> Self {
+        self.process = words.into();
         self
     }
 }

@@ -4,8 +4,9 @@ use clap::Parser;
 
 use super::{
     CliError, ExitCode, Printer, activate, completions, config, configure, df, export, fsck,
-    import, inspect, list, load, login, logout, logs, man, package, prune, ps, pull, purge, push,
-    requests, rm, run, search, serve, status, tag, tls, token, transfers, unload, version,
+    import, inspect, list, load, log_level, login, logout, logs, man, package, prune, ps, pull,
+    purge, push, requests, rm, run, search, serve, status, tag, tls, token, transfers, unload,
+    version,
 };
 use crate::client::Client;
 use crate::config::{Env, RawConfig, Sources, daemon_host};
@@ -66,6 +67,7 @@ pub enum Command {
     Purge(purge::Args),
     Status(status::Args),
     Logs(logs::Args),
+    LogLevel(log_level::Args),
     Requests(requests::Args),
     Version(version::Args),
     Completions(completions::Args),
@@ -166,6 +168,7 @@ pub(super) async fn dispatch(
         Command::Purge(args) => purge::run(args, client, printer).await,
         Command::Status(args) => status::run(args, client, printer).await,
         Command::Logs(args) => logs::run(args, client, printer).await,
+        Command::LogLevel(args) => log_level::run(args, client, printer).await,
         Command::Requests(args) => requests::run(args, client, printer).await,
         Command::Version(args) => version::run(args, client, printer).await,
         Command::Completions(args) => completions::run(&args, printer),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use super::{CliError, ExitCode};
 use crate::config::{self, RawConfig, Sources, Variables};
 use crate::daemon::{
-    Daemon, DaemonError, Inherited, LogControl, Outcome, Parts, Reload, Shutdown,
+    Daemon, DaemonError, Inherited, Outcome, Parts, Reload, Shutdown, harden, hardened,
     raise_descriptor_limit, start_logging,
 };
 use crate::engine::worker::{WorkerConfig, WorkerFactory};
@@ -175,6 +175,14 @@ pub struct Args {
     no_log_file: Option<String>,
     #[arg(
         long,
+        value_name = config::settings::CORE_DUMPS.value,
+        num_args = 0..=1,
+        default_missing_value = "on",
+        help = help(config::settings::CORE_DUMPS)
+    )]
+    core_dumps: Option<String>,
+    #[arg(
+        long,
         value_name = config::settings::RECORD_REQUESTS.value,
         num_args = 0..=1,
         default_missing_value = "on",
@@ -196,13 +204,15 @@ pub(super) fn run(args: Args, file: Option<PathBuf>) -> Result<ExitCode, CliErro
     let (config, holds) = sources.shown()?;
     // Takes descriptors and variables over, which has to happen before threads start.
     let inherited = Inherited::from_environment()?;
-    let log_control = LogControl::new(&config.log.value);
-    let log = start_logging(&config, &log_control);
+    harden(config.core_dumps.value);
+    let logging = start_logging(&config)
+        .map_err(|source| DaemonError::Io { doing: "start threads".to_owned(), source })?;
     let open_files = raise_descriptor_limit();
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         models_path = %config.models_path.value.display(),
         open_files,
+        process = hardened(),
         "modeld starts"
     );
     for note in &config.notes {
@@ -219,7 +229,8 @@ pub(super) fn run(args: Args, file: Option<PathBuf>) -> Result<ExitCode, CliErro
         let shutdown = Shutdown::on_signals()
             .map_err(|source| DaemonError::Io { doing: "handle signals".to_owned(), source })?;
         let engines = WorkerFactory::new(WorkerConfig {
-            log: log_control.for_workers(),
+            log: Some(logging.control.clone()),
+            core_dumps: config.core_dumps.value,
             ..WorkerConfig::default()
         })
         .map_err(|source| DaemonError::Io { doing: "start threads".to_owned(), source })?;
@@ -227,8 +238,9 @@ pub(super) fn run(args: Args, file: Option<PathBuf>) -> Result<ExitCode, CliErro
             engines: Arc::new(engines),
             inherited,
             variables: Variables::of_process(),
-            log,
-            reload: Some(Reload { sources, holds, log: log_control }),
+            log: logging.book.clone(),
+            log_control: logging.control.clone(),
+            reload: Some(Reload { sources, holds, log: logging.control.clone() }),
         };
         let bound = Daemon::build(&config, parts, shutdown).await?;
         Ok::<_, DaemonError>(bound.run().await)
@@ -273,6 +285,7 @@ impl Args {
             log_format,
             log_file,
             no_log_file,
+            core_dumps,
             record_requests,
             no_metrics,
         } = self;
@@ -306,6 +319,7 @@ impl Args {
             log_format,
             log_file,
             no_log_file,
+            core_dumps,
             record_requests,
             no_metrics,
         }

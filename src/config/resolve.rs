@@ -89,6 +89,7 @@ pub fn resolve(raw: &RawConfig, env: &Env) -> Result<Config, ConfigError> {
         log_format: Said::or_default(settings::LOG_FORMAT, &raw.log_format, env)
             .parse(log_format)?,
         log_file: log_file(raw, env)?,
+        core_dumps: Said::or_default(settings::CORE_DUMPS, &raw.core_dumps, env).parse(switch)?,
         record_requests: Said::or_default(settings::RECORD_REQUESTS, &raw.record_requests, env)
             .parse(switch)?,
         metrics: Said::or_default(settings::NO_METRICS, &raw.no_metrics, env)
@@ -242,6 +243,7 @@ mod tests {
                 log: unset("info".into()),
                 log_format: unset(LogFormat::Text),
                 log_file: unset(Some("/home/u/.local/state/modeld/modeld.log".into())),
+                core_dumps: unset(false),
                 record_requests: unset(false),
                 metrics: unset(true),
                 log_time: true,

@@ -1,11 +1,10 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 
-use tracing_subscriber::filter::{LevelFilter, Targets};
-
 use super::ConfigError;
 use super::resolved::LogFormat;
 use super::said::invalid;
+use crate::logbook::parse_filter;
 
 /// Origins, several with commas, in small letters.
 pub(super) fn origin_list(text: &str) -> Result<Vec<String>, String> {
@@ -90,14 +89,9 @@ pub(super) fn switch(text: &str) -> Result<bool, String> {
     }
 }
 
-/// A bare word has to be a level: the parser would take a misspelt one for a module's name, and
-/// the log would stay empty.
+/// Which log lines there are.
 pub(super) fn log_filter(text: &str) -> Result<String, String> {
-    let is_level = |word: &str| !word.is_empty() && LevelFilter::from_str(word).is_ok();
-    if let Some(word) = text.split(',').find(|w| !w.contains('=') && !is_level(w)) {
-        return Err(format!("{word:?} is no level: off, error, warn, info, debug or trace"));
-    }
-    Targets::from_str(text).map_err(|e| e.to_string())?;
+    parse_filter(text)?;
     Ok(text.to_owned())
 }
 

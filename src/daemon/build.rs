@@ -1,10 +1,12 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use jiff::Timestamp;
 use tokio_rustls::TlsAcceptor;
 
 use super::activation::Inherited;
+use super::limits::hardened;
 use super::listen::{Address, Listeners};
 use super::lock::StoreLock;
 use super::phase::Patience;
@@ -15,7 +17,7 @@ use super::{DaemonError, tls};
 use crate::api::{self, ApiState};
 use crate::config::{Config, Live, Variables};
 use crate::engine::{CountedFactory, EngineFactory};
-use crate::logbook::Logbook;
+use crate::logbook::{LogControl, Logbook};
 use crate::metrics::Metrics;
 use crate::models::Models;
 use crate::scheduler::Scheduler;
@@ -35,7 +37,12 @@ pub struct Parts {
     pub log: Option<Logbook>,
     /// What the settings are read from when they are to be read again; `None`: they are not.
     pub reload: Option<Reload>,
+    /// What says which lines are logged.
+    pub log_control: LogControl,
 }
+
+/// How long the first log lines may take to be written before the daemon goes on without them.
+const SETTLE: Duration = Duration::from_millis(200);
 
 /// The daemon before it exists.
 #[derive(Debug, Clone, Copy)]
@@ -86,6 +93,7 @@ impl Daemon {
             ..ModelSettings::default()
         };
         let metrics = if config.metrics.value { Metrics::on() } else { Metrics::off() };
+        metrics.counts_dropped_log_lines(parts.log_control.dropped().clone());
         let engines = Arc::new(CountedFactory::new(parts.engines, metrics.clone()));
         let scheduler =
             Scheduler::start_within(engines, scheduler_config(config), settings.memory_budget);
@@ -99,7 +107,9 @@ impl Daemon {
         let state = ApiState::new(service.clone(), shutdown.draining().clone())
             .with_origins(config.origins.value.clone())
             .with_tokens(tokens, config.require_token.value)
-            .with_log(parts.log);
+            .with_log(parts.log)
+            .with_log_control(parts.log_control.clone())
+            .with_process(hardened());
         let state = if config.record_requests.value { state.recording() } else { state };
         let (state, reloader) = match parts.reload {
             Some(reload) => {
@@ -110,6 +120,8 @@ impl Daemon {
             }
             None => (state, None),
         };
+        // Whoever is told that the daemon is ready finds in the log how it got there.
+        parts.log_control.flush(SETTLE);
         Ok(Bound {
             listeners,
             store_lock,

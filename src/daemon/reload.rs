@@ -3,7 +3,6 @@
 
 use tokio::sync::mpsc;
 
-use super::log_control::LogControl;
 use super::notify;
 use super::shutdown::Shutdown;
 use crate::api::{ApiState, Reloads};
@@ -129,7 +128,12 @@ impl Reloader {
         }
         self.knobs.turn(&config).await;
         // Last, so that what changed is logged even where nothing will be.
-        self.reload.log.set(&config.log.value);
+        // What was said at run time holds unless the settings say something else than before.
+        if changes.iter().any(|change| change.key == "log")
+            && let Err(problem) = self.reload.log.set_filter(&config.log.value)
+        {
+            tracing::warn!("reload: the log stays as it was: {problem}");
+        }
         tracing::info!(changes = changes.len(), "settings reloaded");
         // Of what needs a restart, what held at the start still holds.
         for (held, new) in self.reload.holds.iter_mut().zip(shown) {

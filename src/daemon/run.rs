@@ -213,6 +213,7 @@ mod tests {
                 variables: Variables::default(),
                 log: None,
                 reload: None,
+                log_control: crate::logbook::LogControl::idle("info"),
             };
             Daemon::build(&self.config, parts, shutdown.clone()).await
         }
