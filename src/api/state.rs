@@ -5,6 +5,7 @@ use tokio_util::sync::CancellationToken;
 use crate::logbook::Logbook;
 use crate::service::Service;
 
+use super::listeners::ListenerControl;
 use super::recorder::Recorder;
 use super::responses::ResponseStore;
 
@@ -19,6 +20,8 @@ pub struct ApiState {
     pub(super) recorder: Option<Recorder>,
     /// `None`: the log goes to stderr alone.
     pub(super) log: Option<Logbook>,
+    /// `None`: listeners stay as they are.
+    pub(super) listeners: Option<Arc<dyn ListenerControl>>,
 }
 
 impl ApiState {
@@ -26,8 +29,8 @@ impl ApiState {
     /// 503. Everything else is refused or finished by the queue.
     pub fn new(service: Service, draining: CancellationToken) -> Self {
         let responses = ResponseStore::default();
-        let (origins, recorder, log) = (Arc::default(), None, None);
-        Self { service, draining, responses, origins, recorder, log }
+        let (origins, recorder, log, listeners) = (Arc::default(), None, None, None);
+        Self { service, draining, responses, origins, recorder, log, listeners }
     }
 
     /// Says which web pages may ask over TCP besides those of this machine: origins in small letters,
@@ -49,6 +52,13 @@ impl ApiState {
     #[must_use]
     pub fn with_log(mut self, log: Option<Logbook>) -> Self {
         self.log = log;
+        self
+    }
+
+    /// Lets the owner open and close listeners.
+    #[must_use]
+    pub fn with_listeners(mut self, listeners: Arc<dyn ListenerControl>) -> Self {
+        self.listeners = Some(listeners);
         self
     }
 }

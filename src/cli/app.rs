@@ -1,9 +1,9 @@
 use clap::Parser;
 
 use super::{
-    CliError, ExitCode, Printer, completions, configure, df, export, fsck, import, inspect, list,
-    load, login, logout, logs, man, package, prune, ps, pull, purge, push, requests, rm, run,
-    search, serve, status, tag, transfers, unload, version,
+    CliError, ExitCode, Printer, completions, configure, df, doctor, export, fsck, import, inspect,
+    list, load, login, logout, logs, man, package, prune, ps, pull, purge, push, requests, rm, run,
+    search, serve, service, status, tag, tcp, transfers, unload, version,
 };
 use crate::client::Client;
 use crate::config::{Env, daemon_host};
@@ -55,6 +55,9 @@ pub enum Command {
     Fsck(fsck::Args),
     Purge(purge::Args),
     Status(status::Args),
+    Service(service::Args),
+    Tcp(tcp::Args),
+    Doctor(doctor::Args),
     Logs(logs::Args),
     Requests(requests::Args),
     Version(version::Args),
@@ -88,6 +91,8 @@ pub fn main() -> ExitCode {
             completions::run(&args, &mut printer).map(|()| ExitCode::Success)
         }
         Command::Man(args) => man::run(&args, &mut printer).map(|()| ExitCode::Success),
+        // A setting that cannot be used is for it to find.
+        Command::Doctor(args) => doctor::main(&args, cli.host.as_deref(), &mut printer),
         command => with_runtime(cli.host.as_deref(), command, &mut printer),
     };
     finish(done, &mut printer)
@@ -136,6 +141,9 @@ pub(super) async fn dispatch(
         Command::Fsck(args) => fsck::run(args, client, printer).await,
         Command::Purge(args) => purge::run(args, client, printer).await,
         Command::Status(args) => status::run(args, client, printer).await,
+        Command::Service(args) => service::run(args, client, printer).await,
+        Command::Doctor(args) => doctor::run(&args, None, printer).await,
+        Command::Tcp(args) => tcp::run(args, client, printer).await,
         Command::Logs(args) => logs::run(args, client, printer).await,
         Command::Requests(args) => requests::run(args, client, printer).await,
         Command::Version(args) => version::run(args, client, printer).await,

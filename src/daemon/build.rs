@@ -5,6 +5,7 @@ use axum::Router;
 use super::DaemonError;
 use super::activation::Inherited;
 use super::listen::{Address, Listeners};
+use super::listener_control::TcpListeners;
 use super::lock::StoreLock;
 use super::phase::Patience;
 use super::registries::Outside;
@@ -38,6 +39,7 @@ pub struct Daemon;
 /// A daemon that holds its sockets and serves nobody yet: connections wait in the backlog.
 pub struct Bound {
     pub(super) listeners: Listeners,
+    pub(super) control: TcpListeners,
     pub(super) store_lock: StoreLock,
     pub(super) router: Router,
     pub(super) scheduler: Scheduler,
@@ -88,12 +90,15 @@ impl Daemon {
             .with_max_pulls(config.max_pulls.value)
             .with_metrics(metrics);
         let transfers = service.all_transfers();
+        let control = TcpListeners::new(config);
         let state = ApiState::new(service, shutdown.draining().clone())
             .with_origins(config.origins.value.clone())
-            .with_log(parts.log);
+            .with_log(parts.log)
+            .with_listeners(Arc::new(control.clone()));
         let state = if config.record_requests.value { state.recording() } else { state };
         Ok(Bound {
             listeners,
+            control,
             store_lock,
             router: api::router(state),
             scheduler,

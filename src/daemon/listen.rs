@@ -6,6 +6,7 @@ use tokio::net::{TcpListener, TcpSocket, UnixListener};
 
 use super::accept::{Acceptor, Door};
 use super::activation::Inherited;
+use super::listener_control::TcpListeners;
 use super::lock::DaemonLock;
 use super::socket::{self, SocketFile};
 use super::{DaemonError, containers};
@@ -35,6 +36,8 @@ impl fmt::Display for Address {
 pub(super) struct Listeners {
     unix: Vec<UnixListener>,
     tcp: Vec<(TcpListener, Door)>,
+    /// How many of these, the first ones, somebody passed.
+    inherited: usize,
     pub addresses: Vec<Address>,
     /// Removes the socket file that we made.
     file: Option<SocketFile>,
@@ -52,6 +55,7 @@ impl Listeners {
         let mut all = Self {
             unix: Vec::new(),
             tcp: Vec::new(),
+            inherited: 0,
             addresses: Vec::new(),
             file: None,
             lock: None,
@@ -59,6 +63,7 @@ impl Listeners {
         for listener in inherited {
             all.adopt(listener)?;
         }
+        all.inherited = all.tcp.len();
         if all.unix.is_empty() {
             all.bind_unix(config).await?;
         }
@@ -78,12 +83,16 @@ impl Listeners {
 
     /// Starts one accepting task for each listener. What comes back has to be dropped when they
     /// have stopped.
-    pub(super) fn serve(self, acceptor: &Acceptor) -> (Option<SocketFile>, Option<DaemonLock>) {
+    pub(super) fn serve(
+        self,
+        acceptor: &Acceptor,
+        control: &TcpListeners,
+    ) -> (Option<SocketFile>, Option<DaemonLock>) {
         for listener in self.unix {
             acceptor.connections.spawn(acceptor.clone().unix(listener));
         }
-        for (listener, door) in self.tcp {
-            acceptor.connections.spawn(acceptor.clone().tcp(listener, door));
+        for (at, (listener, door)) in self.tcp.into_iter().enumerate() {
+            control.serve(acceptor, listener, door, at < self.inherited);
         }
         (self.file, self.lock)
     }
@@ -122,20 +131,29 @@ impl Listeners {
     }
 
     fn bind_tcp(&mut self, address: SocketAddr, door: Door) -> Result<(), DaemonError> {
+        let listener = open_tcp(address, door)?;
         let failed = |source| DaemonError::Tcp { address, flag: door.flag(), source };
-        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
-        let socket = socket.map_err(failed)?;
-        // A port of a daemon that just ended can be taken again; a living listener still refuses.
-        socket.set_reuseaddr(true).map_err(failed)?;
-        if door == Door::Containers {
-            let_bind_early(&socket).map_err(failed)?;
-        }
-        socket.bind(address).map_err(failed)?;
-        let listener = socket.listen(socket::BACKLOG).map_err(failed)?;
         self.addresses.push(Address::Tcp(listener.local_addr().map_err(failed)?));
         self.tcp.push((listener, door));
         Ok(())
     }
+}
+
+/// Binds and listens.
+///
+/// # Errors
+/// [`DaemonError::Tcp`].
+pub(super) fn open_tcp(address: SocketAddr, door: Door) -> Result<TcpListener, DaemonError> {
+    let failed = |source| DaemonError::Tcp { address, flag: door.flag(), source };
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+    let socket = socket.map_err(failed)?;
+    // A port of a daemon that just ended can be taken again; a living listener still refuses.
+    socket.set_reuseaddr(true).map_err(failed)?;
+    if door == Door::Containers {
+        let_bind_early(&socket).map_err(failed)?;
+    }
+    socket.bind(address).map_err(failed)?;
+    socket.listen(socket::BACKLOG).map_err(failed)
 }
 
 /// The bridge may come later: Docker makes it when it starts, and a user's daemon is often first.

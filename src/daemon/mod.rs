@@ -22,6 +22,7 @@ mod containers;
 mod error;
 mod limits;
 mod listen;
+mod listener_control;
 mod lock;
 mod logging;
 mod notify;

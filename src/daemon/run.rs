@@ -46,7 +46,8 @@ impl Bound {
             tcp_places: Arc::new(Semaphore::new(MAX_TCP)),
         };
         let places = self.listeners.addresses.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let (socket_file, lock) = self.listeners.serve(&acceptor);
+        let (socket_file, lock) = self.listeners.serve(&acceptor, &self.control);
+        self.control.start(&acceptor);
         let status = format!("listening on {}", places.join(", "));
         tracing::info!("{status}");
         notify::ready(&status);
@@ -55,6 +56,7 @@ impl Bound {
         shutdown.draining().cancelled().await;
         tracing::info!(grace_ms = self.grace.as_millis(), "stopping: finishing what runs");
         notify::stopping("finishing what runs");
+        self.control.end();
         // New clients see that nobody is there rather than a socket that does not answer.
         drop(socket_file);
         acceptor.stop.cancel();

@@ -46,4 +46,5 @@ mod reader;
 mod sandbox;
 mod watchdog;
 
+pub use cpu::check_features;
 pub use entry::run;
