@@ -31,6 +31,7 @@
 //! | 7 | [`cli`] | one file per command; prints through one printer |
 //! | 6 | [`daemon`] | composition: build (bound, not running) → run → drain; listeners, activation, signals |
 //! | 5 | [`api`] | HTTP and JSON, served: routes, dialects, the status table, body framing, guards |
+//! | 5 | [`doctor`] | what may be wrong around a daemon, each with what to do about it; needs no daemon |
 //! | 4 | [`service`] | use cases, one file each, without HTTP |
 //! | 3 | [`scheduler`] | the queue and residency as plain values, one driver task that owns them |
 //! | 3 | [`models`] | a reference becomes local, leased, verified files; pulls, packaging and archives |
@@ -137,6 +138,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod daemon;
+pub mod doctor;
 pub mod domain;
 pub mod engine;
 pub mod gguf;

@@ -22,6 +22,7 @@ mod go_duration;
 mod ids;
 mod json;
 mod lines;
+mod listeners;
 mod media;
 mod middleware;
 mod native;
@@ -46,6 +47,7 @@ mod tools;
 mod vector;
 
 pub use fields::compatibility;
+pub use listeners::{ListenerControl, TcpChange, TcpState, TcpWish};
 pub use peer::{ListenerClass, PeerInfo};
 pub use router::router;
 pub use routes::{ACTIONS, ROUTES, Route};

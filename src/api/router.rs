@@ -60,6 +60,13 @@ pub fn router(state: ApiState) -> Router {
                 .route_layer(manage.clone()),
         )
         .route("/modeld/search", get(native::search).route_layer(manage.clone()))
+        .route(
+            "/modeld/tcp",
+            get(native::tcp)
+                .put(native::open_tcp)
+                .delete(native::close_tcp)
+                .route_layer(manage.clone()),
+        )
         .route("/modeld/prune", post(native::prune).route_layer(manage.clone()))
         .route("/modeld/fsck", post(native::fsck).route_layer(manage.clone()))
         .route("/modeld/reload", post(native::reload).route_layer(manage.clone()))

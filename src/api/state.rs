@@ -8,6 +8,7 @@ use crate::logbook::{LogControl, Logbook};
 use crate::service::Service;
 use crate::tokens::Tokens;
 
+use super::listeners::ListenerControl;
 use super::recorder::Recorder;
 use super::responses::ResponseStore;
 
@@ -34,6 +35,8 @@ pub struct ApiState {
     pub(super) log_control: LogControl,
     /// What the daemon's process has given up, in words.
     pub(super) process: Arc<str>,
+    /// `None`: listeners stay as they are.
+    pub(super) listeners: Option<Arc<dyn ListenerControl>>,
 }
 
 impl ApiState {
@@ -53,6 +56,7 @@ impl ApiState {
             reloads: None,
             log_control: LogControl::idle("info"),
             process: Arc::default(),
+            listeners: None,
         }
     }
 
@@ -116,6 +120,13 @@ impl ApiState {
     #[must_use]
     pub fn with_process(mut self, words: String) -> Self {
         self.process = words.into();
+        self
+    }
+
+    /// Lets the owner open and close listeners.
+    #[must_use]
+    pub fn with_listeners(mut self, listeners: Arc<dyn ListenerControl>) -> Self {
+        self.listeners = Some(listeners);
         self
     }
 }

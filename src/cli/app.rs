@@ -3,10 +3,10 @@ use std::path::{Path, PathBuf};
 use clap::Parser;
 
 use super::{
-    CliError, ExitCode, Printer, activate, completions, config, configure, df, export, fsck,
+    CliError, ExitCode, Printer, activate, completions, config, configure, df, doctor, export, fsck,
     import, inspect, list, load, log_level, login, logout, logs, man, package, prune, ps, pull,
-    purge, push, requests, rm, run, search, serve, status, tag, tls, token, transfers, unload,
-    version,
+    purge, push, requests, rm, run, search, serve, service, status, tag, tcp, tls, token, transfers,
+    unload, version,
 };
 use crate::client::Client;
 use crate::config::{Env, RawConfig, Sources, daemon_host};
@@ -66,6 +66,9 @@ pub enum Command {
     Fsck(fsck::Args),
     Purge(purge::Args),
     Status(status::Args),
+    Service(service::Args),
+    Tcp(tcp::Args),
+    Doctor(doctor::Args),
     Logs(logs::Args),
     LogLevel(log_level::Args),
     Requests(requests::Args),
@@ -118,6 +121,8 @@ pub fn main() -> ExitCode {
         Command::Tls(args) => {
             tls::run(&args, &Env::from_process(), &mut printer).map(|()| ExitCode::Success)
         }
+        // A setting that cannot be used is for it to find.
+        Command::Doctor(args) => doctor::main(&args, cli.host.as_deref(), &mut printer),
         command => with_runtime(cli.host.as_deref(), cli.config.as_deref(), command, &mut printer),
     };
     finish(done, &mut printer)
@@ -167,6 +172,9 @@ pub(super) async fn dispatch(
         Command::Fsck(args) => fsck::run(args, client, printer).await,
         Command::Purge(args) => purge::run(args, client, printer).await,
         Command::Status(args) => status::run(args, client, printer).await,
+        Command::Service(args) => service::run(args, client, printer).await,
+        Command::Doctor(args) => doctor::run(&args, None, printer).await,
+        Command::Tcp(args) => tcp::run(args, client, printer).await,
         Command::Logs(args) => logs::run(args, client, printer).await,
         Command::LogLevel(args) => log_level::run(args, client, printer).await,
         Command::Requests(args) => requests::run(args, client, printer).await,

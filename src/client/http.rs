@@ -121,7 +121,7 @@ impl Client {
         self.send(Method::POST, path, headers, full(json)).await
     }
 
-    /// Sends JSON that takes the place of what was there, and reads a JSON answer.
+    /// Puts JSON in a place, and reads a JSON answer.
     ///
     /// # Errors
     /// Every [`ClientError`] but `Upload`.

@@ -50,6 +50,16 @@ pub fn without(path: &Path, text: &str, key: &str) -> Result<Option<String>, Con
     Ok(document.remove(key).map(|_| document.to_string()))
 }
 
+/// What the text says about `key`, as text; `None`: nothing.
+///
+/// # Errors
+/// [`ConfigError::InFile`] for a file that is wrong.
+pub(super) fn value(path: &Path, text: &str, key: &str) -> Result<Option<String>, ConfigError> {
+    let setting = setting(key).ok_or_else(|| no_key(key))?;
+    let file = ConfigFile::parse(path, text, None)?;
+    Ok(file.entry(setting).and_then(|entry| entry.text.clone()))
+}
+
 /// Holds others off who change the same file by program, until dropped.
 #[derive(Debug)]
 pub struct EditLock(#[expect(dead_code, reason = "the lock goes with it")] File);

@@ -8,6 +8,7 @@ use tokio_rustls::TlsAcceptor;
 use super::activation::Inherited;
 use super::limits::hardened;
 use super::listen::{Address, Listeners};
+use super::listener_control::TcpListeners;
 use super::lock::StoreLock;
 use super::phase::Patience;
 use super::registries::Outside;
@@ -51,6 +52,7 @@ pub struct Daemon;
 /// A daemon that holds its sockets and serves nobody yet: connections wait in the backlog.
 pub struct Bound {
     pub(super) listeners: Listeners,
+    pub(super) control: TcpListeners,
     pub(super) store_lock: StoreLock,
     pub(super) router: Router,
     pub(super) scheduler: Scheduler,
@@ -104,12 +106,14 @@ impl Daemon {
             .with_metrics(metrics);
         let transfers = service.all_transfers();
         let grace = Live::new(config.grace.value);
+        let control = TcpListeners::new(config);
         let state = ApiState::new(service.clone(), shutdown.draining().clone())
             .with_origins(config.origins.value.clone())
             .with_tokens(tokens, config.require_token.value)
             .with_log(parts.log)
             .with_log_control(parts.log_control.clone())
-            .with_process(hardened());
+            .with_process(hardened())
+            .with_listeners(Arc::new(control.clone()));
         let state = if config.record_requests.value { state.recording() } else { state };
         let (state, reloader) = match parts.reload {
             Some(reload) => {
@@ -124,6 +128,7 @@ impl Daemon {
         parts.log_control.flush(SETTLE);
         Ok(Bound {
             listeners,
+            control,
             store_lock,
             router: api::router(state),
             scheduler,

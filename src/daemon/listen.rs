@@ -1,6 +1,6 @@
 use std::fmt;
 use std::net::SocketAddr;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use tokio::net::{TcpListener, UnixListener};
@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::accept::{Acceptor, Door};
 use super::activation::{Inherited, Socket, kept_name};
+use super::listener_control::TcpListeners;
 use super::lock::DaemonLock;
 use super::socket::{self, SocketFile};
 use super::{DaemonError, containers, group, notify};
@@ -47,6 +48,8 @@ enum Listener {
 #[derive(Debug)]
 pub(super) struct Listeners {
     listeners: Vec<Listener>,
+    /// How many of these, the first ones, somebody passed to be served.
+    inherited: usize,
     pub addresses: Vec<Address>,
     /// Whether somebody else holds all of them, too.
     pub managed: bool,
@@ -70,6 +73,7 @@ impl Listeners {
     ) -> Result<Self, DaemonError> {
         let mut all = Self {
             listeners: Vec::new(),
+            inherited: 0,
             addresses: Vec::new(),
             managed: true,
             keeps,
@@ -84,6 +88,7 @@ impl Listeners {
                 all.adopt(socket)?;
             }
         }
+        all.inherited = all.listeners.len();
         if all.listeners.iter().all(|listener| matches!(listener, Listener::Tcp(..))) {
             all.bind_unix(config).await?;
         }
@@ -120,12 +125,22 @@ impl Listeners {
         self.listeners.iter().filter(|listener| matches!(listener, Listener::Tcp(..))).count()
     }
 
-    /// Starts to accept on all of them. The second part has to be dropped when that has ended.
+    /// Starts to accept on all of them, TCP under `control`. The second part has to be dropped when
+    /// that has ended.
     pub(super) fn serve(
         self,
         acceptor: Acceptor,
+        control: TcpListeners,
     ) -> (Doors, (Option<SocketFile>, Option<DaemonLock>)) {
-        let mut doors = Doors { acceptor, closed: self.listeners, open: Vec::new() };
+        control.start(&acceptor, self.keeps);
+        let mut closed = Vec::new();
+        for (at, listener) in self.listeners.into_iter().enumerate() {
+            match listener {
+                Listener::Unix(unix) => closed.push(unix),
+                Listener::Tcp(tcp, door) => control.serve(&acceptor, tcp, door, at < self.inherited),
+            }
+        }
+        let mut doors = Doors { acceptor, closed, open: Vec::new(), tcp: control };
         doors.open();
         (doors, (self.file, self.lock))
     }
@@ -191,10 +206,9 @@ impl Listeners {
         }
         self.discard(Some(door));
         let failed = |source| DaemonError::Tcp { address, flag: door.flag(), source };
-        let listener = socket::bind_tcp(address, door == Door::Containers).map_err(failed)?;
-        // What is kept has to be fit for whoever takes it, with a token or without.
-        if self.keeps && door != Door::Public {
-            notify::store(kept_name(Some(door)), listener.as_fd());
+        let listener = open_tcp(address, door)?;
+        if self.keeps {
+            keep_tcp(listener.as_fd(), door);
         }
         self.addresses.push(Address::Tcp(listener.local_addr().map_err(failed)?));
         self.listeners.push(Listener::Tcp(listener, door));
@@ -241,11 +255,36 @@ impl Socket {
     }
 }
 
+/// Binds and listens.
+///
+/// # Errors
+/// [`DaemonError::Tcp`].
+pub(super) fn open_tcp(address: SocketAddr, door: Door) -> Result<TcpListener, DaemonError> {
+    let failed = |source| DaemonError::Tcp { address, flag: door.flag(), source };
+    socket::bind_tcp(address, door == Door::Containers).map_err(failed)
+}
+
+/// Has the service manager keep a socket for the next daemon.
+pub(super) fn keep_tcp(listener: BorrowedFd<'_>, door: Door) {
+    // What is kept has to be fit for whoever takes it, with a token or without.
+    if door != Door::Public {
+        notify::store(kept_name(Some(door)), listener);
+    }
+}
+
+/// Has it keep no such socket any longer.
+pub(super) fn forget_tcp(door: Door) {
+    if door != Door::Public {
+        notify::forget(kept_name(Some(door)));
+    }
+}
+
 /// Sockets that are being accepted on, or not: those who connect meanwhile wait in the backlog.
 pub(super) struct Doors {
     acceptor: Acceptor,
-    closed: Vec<Listener>,
-    open: Vec<JoinHandle<Listener>>,
+    closed: Vec<UnixListener>,
+    open: Vec<JoinHandle<UnixListener>>,
+    tcp: TcpListeners,
 }
 
 impl Doors {
@@ -253,14 +292,9 @@ impl Doors {
     pub(super) fn open(&mut self) {
         self.acceptor.stop = CancellationToken::new();
         for listener in self.closed.drain(..) {
-            let acceptor = self.acceptor.clone();
-            self.open.push(tokio::spawn(async move {
-                match listener {
-                    Listener::Unix(unix) => Listener::Unix(acceptor.unix(unix).await),
-                    Listener::Tcp(tcp, door) => Listener::Tcp(acceptor.tcp(tcp, door).await, door),
-                }
-            }));
+            self.open.push(tokio::spawn(self.acceptor.clone().unix(listener)));
         }
+        self.tcp.resume();
     }
 
     /// Accepts no more. When it returns, every connection that was accepted is being served, and
@@ -273,6 +307,17 @@ impl Doors {
                 Err(error) => tracing::error!(%error, "a listener was lost"),
             }
         }
+        self.tcp.pause().await;
+    }
+
+    /// Whether somebody else holds all of them, too, those included that were opened meanwhile.
+    pub(super) fn are_managed(&self) -> bool {
+        self.tcp.are_inherited()
+    }
+
+    /// Closes our descriptors; what others hold goes on listening.
+    pub(super) fn end(self) {
+        self.tcp.end();
     }
 }
 

@@ -28,6 +28,7 @@ mod idle;
 mod launchd;
 mod limits;
 mod listen;
+mod listener_control;
 mod lock;
 mod logging;
 pub mod notify;

@@ -63,7 +63,7 @@ impl Bound {
             Use { activity, scheduler: self.scheduler.clone(), transfers: self.transfers.clone() };
         let limit = self.idle_exit.filter(|_| self.listeners.managed);
         let places = self.listeners.addresses.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let (mut doors, (socket_file, lock)) = self.listeners.serve(acceptor);
+        let (mut doors, (socket_file, lock)) = self.listeners.serve(acceptor, self.control);
         let places = format!("listening on {}", places.join(", "));
         tracing::info!("{places}");
         if self.idle_exit.is_some() && limit.is_none() {
@@ -102,8 +102,7 @@ impl Bound {
         // New clients see that nobody is there rather than a socket that does not answer.
         drop(socket_file);
         doors.close().await;
-        // Closes our descriptors; what others hold goes on listening.
-        drop(doors);
+        doors.end();
         closing.cancel();
         connections.close();
         let drained = async {
@@ -139,6 +138,11 @@ async fn nobody(usage: &Use, limit: Option<Duration>, doors: &mut Doors) {
     };
     loop {
         usage.over_for(limit).await;
+        if !doors.are_managed() {
+            // Opened while the daemon ran: it would end with us.
+            tokio::time::sleep(limit).await;
+            continue;
+        }
         doors.close().await;
         if usage.is_over() {
             return;

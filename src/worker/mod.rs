@@ -50,4 +50,5 @@ mod sandbox_tests;
 mod seccomp;
 mod watchdog;
 
+pub use cpu::check_features;
 pub use entry::run;

@@ -25,6 +25,7 @@ const RANKS: &[(&str, u8)] = &[
     ("scheduler", 3),
     ("service", 4),
     ("api", 5),
+    ("doctor", 5),
     ("daemon", 6),
     ("cli", 7),
     ("main", 8),

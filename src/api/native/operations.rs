@@ -28,6 +28,7 @@ use super::repackage::{Repackage, Repackaged};
 use super::requests::Recorded;
 use super::search::Found;
 use super::status::Status;
+use super::tcp::{TcpRequest, WireTcp};
 use super::transfers::WireTransfer;
 use super::types::{Loaded, Tagged, Unload, Unloaded, WireLoaded, WireModel, WireRemoval};
 use super::utility::{Health, Version};
@@ -147,6 +148,21 @@ pub(in crate::api) const DIALECT: Dialect = Dialect {
                 query("limit", integer, "hits of each source, from 1 to 100; 25 if absent"),
             ],
             ..get(&["/modeld/search"], &[(200, &[(JSON, named::<Found>)])])
+        },
+        get(&["/modeld/tcp"], &[(200, &[(JSON, named::<WireTcp>)])]),
+        Operation {
+            method: "PUT",
+            paths: &["/modeld/tcp"],
+            parameters: &[],
+            request: Some((JSON, named::<TcpRequest>)),
+            answers: &[(200, &[(JSON, named::<WireTcp>)])],
+        },
+        Operation {
+            method: "DELETE",
+            paths: &["/modeld/tcp"],
+            parameters: &[query("containers", flag, "the one for containers alone")],
+            request: None,
+            answers: &[(200, &[(JSON, named::<WireTcp>)])],
         },
         Operation {
             method: "POST",

@@ -1,0 +1,154 @@
+use std::path::{Path, PathBuf};
+
+use super::args::{Install, Uninstall};
+use super::context::Context;
+use super::files::{self, Comment, Written};
+use crate::cli::{CliError, Printer};
+
+/// The agent as it is in the source.
+const AGENT: &str = include_str!("../../../launchd/org.modeld.plist");
+const LABEL: &str = "org.modeld";
+/// The program that it starts.
+const SHIPPED_PROGRAM: &str = "<string>/usr/local/bin/modeld</string>";
+
+/// Writes the agent and has launchd start it.
+pub(super) fn install(
+    context: &Context<'_>,
+    args: Install,
+    printer: &mut Printer,
+) -> Result<(), CliError> {
+    let path = path(context);
+    let text = with_program(AGENT, &context.program)?;
+    let done = files::put(&path, &text, Comment::Xml, Some(AGENT), args.force)?;
+    let word = match done {
+        Written::Made => "wrote",
+        Written::Updated => "updated",
+        Written::Unchanged => "unchanged",
+        Written::Left => {
+            return Err(CliError::Failed(format!(
+                "{} is not what this command writes and was left alone; --force replaces it",
+                path.display()
+            )));
+        }
+    };
+    printer.line(format!("{word:<10} {}", path.display()))?;
+    let (domain, service) = targets(context);
+    let loaded = launchctl(context, &["print", &service])?.is_success();
+    if loaded && done != Written::Unchanged {
+        // launchd reads a file once.
+        launchctl(context, &["bootout", &service])?;
+    }
+    if loaded && done == Written::Unchanged {
+        printer.line(format!("unchanged  {LABEL} is loaded"))?;
+    } else if !args.no_start {
+        let file = path.display().to_string();
+        let started = launchctl(context, &["bootstrap", &domain, &file])?;
+        if !started.is_success() {
+            return Err(CliError::Failed(format!("launchctl bootstrap: {}", started.problem())));
+        }
+        printer.line(format!("started    {LABEL}"))?;
+    }
+    printer.note(format!(
+        "\n{} is started at login, with the socket {}.\nUndo: modeld service uninstall.",
+        context.program.display(),
+        context.socket.display()
+    ));
+    Ok(())
+}
+
+/// Has launchd end it and removes the agent.
+pub(super) fn uninstall(
+    context: &Context<'_>,
+    args: Uninstall,
+    printer: &mut Printer,
+) -> Result<(), CliError> {
+    let (_, service) = targets(context);
+    if launchctl(context, &["bootout", &service])?.is_success() {
+        printer.line(format!("stopped    {LABEL}"))?;
+    }
+    let path = path(context);
+    match files::remove(&path, Some(AGENT), args.force)? {
+        Some(true) => printer.line(format!("removed    {}", path.display()))?,
+        Some(false) => printer.line("unchanged  nothing was installed")?,
+        None => {
+            return Err(CliError::Failed(format!(
+                "{} stays: it is not what `install` wrote; remove it yourself, or use --force",
+                path.display()
+            )));
+        }
+    }
+    for (what, path) in context.staying.iter().filter(|(_, path)| path.exists()) {
+        printer.note(format!("Not touched: {what} in {}", path.display()));
+    }
+    Ok(())
+}
+
+/// Whether launchd has the agent, and a line about it.
+pub(super) fn state(context: &Context<'_>) -> (bool, String) {
+    let (_, service) = targets(context);
+    match launchctl(context, &["print", &service]) {
+        Ok(done) if done.is_success() => {
+            let state = done.out.lines().find_map(|line| line.trim().strip_prefix("state = "));
+            (true, format!("{LABEL} is {}  {}", state.unwrap_or("loaded"), path(context).display()))
+        }
+        Ok(_) => (false, "not installed: modeld service install".to_owned()),
+        Err(error) => (false, error.to_string()),
+    }
+}
+
+fn path(context: &Context<'_>) -> PathBuf {
+    context.agents.join(format!("{LABEL}.plist"))
+}
+
+fn targets(context: &Context<'_>) -> (String, String) {
+    let domain = format!("gui/{}", context.uid);
+    let service = format!("{domain}/{LABEL}");
+    (domain, service)
+}
+
+fn launchctl(context: &Context<'_>, args: &[&str]) -> Result<crate::doctor::Finished, CliError> {
+    context.programs.run("launchctl", args).map_err(|e| {
+        CliError::Failed(format!(
+            "launchctl: {e}; `modeld serve` runs the daemon in the foreground"
+        ))
+    })
+}
+
+fn with_program(text: &str, program: &Path) -> Result<String, CliError> {
+    let path =
+        program.to_str().filter(|text| !text.contains(char::is_control)).ok_or_else(|| {
+            CliError::Failed(format!("{} cannot be named in a plist", program.display()))
+        })?;
+    let escaped = path.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    Ok(text.replace(SHIPPED_PROGRAM, &format!("<string>{escaped}</string>")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Manager, Place};
+    use super::*;
+
+    #[test]
+    fn the_agent_starts_this_program() {
+        let text = with_program(AGENT, Path::new("/a & b/modeld")).unwrap();
+        assert!(text.contains("<string>/a &amp; b/modeld</string>"), "{text}");
+        assert!(!text.contains(SHIPPED_PROGRAM));
+    }
+
+    #[test]
+    fn it_comes_and_goes() {
+        let place = Place::new();
+        let manager = Manager::default();
+        let context = place.context(&manager);
+        let install = || place.capture(|p| super::install(&context, Install::default(), p));
+        install().0.unwrap();
+        assert!(path(&context).exists());
+        assert!(install().1.contains("unchanged"));
+        let (loaded, said) = state(&context);
+        assert!(loaded && said.contains("org.modeld is loaded"), "{said}");
+        let uninstall = || place.capture(|p| super::uninstall(&context, Uninstall::default(), p));
+        uninstall().0.unwrap();
+        assert!(!path(&context).exists());
+        assert!(uninstall().1.contains("nothing was installed"));
+    }
+}

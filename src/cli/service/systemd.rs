@@ -1,0 +1,133 @@
+use std::collections::HashMap;
+
+use serde::Serialize;
+
+use super::context::Context;
+use crate::cli::CliError;
+use crate::doctor::{Finished, Programs};
+
+/// The user's manager, spoken to through `systemctl --user`.
+pub(super) struct Systemd<'a> {
+    programs: &'a dyn Programs,
+    uid: u32,
+}
+
+/// What the manager says of a unit.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub(super) struct Unit {
+    /// `loaded`, `not-found`, `bad-setting`, …
+    pub load: String,
+    /// `active`, `inactive`, `failed`, …
+    pub active: String,
+    /// `listening`, `running`, `dead`, …
+    pub sub: String,
+    /// `enabled`, `disabled`, `static`, …; empty without a file.
+    pub file: String,
+    /// Where its file is.
+    pub path: String,
+    /// The process, if one runs.
+    pub pid: Option<u32>,
+}
+
+impl Unit {
+    pub(super) fn is_loaded(&self) -> bool {
+        self.load == "loaded"
+    }
+
+    pub(super) fn is_active(&self) -> bool {
+        matches!(self.active.as_str(), "active" | "activating" | "reloading")
+    }
+
+    pub(super) fn is_enabled(&self) -> bool {
+        self.file == "enabled"
+    }
+}
+
+impl<'a> Systemd<'a> {
+    /// The manager, if it answers.
+    ///
+    /// # Errors
+    /// Says that there is none, and what to do without one.
+    pub(super) fn find(context: &Context<'a>) -> Result<Self, CliError> {
+        let found = Self { programs: context.programs, uid: context.uid };
+        let asked = context.programs.run("systemctl", &["--user", "show", "--property=Version"]);
+        let problem = match asked {
+            Ok(done) if done.is_success() => return Ok(found),
+            Ok(done) => done.problem(),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                "there is no systemctl".to_owned()
+            }
+            Err(e) => e.to_string(),
+        };
+        Err(found.missing(&problem))
+    }
+
+    /// Runs `systemctl --user`, which has to succeed.
+    ///
+    /// # Errors
+    /// What it said.
+    pub(super) fn run(&self, args: &[&str]) -> Result<Finished, CliError> {
+        let done = self.ask(args)?;
+        if done.is_success() {
+            return Ok(done);
+        }
+        let what = args.join(" ");
+        Err(CliError::Failed(format!("systemctl --user {what}: {}", done.problem())))
+    }
+
+    /// Asks for the state of a unit.
+    ///
+    /// # Errors
+    /// Where the manager does not answer.
+    pub(super) fn unit(&self, name: &str) -> Result<Unit, CliError> {
+        let properties =
+            "--property=LoadState,ActiveState,SubState,UnitFileState,FragmentPath,MainPID";
+        Ok(parse(&self.run(&["show", name, properties])?.out))
+    }
+
+    fn ask(&self, args: &[&str]) -> Result<Finished, CliError> {
+        let all: Vec<&str> = std::iter::once("--user").chain(args.iter().copied()).collect();
+        let done = self.programs.run("systemctl", &all);
+        done.map_err(|e| CliError::Failed(format!("systemctl: {e}")))
+    }
+
+    fn missing(&self, problem: &str) -> CliError {
+        CliError::Failed(format!(
+            "systemd does not manage services for this user here: {problem}. Nothing was changed. \
+             Without it, `modeld activate` holds the socket and starts the daemon with the first \
+             connection, and `modeld serve` runs it in the foreground. In a shell of su, sudo or \
+             cron, systemd may only be out of sight: set XDG_RUNTIME_DIR=/run/user/{}",
+            self.uid
+        ))
+    }
+}
+
+fn parse(text: &str) -> Unit {
+    let all: HashMap<&str, &str> = text.lines().filter_map(|line| line.split_once('=')).collect();
+    let get = |key: &str| all.get(key).copied().unwrap_or_default().to_owned();
+    Unit {
+        load: get("LoadState"),
+        active: get("ActiveState"),
+        sub: get("SubState"),
+        file: get("UnitFileState"),
+        path: get("FragmentPath"),
+        pid: get("MainPID").parse().ok().filter(|pid| *pid != 0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_managers_words_are_read() {
+        let text = "MainPID=7\nLoadState=loaded\nActiveState=active\nSubState=running\n\
+                    FragmentPath=/a=b\nUnitFileState=enabled\n";
+        let unit = parse(text);
+        assert!(unit.is_loaded() && unit.is_active() && unit.is_enabled(), "{unit:?}");
+        assert_eq!((unit.pid, unit.path.as_str()), (Some(7), "/a=b"));
+        let none = parse("MainPID=0\nLoadState=not-found\nActiveState=inactive\n");
+        assert!(!none.is_loaded() && !none.is_active() && none.pid.is_none());
+        assert_eq!(parse("garbage"), Unit::default());
+    }
+}

@@ -1,0 +1,116 @@
+use std::net::SocketAddr;
+
+use super::context::Context;
+use super::files::{self, Comment, Written};
+use super::systemd::Systemd;
+use super::units::TCP_SOCKET;
+use crate::cli::CliError;
+
+/// What has the TCP socket's unit listen where the user said.
+pub(super) const DROP_IN: &str = "modeld-tcp.socket.d/50-address.conf";
+
+/// Where the unit listens without a drop-in.
+const USUAL: &str = "127.0.0.1:12434";
+
+/// What the manager is to do with the TCP socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::cli) enum TcpSocket {
+    /// Open it before the daemon starts the next time.
+    Open(SocketAddr),
+    /// Open it no more.
+    Close,
+}
+
+/// Has the manager follow a choice, if it has a unit for the TCP socket. It is never started here:
+/// the running daemon has opened the port itself. Answers what was done, as sentences.
+///
+/// # Errors
+/// What the manager or the disk refused.
+pub(in crate::cli) fn follow(
+    context: &Context<'_>,
+    choice: TcpSocket,
+) -> Result<Vec<String>, CliError> {
+    // Without a manager the settings file says it all.
+    let Ok(systemd) = Systemd::find(context) else { return Ok(Vec::new()) };
+    let unit = systemd.unit(TCP_SOCKET)?;
+    if !unit.is_loaded() {
+        return Ok(Vec::new());
+    }
+    let path = context.units.join(DROP_IN);
+    let mut notes = Vec::new();
+    match choice {
+        TcpSocket::Open(address) => {
+            let changed = if address.to_string() == USUAL {
+                files::remove(&path, None, false)? == Some(true)
+            } else {
+                let text = format!("[Socket]\nListenStream=\nListenStream={address}\n");
+                match files::put(&path, &text, Comment::Hash, None, false)? {
+                    Written::Made | Written::Updated => true,
+                    Written::Unchanged => false,
+                    Written::Left => {
+                        notes.push(format!("{} was changed by somebody and left", path.display()));
+                        false
+                    }
+                }
+            };
+            if changed {
+                systemd.run(&["daemon-reload"])?;
+            }
+            if !unit.is_enabled() {
+                systemd.run(&["enable", TCP_SOCKET])?;
+                notes.push(format!("{TCP_SOCKET} is enabled for the next start"));
+            }
+            // One that is open already listens at the old place; under a running service it can
+            // be closed, and not opened.
+            if changed && unit.is_active() {
+                systemd.run(&["stop", TCP_SOCKET])?;
+            }
+        }
+        TcpSocket::Close => {
+            if unit.is_active() {
+                systemd.run(&["stop", TCP_SOCKET])?;
+            }
+            if unit.is_enabled() {
+                systemd.run(&["disable", TCP_SOCKET])?;
+                notes.push(format!("{TCP_SOCKET} is disabled"));
+            }
+            if files::remove(&path, None, false)? == Some(true) {
+                systemd.run(&["daemon-reload"])?;
+            }
+        }
+    }
+    Ok(notes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Manager, Place};
+    use super::*;
+
+    #[test]
+    fn the_unit_follows_and_is_never_started() {
+        let place = Place::new();
+        let manager = Manager::with_tcp();
+        let at = |text: &str| TcpSocket::Open(text.parse().unwrap());
+        let context = place.context(&manager);
+        follow(&context, at("127.0.0.1:12434")).unwrap();
+        assert_eq!(manager.changes(), ["enable modeld-tcp.socket"]);
+        assert!(!place.units().exists());
+        follow(&context, at("127.0.0.1:9000")).unwrap();
+        let text = std::fs::read_to_string(place.units().join(DROP_IN)).unwrap();
+        assert!(text.contains("ListenStream=\nListenStream=127.0.0.1:9000\n"), "{text}");
+        follow(&context, TcpSocket::Close).unwrap();
+        assert!(!place.units().join(DROP_IN).exists());
+        assert!(!manager.changes().iter().any(|change| change.starts_with("start")));
+    }
+
+    #[test]
+    fn without_the_unit_nothing_is_done() {
+        let place = Place::new();
+        for manager in [Manager::default(), Manager::absent()] {
+            let context = place.context(&manager);
+            let done = follow(&context, TcpSocket::Open(([127, 0, 0, 1], 9).into())).unwrap();
+            assert_eq!((done.len(), manager.changes().len()), (0, 0));
+        }
+    }
+}

@@ -1,0 +1,166 @@
+use std::collections::HashMap;
+use std::path::Path;
+
+use super::finding::Finding;
+use super::patient::Patient;
+
+const CHECK: &str = "service";
+
+/// What the service manager says, as far as there is one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Manager {
+    /// Why it says nothing.
+    problem: Option<String>,
+    socket: Unit,
+    service: Unit,
+    linger: Option<bool>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Unit {
+    load: String,
+    active: String,
+    file: String,
+    /// Where it listens.
+    listen: String,
+}
+
+impl Manager {
+    /// Whether a connection to `socket` would start a daemon.
+    pub(super) fn holds_an_idle_socket(&self, socket: &Path) -> bool {
+        let listens = self.socket.listen.split_whitespace().any(|word| Path::new(word) == socket);
+        self.socket.active == "active" && self.service.active != "active" && listens
+    }
+}
+
+/// Asks systemd about the units, and whether its user's services outlive a session.
+pub(super) fn look(patient: &Patient) -> Manager {
+    if cfg!(target_os = "macos") {
+        return Manager { problem: Some("launchd is not asked".to_owned()), ..Manager::default() };
+    }
+    let unit = |name: &str| -> Result<Unit, String> {
+        let properties = "--property=LoadState,ActiveState,UnitFileState,Listen";
+        match patient.programs.run("systemctl", &["--user", "show", name, properties]) {
+            Ok(done) if done.is_success() => Ok(parse(&done.out)),
+            Ok(done) => Err(done.problem()),
+            Err(e) => Err(format!("systemctl: {e}")),
+        }
+    };
+    let (socket, service) = match (unit("modeld.socket"), unit("modeld.service")) {
+        (Ok(socket), Ok(service)) => (socket, service),
+        (Err(problem), _) | (_, Err(problem)) => {
+            return Manager { problem: Some(problem), ..Manager::default() };
+        }
+    };
+    let uid = patient.uid.to_string();
+    let linger = patient.programs.run("loginctl", &["show-user", &uid, "--property=Linger"]);
+    let linger = linger.ok().and_then(|done| match done.out.trim() {
+        "Linger=yes" => Some(true),
+        "Linger=no" => Some(false),
+        _ => None,
+    });
+    Manager { problem: None, socket, service, linger }
+}
+
+pub(super) fn judge(manager: &Manager) -> Vec<Finding> {
+    if let Some(problem) = &manager.problem {
+        let text = format!("no service manager starts it here ({problem})");
+        let fix = "start it with `modeld serve`, or hold its socket with `modeld activate`";
+        return vec![Finding::warn(CHECK, text, fix)];
+    }
+    let (socket, service) = (&manager.socket, &manager.service);
+    if [socket, service].iter().all(|unit| unit.load != "loaded") {
+        let text = "systemd has no units of modeld";
+        return vec![Finding::warn(CHECK, text, "modeld service install")];
+    }
+    let mut found = Vec::new();
+    for (name, unit) in [("modeld.socket", socket), ("modeld.service", service)] {
+        let Unit { load, active, file, .. } = unit;
+        let text = format!("{name} is {load}, {active}, {file}");
+        let fix =
+            format!("systemctl --user status {name}; then systemctl --user reset-failed {name}");
+        if active == "failed" || !matches!(load.as_str(), "loaded" | "not-found") {
+            found.push(Finding::fail(CHECK, text, fix));
+        } else {
+            found.push(Finding::ok(CHECK, text));
+        }
+    }
+    if socket.active != "active" && service.active != "active" && found.len() == 2 {
+        let text = "neither the socket nor the service is active: nothing starts the daemon";
+        found.push(Finding::warn(CHECK, text, "systemctl --user enable --now modeld.socket"));
+    }
+    if manager.linger == Some(false) {
+        let text = "lingering is off: the daemon ends when you log out, and starts when you log in";
+        found.push(Finding::ok(CHECK, text));
+    }
+    found
+}
+
+fn parse(text: &str) -> Unit {
+    let all: HashMap<&str, &str> = text.lines().filter_map(|line| line.split_once('=')).collect();
+    let get = |key: &str| all.get(key).copied().unwrap_or_default().to_owned();
+    Unit {
+        load: get("LoadState"),
+        active: get("ActiveState"),
+        file: get("UnitFileState"),
+        listen: get("Listen"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::finding::{Verdict, worst};
+    use super::super::patient::testing::{Says, patient};
+    use super::*;
+    use crate::doctor::Finished;
+
+    fn unit(load: &str, active: &str) -> Unit {
+        parse(&format!(
+            "LoadState={load}\nActiveState={active}\nUnitFileState=enabled\nListen=/run/s (Stream)\n"
+        ))
+    }
+
+    fn manager(socket: Unit, service: Unit) -> Manager {
+        Manager { socket, service, ..Manager::default() }
+    }
+
+    #[test]
+    fn states_are_judged() {
+        let (loaded, dead) = ("loaded", "inactive");
+        for (socket, service, verdict) in [
+            (unit(loaded, "active"), unit(loaded, dead), Verdict::Ok),
+            (unit(loaded, "active"), unit(loaded, "active"), Verdict::Ok),
+            (unit(loaded, dead), unit(loaded, dead), Verdict::Warn),
+            (unit(loaded, "failed"), unit(loaded, dead), Verdict::Fail),
+            (unit(loaded, "active"), unit("bad-setting", dead), Verdict::Fail),
+            (unit("not-found", dead), unit("not-found", dead), Verdict::Warn),
+        ] {
+            let manager = manager(socket, service);
+            assert_eq!(worst(&judge(&manager)), verdict, "{manager:?}");
+        }
+    }
+
+    #[test]
+    fn a_socket_that_would_start_the_daemon_is_known() {
+        let idle = manager(unit("loaded", "active"), unit("loaded", "inactive"));
+        assert!(idle.holds_an_idle_socket(Path::new("/run/s")));
+        assert!(!idle.holds_an_idle_socket(Path::new("/run/other")));
+        let serving = manager(unit("loaded", "active"), unit("loaded", "active"));
+        assert!(!serving.holds_an_idle_socket(Path::new("/run/s")));
+    }
+
+    #[test]
+    fn without_a_manager_the_others_are_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut patient = patient(dir.path());
+        let err = "Failed to connect to bus".to_owned();
+        let refuses = Says(Some(Finished { code: 1, out: String::new(), err }));
+        for programs in [refuses, Says(None)] {
+            patient.programs = Arc::new(programs);
+            let found = judge(&look(&patient));
+            assert!(found[0].fix.as_deref().unwrap().contains("modeld activate"), "{found:?}");
+        }
+    }
+}

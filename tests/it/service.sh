@@ -1,0 +1,64 @@
+# In a mount namespace of its own: a real service manager of one user, for which modeld is
+# installed, started by a connection, opened to TCP and taken away again. Prints what is to be seen.
+set -eu
+mount -t tmpfs tmpfs /run
+mkdir -p /run/systemd/system "/run/user/$(id -u)"
+chmod 700 "/run/user/$(id -u)"
+XDG_RUNTIME_DIR=/run/user/$(id -u)
+export XDG_RUNTIME_DIR SYSTEMD_LOG_TARGET=console
+"$SYSTEMD" --user --unit=basic.target >"$DIR/manager.log" 2>&1 &
+manager=$!
+trap 'kill $manager; wait $manager || true' EXIT
+tries=0
+until systemctl --user is-active -q basic.target 2>/dev/null; do
+    tries=$((tries + 1))
+    [ "$tries" -lt 200 ] || { cat "$DIR/manager.log"; exit 1; }
+    sleep 0.05
+done
+
+units=$HOME/.config/systemd/user
+# What differs from run to run is left out.
+show() {
+    sed -e "s|$MODELD|MODELD|g; s|$HOME|HOME|g; s|$XDG_RUNTIME_DIR|RUN|g; s|pid [0-9]*|pid N|; s|127.0.0.1:$PORT|ADDRESS|g" \
+        -e '/^Lingering/d'
+}
+state() {
+    for unit in modeld.socket modeld.service; do
+        echo "$unit $(systemctl --user is-enabled $unit 2>&1) $(systemctl --user is-active $unit 2>&1)"
+    done
+}
+
+echo "== install"
+"$MODELD" service install 2>&1 | show
+state
+ls "$units" "$units"/*.wants | show
+grep '^ExecStart=' "$units/modeld.service" | show
+echo "== again"
+"$MODELD" service install 2>/dev/null | show
+echo "== idle"
+"$MODELD" service status | show
+"$MODELD" doctor --offline --json | grep -A1 -c 'the first connection starts it' || true
+state
+echo "== a connection starts it"
+curl -sS --max-time 30 --unix-socket "$XDG_RUNTIME_DIR/modeld/modeld.sock" http://localhost/version
+echo
+state
+"$MODELD" service status | show
+echo "== tcp"
+"$MODELD" tcp enable --port "$PORT" 2>/dev/null | show
+curl -sS --noproxy '*' -o /dev/null -w '%{http_code}\n' "http://127.0.0.1:$PORT/models"
+echo "== a restart loses nothing"
+systemctl --user restart modeld.service
+curl -sS --max-time 30 --unix-socket "$XDG_RUNTIME_DIR/modeld/modeld.sock" http://localhost/health
+echo
+echo "== a changed unit is kept"
+cp "$units/modeld.service" "$DIR/kept"
+echo '# mine' >>"$units/modeld.service"
+"$MODELD" service install 2>&1 | show | grep -c 'was left alone'
+cp "$DIR/kept" "$units/modeld.service"
+echo "== uninstall"
+"$MODELD" service uninstall 2>/dev/null | show
+state
+ls -A "$units" "$XDG_RUNTIME_DIR/modeld" | show
+"$MODELD" service uninstall 2>/dev/null | show
+ls "$HOME/.config/modeld"
