@@ -3,10 +3,10 @@ use std::path::{Path, PathBuf};
 use clap::Parser;
 
 use super::{
-    CliError, ExitCode, Printer, activate, completions, config, configure, df, doctor, export, fsck,
-    import, inspect, list, load, log_level, login, logout, logs, man, package, prune, ps, pull,
-    purge, push, requests, rm, run, search, serve, service, status, tag, tcp, tls, token, transfers,
-    unload, version,
+    CliError, ExitCode, Printer, activate, completions, config, configure, df, doctor, export,
+    fsck, import, inspect, list, load, log_level, login, logout, logs, man, package, prune, ps,
+    pull, purge, push, requests, rm, run, search, serve, service, status, tag, tcp, tls, token,
+    transfers, unload, version,
 };
 use crate::client::Client;
 use crate::config::{Env, RawConfig, Sources, daemon_host};

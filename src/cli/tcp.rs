@@ -4,7 +4,7 @@ use serde_json::json;
 use super::service::{TcpSocket, follow};
 use super::{CliError, Printer, service};
 use crate::client::{Client, ClientError};
-use crate::config::{DEFAULT_PORT, Env, keep, settings_file, loopback};
+use crate::config::{DEFAULT_PORT, Env, keep, loopback, settings_file};
 use crate::doctor::SystemPrograms;
 
 /// Listen on TCP, or stop to, while the daemon runs and from then on
@@ -91,9 +91,9 @@ async fn enable(args: Enable, client: &Client, printer: &mut Printer) -> Result<
         Err(ClientError::NotRunning { .. }) if is_local(client) => {
             let host = if bind.contains(':') { format!("[{bind}]") } else { bind };
             let address = loopback(&format!("{host}:{port}"), "--bind", DEFAULT_PORT)?;
-            let address = address
-                .filter(|address| address.port() != 0)
-                .ok_or_else(|| CliError::Usage("--port has to be from 1 to 65535".to_owned()))?;
+            if address.port() == 0 {
+                return Err(CliError::Usage("--port has to be from 1 to 65535".to_owned()));
+            }
             let (tcp, bridge) = (address.to_string(), format!(":{port}"));
             let mut choices = vec![("tcp", Some(tcp.as_str()))];
             if containers {

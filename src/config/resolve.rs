@@ -192,6 +192,7 @@ fn log_file(raw: &RawConfig, env: &Env) -> Result<Set<Option<PathBuf>>, ConfigEr
 
 #[cfg(test)]
 mod tests {
+    use super::super::Tls;
     use std::time::Duration;
 
     use super::super::LogFormat;

@@ -120,7 +120,7 @@ impl Inherited {
 pub(super) fn kept_name(door: Option<Door>) -> &'static str {
     match door {
         None => "kept-unix",
-        Some(Door::Anybody) => "kept-tcp",
+        Some(Door::Anybody | Door::Public) => "kept-tcp",
         Some(Door::Ollama) => "kept-ollama",
         Some(Door::Containers) => "kept-containers",
     }
@@ -147,7 +147,8 @@ impl Name {
 fn may_listen(local: SocketAddr, door: Door) -> Result<(), String> {
     let ip = local.ip().to_canonical();
     let (fine, instead) = match door {
-        Door::Anybody | Door::Ollama => (ip.is_loopback(), "a loopback address"),
+        // Whoever opens it to the network does so by --tcp, which asks for a token.
+        Door::Anybody | Door::Public | Door::Ollama => (ip.is_loopback(), "a loopback address"),
         Door::Containers => (config::is_private(ip), "the address of a bridge"),
     };
     if fine {

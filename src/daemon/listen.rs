@@ -137,7 +137,9 @@ impl Listeners {
         for (at, listener) in self.listeners.into_iter().enumerate() {
             match listener {
                 Listener::Unix(unix) => closed.push(unix),
-                Listener::Tcp(tcp, door) => control.serve(&acceptor, tcp, door, at < self.inherited),
+                Listener::Tcp(tcp, door) => {
+                    control.serve(&acceptor, tcp, door, at < self.inherited)
+                }
             }
         }
         let mut doors = Doors { acceptor, closed, open: Vec::new(), tcp: control };

@@ -99,7 +99,9 @@ impl TcpListeners {
             let Some(accepting) = one.accepting.take() else { continue };
             match accepting.await {
                 Ok(listener) => held(&self.inner.paused).push((one, listener)),
-                Err(error) => tracing::error!(%error, address = %one.address, "a listener was lost"),
+                Err(error) => {
+                    tracing::error!(%error, address = %one.address, "a listener was lost")
+                }
             }
         }
     }
@@ -139,7 +141,9 @@ impl TcpListeners {
 
     fn find(&self, door: Door) -> Option<(SocketAddr, bool)> {
         let open = held(&self.inner.open);
-        open.iter().find(|one| one.door.flag() == door.flag()).map(|one| (one.address, one.inherited))
+        open.iter()
+            .find(|one| one.door.flag() == door.flag())
+            .map(|one| (one.address, one.inherited))
     }
 
     /// Takes the listeners that `which` chooses away; back when their ports are free.
@@ -225,10 +229,8 @@ impl TcpListeners {
             true => &[Door::Containers],
             false => &[Door::Anybody, Door::Containers],
         };
-        let changed = self
-            .take_away(|one| doors.iter().any(|door| door.flag() == one.door.flag()))
-            .await
-            > 0;
+        let changed =
+            self.take_away(|one| doors.iter().any(|door| door.flag() == one.door.flag())).await > 0;
         let mut choices = vec![("containers", None)];
         if !containers_alone {
             choices.push(("tcp", None));

@@ -7,6 +7,7 @@ use super::notify;
 use super::shutdown::Shutdown;
 use crate::api::{ApiState, Reloads};
 use crate::config::{self, Change, Config, ConfigError, Live, Shown, Sources};
+use crate::logbook::LogControl;
 use crate::scheduler::{Scheduler, SchedulerConfig};
 use crate::service::{ModelSettings, Service, Transfers};
 

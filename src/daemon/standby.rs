@@ -60,8 +60,8 @@ impl Standby {
     /// # Errors
     /// Those of a daemon that cannot have its sockets.
     pub async fn listen(path: PathBuf, tcp: Option<SocketAddr>) -> Result<Self, DaemonError> {
-        socket::prepare_directory(&path)?;
-        let (unix, file) = socket::bind(&path).await?;
+        socket::prepare_directory(&path, None)?;
+        let (unix, file) = socket::bind(&path, None).await?;
         let doing = |e| DaemonError::io("prepare a socket", e);
         let mut sockets = vec![(OwnedFd::from(unix.into_std().map_err(doing)?), "unix")];
         let mut addresses = vec![Address::Unix(Some(path))];

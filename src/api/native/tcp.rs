@@ -116,7 +116,6 @@ fn wish(request: TcpRequest) -> Result<TcpWish> {
     };
     let address = loopback(&text, "host", DEFAULT_PORT)
         .map_err(|fault| Error::invalid("host", fault.to_string()))?;
-    let address = address.unwrap_or(SocketAddr::from(([127, 0, 0, 1], port)));
     Ok(TcpWish { address, containers })
 }
 

@@ -2,9 +2,9 @@ use serde::Serialize;
 
 use super::args::Status;
 use super::context::Context;
-use super::{launchd, linger};
 use super::systemd::{Systemd, Unit};
 use super::units::{SERVICE, SOCKET, TCP_SOCKET};
+use super::{launchd, linger};
 use crate::cli::{CliError, Printer};
 use crate::client::Client;
 
