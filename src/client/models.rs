@@ -3,8 +3,8 @@ use futures_core::Stream;
 use http::Method;
 
 use super::wire::{
-    Chat, Create, Found, Import, ImportLine, LoggedIn, LoggedOut, Login, Model, Progress, Reloaded,
-    Removed, Repackage, Repackaged, Running, Transfer, Unload, Unloaded, Version,
+    Chat, Create, Found, Import, ImportLine, LoggedIn, LoggedOut, Login, Model, Progress, Removed,
+    Repackage, Repackaged, Running, Transfer, Unload, Unloaded, Version,
 };
 use super::{Client, ClientError, Response};
 

@@ -169,6 +169,8 @@ impl Driver {
             }
             Command::Reconfigure(config, reply) => {
                 self.reconfigure(config);
+                // Whoever asked looks next.
+                self.publish();
                 let _ = reply.send(());
             }
             Command::Drain(grace, reply) => self.drain(grace, Some(reply)),
