@@ -10,7 +10,7 @@
 //! proven otherwise, which is why the process confines itself before it opens it and why anything
 //! that goes wrong ends the process rather than going on. The public face is [`run`].
 //!
-//! * `entry`: the order of things. `process`, `sandbox`, `cpu`: what comes before the model.
+//! * `entry`: the order of things. `process`, `sandbox`, `seccomp`, `cpu`: what comes before the model.
 //!   `load`, `progress`: the model. `exit`: how it ends.
 //! * `reader`, `jobs`, `frames_out`: frames in and out. `prepare`, `quote`, `watchdog`: prompts to
 //!   tokens.
@@ -44,6 +44,10 @@ mod progress;
 mod quote;
 mod reader;
 mod sandbox;
+#[cfg(all(test, target_os = "linux"))]
+mod sandbox_tests;
+#[cfg(target_os = "linux")]
+mod seccomp;
 mod watchdog;
 
 pub use entry::run;

@@ -8,13 +8,21 @@ thread_local! {
     static SURVIVES: Cell<bool> = const { Cell::new(false) };
 }
 
+/// The variable by which the daemon says that this process may leave core dumps.
+const CORE_DUMPS: &str = "MODELD_CORE_DUMPS";
+
 /// Asks the system to end this process with its parent, to write no core dumps (they would hold
-/// prompts) and to take this process first when memory runs out. All of it best effort: end of
-/// file on the standard input ends an orphan in any case.
+/// prompts) and let no other process of this user look inside, and to take this process first when
+/// memory runs out. All of it best effort: end of file on the standard input ends an orphan in any
+/// case.
 pub fn harden() {
     die_with_parent();
-    no_core_dumps();
+    // Before the files in /proc belong to root.
     offer_to_the_oom_killer();
+    if std::env::var_os(CORE_DUMPS).is_none_or(|wish| wish != "on") {
+        no_core_dumps();
+        keep_closed();
+    }
 }
 
 #[cfg(target_os = "linux")]
@@ -41,6 +49,20 @@ fn no_core_dumps() {
         tracing::debug!(%error, "core dumps could not be switched off");
     }
 }
+
+/// A pipe that takes core dumps ignores the limit, and other processes of the same user could read
+/// the memory.
+#[cfg(target_os = "linux")]
+fn keep_closed() {
+    use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        tracing::debug!(%error, "the memory could not be closed to others");
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn keep_closed() {}
 
 #[cfg(target_os = "linux")]
 fn offer_to_the_oom_killer() {
