@@ -17,7 +17,7 @@
 //! └───────────────────────────────────────────────────────────────┘ │
 //!      one per loaded model, the same binary executed again         │
 //! ┌─────────────────────────────────────────────────────────────────▼┐
-//! │ modeld worker           llama.cpp; confined by Landlock          │
+//! │ modeld worker           llama.cpp; confined: Landlock, seccomp   │
 //! │  frames in ─▶ prepare ─▶ slots ─▶ one batch a step ─▶ sample ─▶ frames out │
 //! └──────────────────────────────────────────────────────────────────┘
 //! ```
@@ -44,8 +44,8 @@
 //! | 1 | [`gguf`] | bounds-checked reader of model file headers; memory estimates |
 //! | 1 | [`config`] | what was typed → what it means |
 //! | 1 | [`metrics`] | what is counted and measured, and its text for Prometheus |
-//! | 1 | [`logbook`] | the log's files: bounded, rotated, read and followed |
 //! | 0 | [`domain`] | requests, events, errors, names: no HTTP, no runtime, no disk |
+//! | 0 | [`logbook`] | the log: which lines there are, queues that nobody waits for, files that are rotated, read and followed |
 //!
 //! One type goes down ([`domain::GenerateRequest`]), one comes up ([`domain::Event`]). A dialect is
 //! a conversion, a renderer and an error envelope; dialects never use each other. An answer that is
@@ -70,6 +70,7 @@
 //! * Nothing ever waits for a reader: text for a slow client is joined in its outbox; a client that
 //!   reads nothing for 30 s is dropped.
 //! * A blob that is visible in the store has been hashed, synced and renamed, in that order.
+//! * Nothing ever waits for a log, either: lines that nobody takes in time are dropped and counted.
 //! * Prompts and answers are never logged. Where the owner asks for it, `api`'s recorder holds the last
 //!   ones in memory, bounded, and nowhere else.
 //!

@@ -79,6 +79,11 @@ pub fn router(state: ApiState) -> Router {
         .route("/engines/status", get(native::status))
         .route("/engines/unload", post(native::unload).route_layer(manage.clone()))
         .route(
+            "/modeld/log-level",
+            get(native::log_level).put(native::set_log_level).route_layer(manage.clone()),
+        )
+        .route("/modeld/status", get(native::daemon_status))
+        .route(
             "/modeld/transfers",
             delete(native::cancel).route_layer(manage).get(native::transfers),
         )

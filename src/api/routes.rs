@@ -99,6 +99,9 @@ pub const ROUTES: &[Route] = &[
     open("GET", "/engines/_configure", "what is configured (`?model=`)"),
     managing("POST", "/engines/install-backend", "200 for llama.cpp, which is there anyway"),
     managing("POST", "/engines/uninstall-backend", "refused: llama.cpp is part of modeld"),
+    managing("GET", "/modeld/log-level", "which lines are logged"),
+    managing("PUT", "/modeld/log-level", "logs other lines from now on (`filter`)"),
+    open("GET", "/modeld/status", "the daemon and the processes of models, and what confines them"),
     open("GET", "/modeld/transfers", "the pulls and pushes that run or wait"),
     managing("DELETE", "/modeld/transfers", "stops those of `?reference=`"),
 ];

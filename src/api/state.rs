@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::logbook::Logbook;
+use crate::logbook::{LogControl, Logbook};
 use crate::service::Service;
 
 use super::recorder::Recorder;
@@ -19,6 +19,9 @@ pub struct ApiState {
     pub(super) recorder: Option<Recorder>,
     /// `None`: the log goes to stderr alone.
     pub(super) log: Option<Logbook>,
+    pub(super) log_control: LogControl,
+    /// What the daemon's process has given up, in words.
+    pub(super) process: Arc<str>,
 }
 
 impl ApiState {
@@ -26,8 +29,16 @@ impl ApiState {
     /// 503. Everything else is refused or finished by the queue.
     pub fn new(service: Service, draining: CancellationToken) -> Self {
         let responses = ResponseStore::default();
-        let (origins, recorder, log) = (Arc::default(), None, None);
-        Self { service, draining, responses, origins, recorder, log }
+        Self {
+            service,
+            draining,
+            responses,
+            origins: Arc::default(),
+            recorder: None,
+            log: None,
+            log_control: LogControl::idle("info"),
+            process: Arc::default(),
+        }
     }
 
     /// Says which web pages may ask over TCP besides those of this machine: origins in small letters,
@@ -49,6 +60,20 @@ impl ApiState {
     #[must_use]
     pub fn with_log(mut self, log: Option<Logbook>) -> Self {
         self.log = log;
+        self
+    }
+
+    /// Lets the owner say what is logged.
+    #[must_use]
+    pub fn with_log_control(mut self, control: LogControl) -> Self {
+        self.log_control = control;
+        self
+    }
+
+    /// Says what the daemon's process has given up.
+    #[must_use]
+    pub fn with_process(mut self, words: String) -> Self {
+        self.process = words.into();
         self
     }
 }

@@ -2,8 +2,8 @@ use clap::Parser;
 
 use super::{
     CliError, ExitCode, Printer, completions, configure, df, export, fsck, import, inspect, list,
-    load, login, logout, logs, man, package, prune, ps, pull, purge, push, requests, rm, run,
-    search, serve, status, tag, transfers, unload, version,
+    load, log_level, login, logout, logs, man, package, prune, ps, pull, purge, push, requests, rm,
+    run, search, serve, status, tag, transfers, unload, version,
 };
 use crate::client::Client;
 use crate::config::{Env, daemon_host};
@@ -56,6 +56,7 @@ pub enum Command {
     Purge(purge::Args),
     Status(status::Args),
     Logs(logs::Args),
+    LogLevel(log_level::Args),
     Requests(requests::Args),
     Version(version::Args),
     Completions(completions::Args),
@@ -137,6 +138,7 @@ pub(super) async fn dispatch(
         Command::Purge(args) => purge::run(args, client, printer).await,
         Command::Status(args) => status::run(args, client, printer).await,
         Command::Logs(args) => logs::run(args, client, printer).await,
+        Command::LogLevel(args) => log_level::run(args, client, printer).await,
         Command::Requests(args) => requests::run(args, client, printer).await,
         Command::Version(args) => version::run(args, client, printer).await,
         Command::Completions(args) => completions::run(&args, printer),

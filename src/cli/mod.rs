@@ -20,6 +20,7 @@ mod import;
 mod inspect;
 mod list;
 mod load;
+mod log_level;
 mod login;
 mod logout;
 mod logs;

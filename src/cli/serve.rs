@@ -3,7 +3,8 @@ use std::sync::Arc;
 use super::{CliError, ExitCode};
 use crate::config::{self, Env, RawConfig, Variables};
 use crate::daemon::{
-    Daemon, DaemonError, Inherited, Outcome, Parts, Shutdown, raise_descriptor_limit, start_logging,
+    Daemon, DaemonError, Inherited, Outcome, Parts, Shutdown, harden, hardened,
+    raise_descriptor_limit, start_logging,
 };
 use crate::engine::worker::{WorkerConfig, WorkerFactory};
 
@@ -147,6 +148,14 @@ pub struct Args {
     no_log_file: Option<String>,
     #[arg(
         long,
+        value_name = config::settings::CORE_DUMPS.value,
+        num_args = 0..=1,
+        default_missing_value = "on",
+        help = help(config::settings::CORE_DUMPS)
+    )]
+    core_dumps: Option<String>,
+    #[arg(
+        long,
         value_name = config::settings::RECORD_REQUESTS.value,
         num_args = 0..=1,
         default_missing_value = "on",
@@ -167,12 +176,15 @@ pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
     let config = config::resolve(&args.into_raw(), &Env::from_process())?;
     // Takes descriptors and variables over, which has to happen before threads start.
     let inherited = Inherited::from_environment()?;
-    let log = start_logging(&config);
+    harden(config.core_dumps.value);
+    let logging = start_logging(&config)
+        .map_err(|source| DaemonError::Io { doing: "start threads".to_owned(), source })?;
     let open_files = raise_descriptor_limit();
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         models_path = %config.models_path.value.display(),
         open_files,
+        process = hardened(),
         "modeld starts"
     );
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -186,7 +198,8 @@ pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
         let shutdown = Shutdown::on_signals()
             .map_err(|source| DaemonError::Io { doing: "handle signals".to_owned(), source })?;
         let engines = WorkerFactory::new(WorkerConfig {
-            log: Some(config.log.value.clone()),
+            log: Some(logging.control.clone()),
+            core_dumps: config.core_dumps.value,
             ..WorkerConfig::default()
         })
         .map_err(|source| DaemonError::Io { doing: "start threads".to_owned(), source })?;
@@ -194,7 +207,8 @@ pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
             engines: Arc::new(engines),
             inherited,
             variables: Variables::of_process(),
-            log,
+            log: logging.book.clone(),
+            log_control: logging.control.clone(),
         };
         let bound = Daemon::build(&config, parts, shutdown).await?;
         Ok::<_, DaemonError>(bound.run().await)
@@ -233,6 +247,7 @@ impl Args {
             log_format,
             log_file,
             no_log_file,
+            core_dumps,
             record_requests,
             no_metrics,
         } = self;
@@ -260,6 +275,7 @@ impl Args {
             log_format,
             log_file,
             no_log_file,
+            core_dumps,
             record_requests,
             no_metrics,
         }

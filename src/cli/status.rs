@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{CliError, Printer};
 use crate::client::{Client, ClientError};
@@ -21,6 +21,24 @@ struct Status {
     kind: &'static str,
     endpoint: String,
     endpoint_host: String,
+    /// What confines the daemon and each model's process; ours.
+    #[serde(flatten)]
+    processes: Option<Processes>,
+}
+
+/// What is read of `GET /modeld/status`.
+#[derive(Serialize, Deserialize)]
+struct Processes {
+    process: String,
+    workers: Vec<Worker>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Worker {
+    model: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pid: Option<u32>,
+    sandbox: String,
 }
 
 pub(super) async fn run(
@@ -34,6 +52,11 @@ pub(super) async fn run(
         Err(error @ ClientError::NotRunning { .. }) => (BTreeMap::new(), Some(error)),
         Err(other) => return Err(other.into()),
     };
+    // Another daemon with the same API has none of this.
+    let processes: Option<Processes> = match absent {
+        None => client.get("/modeld/status").await.ok(),
+        Some(_) => None,
+    };
     if args.json {
         let status = Status {
             running: absent.is_none(),
@@ -41,6 +64,7 @@ pub(super) async fn run(
             kind: "modeld",
             endpoint: client.endpoint(),
             endpoint_host: client.endpoint(),
+            processes,
         };
         let line = serde_json::to_string(&status)
             .map_err(|e| CliError::Failed(format!("cannot write JSON: {e}")))?;
@@ -50,6 +74,14 @@ pub(super) async fn run(
         printer.line("\nStatus:")?;
         for (backend, status) in backends {
             printer.line(format!("{backend}: {status}"))?;
+        }
+        if let Some(Processes { process, workers }) = processes {
+            printer.line("\nProcesses:")?;
+            printer.line(format!("daemon: {process}"))?;
+            for Worker { model, pid, sandbox } in workers {
+                let pid = pid.map(|pid| format!(" ({pid})")).unwrap_or_default();
+                printer.line(format!("{model}{pid}: {sandbox}"))?;
+            }
         }
     }
     // The exit code answers the question, too.
@@ -67,14 +99,19 @@ mod tests {
         let text = fake.run(&["status"]).await;
         assert_eq!(
             text.out,
-            format!("modeld is running at {place}\n\nStatus:\nllama.cpp: Running\n")
+            format!(
+                "modeld is running at {place}\n\nStatus:\nllama.cpp: Running\n\nProcesses:\n\
+                     daemon: no core dumps\nai/smollm2 (7): Landlock ABI 7\n"
+            )
         );
         let json = fake.run(&["status", "--json"]).await;
         assert_eq!(
             json.out,
             format!(
                 "{{\"running\":true,\"backends\":{{\"llama.cpp\":\"Running\"}},\"kind\":\"modeld\",\
-                 \"endpoint\":\"{place}\",\"endpointHost\":\"{place}\"}}\n"
+                 \"endpoint\":\"{place}\",\"endpointHost\":\"{place}\",\
+                 \"process\":\"no core dumps\",\"workers\":[{{\"model\":\"ai/smollm2\",\
+                 \"pid\":7,\"sandbox\":\"Landlock ABI 7\"}}]}}\n"
             )
         );
     }

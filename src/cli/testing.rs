@@ -239,6 +239,11 @@ async fn answer(State(seen): State<Seen>, request: Request) -> Response {
         let body: Value = serde_json::from_slice(&body).unwrap();
         line = format!("{line} {body}");
     }
+    if line == "PUT /modeld/log-level" {
+        line = format!("{line} {}", String::from_utf8_lossy(&body));
+        seen.requests.lock().unwrap().push(line);
+        return axum::Json(serde_json::from_slice::<Value>(&body).unwrap()).into_response();
+    }
     seen.requests.lock().unwrap().push(line.clone());
     if let Some(answer) = upkeep(&line) {
         return answer;
@@ -255,6 +260,12 @@ async fn answer(State(seen): State<Seen>, request: Request) -> Response {
         }
         "GET /engines/v1/models/smollm2" => axum::Json(json!({"object": "model"})).into_response(),
         "GET /engines/ps" => axum::Json(running_list()).into_response(),
+        "GET /modeld/log-level" => axum::Json(json!({"filter": "info"})).into_response(),
+        "GET /modeld/status" => axum::Json(json!({
+            "process": "no core dumps",
+            "workers": [{"model": "ai/smollm2", "pid": 7, "sandbox": "Landlock ABI 7"}]
+        }))
+        .into_response(),
         "GET /engines/status" => axum::Json(json!({"llama.cpp": "Running"})).into_response(),
         line if line.starts_with("POST /engines/_configure") => {
             StatusCode::ACCEPTED.into_response()

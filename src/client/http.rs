@@ -105,6 +105,21 @@ impl Client {
         self.send(Method::POST, path, headers, full(json)).await
     }
 
+    /// Sends JSON that takes the place of what was there, and reads a JSON answer.
+    ///
+    /// # Errors
+    /// Every [`ClientError`] but `Upload`.
+    pub async fn put<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        let json =
+            serde_json::to_vec(body).map_err(|e| ClientError::Invalid(format!("{path}: {e}")))?;
+        let headers = Some(("application/json", None));
+        self.send(Method::PUT, path, headers, full(json)).await?.json().await
+    }
+
     /// Sends nothing but the path, which says it all.
     ///
     /// # Errors

@@ -50,7 +50,7 @@ impl Env {
             state_dir: dirs
                 .as_ref()
                 .map(|d| d.state_dir().unwrap_or_else(|| d.data_local_dir()).to_owned()),
-            journald: std::env::var_os("JOURNAL_STREAM").is_some(),
+            journald: journal_takes_stderr(),
             current_dir: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
         }
     }
@@ -106,6 +106,14 @@ impl Default for Variables {
 /// A directory that a variable of another program names (`OLLAMA_MODELS`). Empty counts as unset.
 pub fn path_variable(name: &str) -> Option<PathBuf> {
     std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+/// The variable names the journal's stream by device and inode; a program that was started with its
+/// stderr elsewhere inherits it all the same.
+fn journal_takes_stderr() -> bool {
+    let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
+    rustix::fs::fstat(std::io::stderr())
+        .is_ok_and(|stat| stream == format!("{}:{}", stat.st_dev, stat.st_ino))
 }
 
 /// A login session has the variable; a cron job or `sudo -u` has only the directory.

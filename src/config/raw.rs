@@ -47,6 +47,8 @@ pub struct RawConfig {
     pub log_file: Option<String>,
     /// `--no-log-file [on|off]`
     pub no_log_file: Option<String>,
+    /// `--core-dumps [on|off]`
+    pub core_dumps: Option<String>,
     /// `--record-requests [on|off]`
     pub record_requests: Option<String>,
     /// `--no-metrics [on|off]`

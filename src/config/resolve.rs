@@ -3,13 +3,12 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use tracing_subscriber::filter::{LevelFilter, Targets};
-
 use super::containers::container_address;
 use super::duration::{parse_duration, parse_keep_alive};
 use super::resolved::{Config, LogFormat, Origin, Set};
 use super::settings::{self, Setting};
 use super::{ConfigError, Env, RawConfig, registries};
+use crate::logbook::parse_filter;
 
 /// The longest socket path in bytes: macOS takes 104 with the closing zero, Linux 108. One limit
 /// for both, so that a setup can move between machines.
@@ -79,6 +78,7 @@ pub fn resolve(raw: &RawConfig, env: &Env) -> Result<Config, ConfigError> {
         log_format: Said::or_default(settings::LOG_FORMAT, &raw.log_format, env)
             .parse(log_format)?,
         log_file: log_file(raw, env)?,
+        core_dumps: Said::or_default(settings::CORE_DUMPS, &raw.core_dumps, env).parse(switch)?,
         record_requests: Said::or_default(settings::RECORD_REQUESTS, &raw.record_requests, env)
             .parse(switch)?,
         metrics: Said::or_default(settings::NO_METRICS, &raw.no_metrics, env)
@@ -296,14 +296,8 @@ fn switch(text: &str) -> Result<bool, String> {
     }
 }
 
-/// A bare word has to be a level: the parser would take a misspelt one for a module's name, and
-/// the log would stay empty.
 fn log_filter(text: &str) -> Result<String, String> {
-    let is_level = |word: &str| !word.is_empty() && LevelFilter::from_str(word).is_ok();
-    if let Some(word) = text.split(',').find(|w| !w.contains('=') && !is_level(w)) {
-        return Err(format!("{word:?} is no level: off, error, warn, info, debug or trace"));
-    }
-    Targets::from_str(text).map_err(|e| e.to_string())?;
+    parse_filter(text)?;
     Ok(text.to_owned())
 }
 
@@ -363,6 +357,7 @@ mod tests {
                 log: unset("info".into()),
                 log_format: unset(LogFormat::Text),
                 log_file: unset(Some("/home/u/.local/state/modeld/modeld.log".into())),
+                core_dumps: unset(false),
                 record_requests: unset(false),
                 metrics: unset(true),
                 log_time: true,

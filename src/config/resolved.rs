@@ -97,6 +97,8 @@ pub struct Config {
     pub log_format: Set<LogFormat>,
     /// The file that keeps them; `None`: none does.
     pub log_file: Set<Option<PathBuf>>,
+    /// Whether processes that crash may leave their memory behind.
+    pub core_dumps: Set<bool>,
     /// Whether requests and answers are kept in memory for their owner to read.
     pub record_requests: Set<bool>,
     /// Whether anything is counted.

@@ -237,6 +237,16 @@ pub const NO_LOG_FILE: Setting = Setting {
     default: "off",
     meaning: "Keep no log file; `modeld logs` has nothing to show then",
 };
+/// Core dumps.
+pub const CORE_DUMPS: Setting = Setting {
+    name: "core dumps",
+    flag: "--core-dumps",
+    value: "on|off",
+    env: "MODELD_CORE_DUMPS",
+    default: "off",
+    meaning: "Let processes that crash leave a core dump, and debuggers in, for finding faults: what \
+              a core dump holds are prompts; the bare flag means on",
+};
 /// The request recorder.
 pub const RECORD_REQUESTS: Setting = Setting {
     name: "record requests",
@@ -282,6 +292,7 @@ pub const SETTINGS: &[Setting] = &[
     LOG_FORMAT,
     LOG_FILE,
     NO_LOG_FILE,
+    CORE_DUMPS,
     RECORD_REQUESTS,
     NO_METRICS,
 ];

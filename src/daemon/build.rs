@@ -1,9 +1,11 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 
 use super::DaemonError;
 use super::activation::Inherited;
+use super::limits::hardened;
 use super::listen::{Address, Listeners};
 use super::lock::StoreLock;
 use super::phase::Patience;
@@ -12,7 +14,7 @@ use super::shutdown::Shutdown;
 use crate::api::{self, ApiState};
 use crate::config::{Config, Variables};
 use crate::engine::{CountedFactory, EngineFactory};
-use crate::logbook::Logbook;
+use crate::logbook::{LogControl, Logbook};
 use crate::metrics::Metrics;
 use crate::models::Models;
 use crate::scheduler::{Scheduler, SchedulerConfig};
@@ -29,7 +31,12 @@ pub struct Parts {
     pub variables: Variables,
     /// The log's files, where they are kept.
     pub log: Option<Logbook>,
+    /// What says which lines are logged.
+    pub log_control: LogControl,
 }
+
+/// How long the first log lines may take to be written before the daemon goes on without them.
+const SETTLE: Duration = Duration::from_millis(200);
 
 /// The daemon before it exists.
 #[derive(Debug, Clone, Copy)]
@@ -72,6 +79,7 @@ impl Daemon {
             ..ModelSettings::default()
         };
         let metrics = if config.metrics.value { Metrics::on() } else { Metrics::off() };
+        metrics.counts_dropped_log_lines(parts.log_control.dropped().clone());
         let engines = Arc::new(CountedFactory::new(parts.engines, metrics.clone()));
         let scheduler = Scheduler::start_within(
             engines,
@@ -90,8 +98,12 @@ impl Daemon {
         let transfers = service.all_transfers();
         let state = ApiState::new(service, shutdown.draining().clone())
             .with_origins(config.origins.value.clone())
-            .with_log(parts.log);
+            .with_log(parts.log)
+            .with_log_control(parts.log_control.clone())
+            .with_process(hardened());
         let state = if config.record_requests.value { state.recording() } else { state };
+        // Whoever is told that the daemon is ready finds in the log how it got there.
+        parts.log_control.flush(SETTLE);
         Ok(Bound {
             listeners,
             store_lock,

@@ -17,6 +17,51 @@ pub fn raise_descriptor_limit() -> Option<u64> {
     getrlimit(Resource::Nofile).current
 }
 
+/// Gives up what this process never needs: core dumps, which would hold prompts and credentials (with
+/// `core_dumps` they are wanted instead); being looked into by other processes of this user; programs
+/// with more rights than their caller. All of it best effort; [`hardened`] says what holds. Threads
+/// that exist already keep what they have, so it comes first.
+pub fn harden(core_dumps: bool) {
+    let hard = getrlimit(Resource::Core).maximum;
+    let wanted = if core_dumps {
+        Rlimit { current: hard, maximum: hard }
+    } else {
+        Rlimit { current: Some(0), maximum: Some(0) }
+    };
+    // What did not succeed is seen by whoever asks what holds.
+    let _ = setrlimit(Resource::Core, wanted);
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+
+        if !core_dumps {
+            let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+        }
+        let _ = rustix::thread::set_no_new_privs(true);
+    }
+}
+
+/// What this process has given up, in words, as the kernel says it.
+pub fn hardened() -> String {
+    let cores = match getrlimit(Resource::Core).current {
+        Some(0) => "no core dumps",
+        _ => "core dumps allowed",
+    };
+    let mut parts = vec![cores];
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::process::{DumpableBehavior, dumpable_behavior};
+
+        if matches!(dumpable_behavior(), Ok(DumpableBehavior::NotDumpable)) {
+            parts.push("memory closed to other processes");
+        }
+        if matches!(rustix::thread::no_new_privs(), Ok(true)) {
+            parts.push("no new privileges");
+        }
+    }
+    parts.join(", ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -148,6 +148,7 @@ mod tests {
                 inherited,
                 variables: Variables::default(),
                 log: None,
+                log_control: crate::logbook::LogControl::idle("info"),
             };
             Daemon::build(&self.config, parts, shutdown.clone()).await
         }

@@ -4,13 +4,17 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::broadcast;
 
-use super::Reading;
+use super::{Dropped, Queue, Reading};
 
 /// Lines that a follower may be behind before it loses some.
 const AHEAD: usize = 1024;
+
+/// How long a reader waits for what was logged before it came.
+const CATCH_UP: Duration = Duration::from_secs(1);
 
 /// How much is kept.
 #[derive(Debug, Clone, Copy)]
@@ -32,6 +36,8 @@ impl Default for Limits {
 #[derive(Clone)]
 pub struct Logbook {
     inner: Arc<Inner>,
+    /// A disk may be busy for seconds.
+    queue: Queue,
 }
 
 struct Inner {
@@ -54,25 +60,28 @@ impl std::fmt::Debug for Logbook {
 
 impl Logbook {
     /// Goes on with the file at `path`, which only its owner may read, as is true of a directory that
-    /// has to be made.
+    /// has to be made. What the disk is too slow for is counted as `dropped`.
     ///
     /// # Errors
-    /// Those of making the directory and the file.
-    pub fn open(path: &Path, limits: Limits) -> io::Result<Self> {
+    /// Those of making the directory, the file and the thread that writes it.
+    pub fn open(path: &Path, limits: Limits, dropped: Dropped) -> io::Result<Self> {
         if let Some(dir) = path.parent() {
             DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         }
         let file = append(path)?;
         let size = file.metadata()?.len();
         let book = Book { path: path.to_owned(), limits, file, size };
-        let inner = Inner { book: Mutex::new(book), live: broadcast::Sender::new(AHEAD) };
-        Ok(Self { inner: Arc::new(inner) })
+        let live = broadcast::Sender::new(AHEAD);
+        let inner = Arc::new(Inner { book: Mutex::new(book), live });
+        let written = Arc::clone(&inner);
+        let queue = Queue::start("log-file", dropped, move |entry| written.write(entry))?;
+        Ok(Self { inner, queue })
     }
 
-    /// What one entry is written to, in one piece. It never fails: a full disk must not end what is
-    /// logged about, and there is nowhere to say it.
-    pub fn writer(&self) -> impl Write + use<> {
-        Entry(self.clone())
+    /// What entries are put into. It never fails: a full disk must not end what is logged about, and
+    /// there is nowhere to say it.
+    pub fn queue(&self) -> &Queue {
+        &self.queue
     }
 
     /// All that was written so far, and what will be if `follow`. Nothing is lost between the two.
@@ -80,7 +89,8 @@ impl Logbook {
     /// # Errors
     /// Those of opening a file that is there.
     pub fn read(&self, follow: bool) -> io::Result<Reading> {
-        let book = self.lock();
+        self.queue.flush(CATCH_UP);
+        let book = self.inner.lock();
         let mut past = Vec::new();
         for age in (0..book.limits.files).rev() {
             match File::open(book.aged(age)) {
@@ -95,18 +105,21 @@ impl Logbook {
         let live = follow.then(|| self.inner.live.subscribe());
         Ok(Reading::new(past, live))
     }
+}
 
+impl Inner {
     fn lock(&self) -> MutexGuard<'_, Book> {
-        self.inner.book.lock().unwrap_or_else(PoisonError::into_inner)
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self, entry: &[u8]) {
+    fn write(&self, entry: &[u8]) -> io::Result<()> {
         let mut book = self.lock();
+        let kept = book.write(entry);
         // A line that cannot be kept is shown to followers all the same.
-        let _ = book.write(entry);
-        if self.inner.live.receiver_count() > 0 {
-            let _ = self.inner.live.send(String::from_utf8_lossy(entry).into());
+        if self.live.receiver_count() > 0 {
+            let _ = self.live.send(String::from_utf8_lossy(entry).into());
         }
+        kept
     }
 }
 
@@ -159,19 +172,6 @@ fn append(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).mode(0o600).open(path)
 }
 
-struct Entry(Logbook);
-
-impl Write for Entry {
-    fn write(&mut self, entry: &[u8]) -> io::Result<usize> {
-        self.0.write(entry);
-        Ok(entry.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
@@ -182,12 +182,13 @@ mod tests {
     fn book(limits: Limits) -> (tempfile::TempDir, PathBuf, Logbook) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state/modeld/modeld.log");
-        let log = Logbook::open(&path, limits).unwrap();
+        let log = Logbook::open(&path, limits, Dropped::default()).unwrap();
         (dir, path, log)
     }
 
     fn write(log: &Logbook, text: &str) {
-        log.writer().write_all(text.as_bytes()).unwrap();
+        log.queue().push(text.as_bytes());
+        assert!(log.queue().flush(Duration::from_secs(20)));
     }
 
     fn past(log: &Logbook) -> String {
@@ -224,7 +225,7 @@ mod tests {
         let (_dir, path, log) = book(Limits { bytes: 20, files: 2 });
         write(&log, "before\n");
         drop(log);
-        let log = Logbook::open(&path, Limits { bytes: 20, files: 2 }).unwrap();
+        let log = Logbook::open(&path, Limits { bytes: 20, files: 2 }, Dropped::default()).unwrap();
         write(&log, "after\n");
         assert_eq!(past(&log), "before\nafter\n");
     }

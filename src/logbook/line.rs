@@ -1,3 +1,5 @@
+use super::LLAMA_TARGET;
+
 /// The target of what worker processes say.
 pub const ENGINE_TARGET: &str = "modeld::worker";
 
@@ -11,7 +13,8 @@ pub fn is_of_engine(line: &str) -> Option<bool> {
     if !begins || !levels.contains(&level) || line.starts_with(' ') {
         return None;
     }
-    Some(words.next()?.strip_suffix(':') == Some(ENGINE_TARGET))
+    let target = words.next()?.strip_suffix(':');
+    Some([ENGINE_TARGET, LLAMA_TARGET].map(Some).contains(&target))
 }
 
 #[cfg(test)]
@@ -22,6 +25,7 @@ mod tests {
     fn lines_tell_whose_they_are() {
         for (line, of_engine) in [
             ("2026-01-02T03:04:05.678901Z  INFO modeld::worker: hello pid=1", Some(true)),
+            ("2026-01-02T03:04:05.678901Z  WARN llama: n_ctx is small", Some(true)),
             ("2026-01-02T03:04:05.678901Z  WARN modeld::scheduler: modeld::worker: x", Some(false)),
             ("2026-01-02T03:04:05.678901Z ERROR modeld: x", Some(false)),
             ("  INFO modeld::worker: not the beginning", None),

@@ -1,7 +1,8 @@
 use prometheus::proto::MetricFamily;
-use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, Result};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, Result};
 
 use super::series::Series;
+use crate::logbook::Dropped;
 
 /// What holds at the moment of a scrape.
 #[derive(Debug, Clone, Default)]
@@ -48,6 +49,12 @@ pub(super) fn measured(series: &Series, now: &Now) -> Result<Vec<MetricFamily>> 
     let deferred = gauges("llamacpp:requests_deferred", "As modeld_requests_waiting.", &llama)?;
     let loaded = IntGauge::new("modeld_models_loaded", "Models that are in memory.")?;
     registry.register(Box::new(loaded.clone()))?;
+    let dropped = IntCounter::new(
+        "modeld_log_lines_dropped_total",
+        "Log lines that were left out because nobody took them in time.",
+    )?;
+    registry.register(Box::new(dropped.clone()))?;
+    dropped.inc_by(series.dropped_lines.get().map_or(0, Dropped::count));
     let build = gauges("modeld_build_info", "Which modeld this is; always 1.", &["version"])?;
     build.get_metric_with_label_values(&[now.version])?.set(1);
     for ModelNow { name, loaded: in_memory, running: runs, waiting: waits, memory: bytes } in

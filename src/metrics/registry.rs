@@ -6,6 +6,7 @@ use super::labels::dialect_of;
 use super::now::{Now, measured};
 use super::series::Series;
 use super::{GenerationMeter, LoadMeter};
+use crate::logbook::Dropped;
 
 /// Whatever counts holds one; cheap to clone.
 #[derive(Clone, Default)]
@@ -92,6 +93,13 @@ impl Metrics {
         }
     }
 
+    /// What the log has dropped is counted from now on; the first one holds.
+    pub fn counts_dropped_log_lines(&self, dropped: Dropped) {
+        if let Some(series) = &self.series {
+            let _ = series.dropped_lines.set(dropped);
+        }
+    }
+
     /// Everything in Prometheus' text form 0.0.4, with what holds right now; `None`: nothing is
     /// counted.
     pub fn text(&self, now: &Now) -> Option<String> {
@@ -144,6 +152,7 @@ mod tests {
             "modeld_requests_waiting{model=\"m\"} 2",
             "modeld_model_memory_bytes{model=\"m\"} 3",
             "modeld_models_loaded 1",
+            "modeld_log_lines_dropped_total 0",
             "modeld_build_info{version=\"1\"} 1",
         ] {
             assert!(text.lines().any(|l| l == line), "{line}\n{text}");

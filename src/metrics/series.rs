@@ -1,6 +1,9 @@
+use std::sync::OnceLock;
+
 use prometheus::{CounterVec, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, Result};
 
 use super::labels::ModelLabels;
+use crate::logbook::Dropped;
 
 /// Seconds, from a cached prompt to a cold load.
 const WAITS: [f64; 14] =
@@ -29,6 +32,8 @@ pub(super) struct Series {
     pub(super) deaths: IntCounterVec,
     pub(super) transfers: IntCounterVec,
     pub(super) transfer_bytes: IntCounterVec,
+    /// Counted by the log itself.
+    pub(super) dropped_lines: OnceLock<Dropped>,
 }
 
 impl Series {
@@ -54,6 +59,7 @@ impl Series {
         };
         Ok(Self {
             models: ModelLabels::default(),
+            dropped_lines: OnceLock::new(),
             requests: counts(
                 "modeld_http_requests_total",
                 "Answered HTTP requests; the route is a template, `none` where no route matched.",

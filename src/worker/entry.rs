@@ -9,7 +9,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::cancel::CancelBoard;
 use super::constraint::Compiler;
@@ -26,11 +29,12 @@ use super::step::{FrameSink, StepCommand, StepLoop, StepSettings};
 use super::watchdog::Watchdog;
 use super::{cpu, exit, llama, process, sandbox};
 use crate::domain::{Error, ErrorKind};
+use crate::logbook::parse_filter;
 use crate::protocol::{
     BUILD_ID, CodecError, LoadSpec, PROTOCOL_VERSION, ToDaemon, ToWorker, WorkerHello, read_frame,
 };
 
-/// The variable that says what is logged, as `tracing_subscriber`'s `EnvFilter` reads it.
+/// The variable that says what is logged, in the daemon's words.
 const LOG_VARIABLE: &str = "MODELD_LOG";
 /// Stack of the threads that run llama.cpp's recursive parts (regular expressions, templates). Only
 /// what is used of it costs memory.
@@ -45,13 +49,12 @@ const STACK: usize = 64 << 20;
 /// Returns only when the worker cannot begin or ends in order; everything else ends the process
 /// where it happens (see `exit`).
 pub fn run() -> ExitCode {
-    let filter = EnvFilter::try_from_env(LOG_VARIABLE).unwrap_or_else(|_| EnvFilter::new("warn"));
+    let filter = std::env::var(LOG_VARIABLE).ok().and_then(|text| parse_filter(&text).ok());
+    let filter = filter.unwrap_or_else(|| Targets::new().with_default(LevelFilter::WARN));
+    // The daemon reads level and target from each line, and has a clock of its own.
+    let lines = fmt::layer().with_writer(io::stderr).with_ansi(false).without_time();
     // Fails only where something else has set it, and then that one is used.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(false)
-        .try_init();
+    let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();
     process::exit_on_panic();
     process::harden();
     let code = match connect() {

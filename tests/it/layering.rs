@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 /// because it is as far from everything else.
 const RANKS: &[(&str, u8)] = &[
     ("domain", 0),
+    ("logbook", 0),
     ("protocol", 1),
     ("gguf", 1),
     ("config", 1),
     ("schema", 1),
     ("metrics", 1),
-    ("logbook", 1),
     ("client", 2),
     ("engine", 2),
     ("worker", 2),

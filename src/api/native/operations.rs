@@ -19,12 +19,14 @@ use super::export::TAR;
 use super::fsck::{Fsck, FsckLine};
 use super::import::{Import, Line as ImportLine};
 use super::lines::NDJSON;
+use super::log_level::LogLevel;
 use super::login::{LoggedIn, LoggedOut, LoginRequest, WireLogin};
 use super::metrics::PROMETHEUS;
 use super::progress::Line;
 use super::repackage::{Repackage, Repackaged};
 use super::requests::Recorded;
 use super::search::Found;
+use super::status::Status;
 use super::transfers::WireTransfer;
 use super::types::{Loaded, Tagged, Unload, Unloaded, WireLoaded, WireModel, WireRemoval};
 use super::utility::{Health, Version};
@@ -212,6 +214,15 @@ pub(in crate::api) const DIALECT: Dialect = Dialect {
             // Refused: Docker's client would take any success for what it asked for.
             answers: &[],
         },
+        get(&["/modeld/log-level"], &[(200, &[(JSON, named::<LogLevel>)])]),
+        Operation {
+            method: "PUT",
+            paths: &["/modeld/log-level"],
+            parameters: &[],
+            request: Some((JSON, named::<LogLevel>)),
+            answers: &[(200, &[(JSON, named::<LogLevel>)])],
+        },
+        get(&["/modeld/status"], &[(200, &[(JSON, named::<Status>)])]),
         get(&["/modeld/transfers"], &[(200, &[(JSON, list_of::<WireTransfer>)])]),
         Operation {
             method: "DELETE",

@@ -47,7 +47,7 @@ pub(super) fn command(config: &WorkerConfig, socket: OwnedFd) -> Command {
         // Ctrl-C in a terminal is for the daemon, which lets running answers finish.
         .process_group(0)
         .env_clear()
-        .envs(environment(std::env::vars_os(), &config.omp_wait_policy, config.log.as_deref()))
+        .envs(environment(std::env::vars_os(), config))
         .stdin(Stdio::from(socket))
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -67,18 +67,20 @@ const SPIN_COUNT: &str = "10000";
 /// `GOMP_SPINCOUNT` wins.
 fn environment(
     own: impl Iterator<Item = (OsString, OsString)>,
-    omp_wait_policy: &str,
-    log: Option<&str>,
+    config: &WorkerConfig,
 ) -> Vec<(OsString, OsString)> {
     let policy = "OMP_WAIT_POLICY";
     let mut inherited: Vec<_> =
         own.filter(|(name, _)| name != policy && is_inherited(name)).collect();
-    inherited.push((policy.into(), omp_wait_policy.into()));
+    inherited.push((policy.into(), config.omp_wait_policy.clone().into()));
     if !inherited.iter().any(|(name, _)| name == "GOMP_SPINCOUNT") {
         inherited.push(("GOMP_SPINCOUNT".into(), SPIN_COUNT.into()));
     }
-    if let Some(filter) = log {
-        inherited.push(("MODELD_LOG".into(), filter.into()));
+    if let Some(log) = &config.log {
+        inherited.push(("MODELD_LOG".into(), log.filter().into()));
+    }
+    if config.core_dumps {
+        inherited.push(("MODELD_CORE_DUMPS".into(), "on".into()));
     }
     inherited
 }
@@ -101,16 +103,23 @@ mod tests {
             ("OMP_WAIT_POLICY", "active"),
             ("HF_TOKEN", "secret"),
             ("MODELD_API_KEY", "secret"),
+            ("MODELD_CORE_DUMPS", "no"),
             ("DBUS_SESSION_BUS_ADDRESS", "unix:path=/x"),
         ];
         let own = own.into_iter().map(|(name, value)| (name.into(), value.into()));
-        let inherited = environment(own, "passive", Some("debug"));
+        let config = WorkerConfig {
+            log: Some(crate::logbook::LogControl::idle("debug")),
+            core_dumps: true,
+            ..WorkerConfig::default()
+        };
+        let inherited = environment(own, &config);
         let expected = [
             ("PATH", "/bin"),
             ("CUDA_VISIBLE_DEVICES", "0"),
             ("OMP_WAIT_POLICY", "passive"),
             ("GOMP_SPINCOUNT", SPIN_COUNT),
             ("MODELD_LOG", "debug"),
+            ("MODELD_CORE_DUMPS", "on"),
         ];
         let expected: Vec<(OsString, OsString)> =
             expected.into_iter().map(|(name, value)| (name.into(), value.into())).collect();

@@ -16,6 +16,7 @@ use tracing::{info, warn};
 
 use crate::domain::{Error, ErrorKind, Result};
 use crate::engine::{BoxFuture, Engine, EngineFactory, LoadProgress};
+use crate::logbook::LogControl;
 use crate::protocol::{
     BUILD_ID, LoadSpec, MAX_FRAME, ModelInfo, PROTOCOL_VERSION, ToDaemon, ToWorker, WorkerHello,
     decode, encode,
@@ -39,7 +40,7 @@ pub(super) type FrameReader = FramedRead<OwnedReadHalf, LengthDelimitedCodec>;
 pub(super) type FrameWriter = FramedWrite<OwnedWriteHalf, LengthDelimitedCodec>;
 
 /// The longest description of a sandbox that is shown, in characters.
-const MAX_SANDBOX: usize = 300;
+const MAX_SANDBOX: usize = 400;
 
 /// How workers are started and how patient the daemon is with them.
 #[derive(Debug, Clone)]
@@ -50,8 +51,10 @@ pub struct WorkerConfig {
     pub args: Vec<OsString>,
     /// `OMP_WAIT_POLICY` for the compute threads: `passive` by default.
     pub omp_wait_policy: String,
-    /// The log filter of the worker; `None`: warnings and worse.
-    pub log: Option<String>,
+    /// What says which lines workers log that start from now on; `None`: warnings and worse.
+    pub log: Option<LogControl>,
+    /// Whether workers may leave core dumps.
+    pub core_dumps: bool,
     /// When a worker counts as hung.
     pub patience: Patience,
 }
@@ -91,6 +94,7 @@ impl Default for WorkerConfig {
             args: vec!["worker".into()],
             omp_wait_policy: "passive".into(),
             log: None,
+            core_dumps: false,
             patience: Patience::default(),
         }
     }

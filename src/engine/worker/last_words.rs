@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::task::JoinHandle;
-use tracing::info;
+use tracing::Level;
+
+use crate::logbook::LLAMA_TARGET;
 
 /// Lines kept.
 const KEPT: usize = 20;
@@ -38,7 +40,7 @@ impl LastWords {
                 while let Ok(n) = stderr.read(&mut chunk).await {
                     let complete = lock(&lines).push(chunk.get(..n).unwrap_or_default());
                     for line in complete {
-                        info!(target: "modeld::worker", model, pid, "{line}");
+                        log(&line, &model, pid);
                     }
                     if n == 0 {
                         break;
@@ -64,6 +66,38 @@ impl LastWords {
             quote: quote.map(|line| line.trim().chars().take(MAX_QUOTE).collect()),
             all: lines.kept.iter().map(String::as_str).collect::<Vec<_>>().join("\n"),
         }
+    }
+}
+
+/// Logs a line as what it is: at its level and, where llama.cpp says it, as llama.cpp's.
+fn log(line: &str, model: &str, pid: Option<u32>) {
+    macro_rules! log {
+        ($target:literal, $level:expr, $text:expr) => {
+            match $level {
+                Level::ERROR => tracing::error!(target: $target, model, pid, "{}", $text),
+                Level::WARN => tracing::warn!(target: $target, model, pid, "{}", $text),
+                Level::INFO => tracing::info!(target: $target, model, pid, "{}", $text),
+                Level::DEBUG => tracing::debug!(target: $target, model, pid, "{}", $text),
+                Level::TRACE => tracing::trace!(target: $target, model, pid, "{}", $text),
+            }
+        };
+    }
+    let (level, line) = levelled(line);
+    match line.strip_prefix(LLAMA_TARGET).and_then(|rest| rest.strip_prefix(": ")) {
+        Some(text) => log!("llama", level, text),
+        None => log!("modeld::worker", level, line),
+    }
+}
+
+/// A worker's own log lines begin with their level; what else is on its stderr was said by a library
+/// without asking.
+fn levelled(line: &str) -> (Level, &str) {
+    let word = line.trim_start().split_once(' ');
+    match word.and_then(|(level, rest)| Some((level.parse().ok()?, rest))) {
+        Some((level, rest)) if line.trim_start().starts_with(|c: char| c.is_ascii_uppercase()) => {
+            (level, rest)
+        }
+        _ => (Level::INFO, line),
     }
 }
 
@@ -135,6 +169,20 @@ mod tests {
             prop_assert_eq!(&got, &lines);
             let kept: Vec<_> = reader.kept.iter().cloned().collect();
             prop_assert_eq!(&kept[..], &lines[lines.len().saturating_sub(KEPT)..]);
+        }
+    }
+
+    #[test]
+    fn a_line_says_its_level_or_is_information() {
+        for (line, level, rest) in [
+            (" WARN llama: n_ctx is small", Level::WARN, "llama: n_ctx is small"),
+            ("ERROR modeld::worker::entry: x", Level::ERROR, "modeld::worker::entry: x"),
+            ("GGML_ASSERT(x) failed", Level::INFO, "GGML_ASSERT(x) failed"),
+            ("error parsing", Level::INFO, "error parsing"),
+            ("1 is the first", Level::INFO, "1 is the first"),
+            ("", Level::INFO, ""),
+        ] {
+            assert_eq!(levelled(line), (level, rest), "{line}");
         }
     }
 

@@ -3,7 +3,8 @@ use std::ffi::{CStr, c_char, c_void};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use llama_cpp_sys_2::{
-    GGML_LOG_LEVEL_CONT, GGML_LOG_LEVEL_DEBUG, GGML_LOG_LEVEL_ERROR, ggml_log_level,
+    GGML_LOG_LEVEL_CONT, GGML_LOG_LEVEL_ERROR, GGML_LOG_LEVEL_INFO, GGML_LOG_LEVEL_WARN,
+    ggml_log_level,
 };
 
 /// Error lines kept for messages.
@@ -13,9 +14,8 @@ const KEPT_CHARS: usize = 400;
 
 static LOG: Mutex<LineLog> = Mutex::new(LineLog::new());
 
-/// Sends llama.cpp's and ggml's log lines to `tracing`, at debug level (their own debug lines,
-/// thousands in a load, at trace level): what matters of them is said again, in modeld's words, by
-/// whoever asks [`take_errors`].
+/// Sends llama.cpp's and ggml's log lines to `tracing` at their own levels, as `llama`. What matters
+/// of their errors is said again, in modeld's words, by whoever asks [`take_errors`].
 pub(super) fn install() {
     // SAFETY: `on_log` has the signature that all expect, takes no user data and never unwinds
     // into C (a panic in an `extern "C"` function aborts).
@@ -50,10 +50,12 @@ unsafe extern "C" fn on_log(level: ggml_log_level, text: *const c_char, _: *mut 
     let mut lines = Vec::new();
     lock().push(level, &text, &mut lines);
     for (level, line) in lines {
-        if level == GGML_LOG_LEVEL_DEBUG {
-            tracing::trace!(target: "modeld::llama", "{line}");
-        } else {
-            tracing::debug!(target: "modeld::llama", "{line}");
+        match level {
+            GGML_LOG_LEVEL_ERROR => tracing::error!(target: "llama", "{line}"),
+            GGML_LOG_LEVEL_WARN => tracing::warn!(target: "llama", "{line}"),
+            GGML_LOG_LEVEL_INFO => tracing::info!(target: "llama", "{line}"),
+            // Thousands in a load.
+            _ => tracing::trace!(target: "llama", "{line}"),
         }
     }
 }
@@ -107,8 +109,6 @@ impl LineLog {
 
 #[cfg(test)]
 mod tests {
-    use llama_cpp_sys_2::{GGML_LOG_LEVEL_ERROR, GGML_LOG_LEVEL_INFO};
-
     use super::*;
 
     #[test]
