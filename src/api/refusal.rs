@@ -51,6 +51,7 @@ pub(super) fn log(error: &Error) {
         | ErrorKind::SignatureRefused => {
             tracing::warn!(kind = ?error.kind, cause = error.cause, "{}", error.message);
         }
-        kind => tracing::debug!(?kind, param = error.param, cause = error.cause, "refused"),
+        // Not the field: its name may be the client's own invention.
+        kind => tracing::debug!(?kind, cause = error.cause, "refused"),
     }
 }

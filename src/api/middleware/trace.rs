@@ -74,6 +74,22 @@ pub(in crate::api) async fn note_template(request: Request, next: Next) -> Respo
     response
 }
 
+/// A method that is none of HTTP's is what a client made up.
+fn known(method: &Method) -> &str {
+    match *method {
+        Method::GET
+        | Method::HEAD
+        | Method::POST
+        | Method::PUT
+        | Method::DELETE
+        | Method::OPTIONS
+        | Method::PATCH
+        | Method::CONNECT
+        | Method::TRACE => method.as_str(),
+        _ => "other",
+    }
+}
+
 /// Whether an id can go into a header and a log as it is.
 fn is_sane(id: &HeaderValue) -> bool {
     let id = id.as_bytes();
@@ -102,7 +118,7 @@ impl Drop for Line {
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         tracing::info!(
             target: "modeld::access",
-            method = %self.method,
+            method = %known(&self.method),
             route = template.unwrap_or("-"),
             status = self.status.as_u16(),
             ms = millis(self.begun.elapsed()),
@@ -147,6 +163,12 @@ impl http_body::Body for Logged {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn made_up_methods_are_not_named() {
+        assert_eq!(known(&Method::PUT), "PUT");
+        assert_eq!(known(&Method::from_bytes(b"secret").expect("a token")), "other");
+    }
 
     #[test]
     fn only_plain_ids_are_taken_over() {
