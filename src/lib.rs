@@ -81,8 +81,9 @@
 //!
 //! 1. `daemon` accepts the connection, reads the peer's credentials and serves HTTP on it with
 //!    armed timers. The connection's listener class and client key ride along as extensions.
-//! 2. `api::middleware` strips `/exp/vDD…`, gives the request an id, checks Host, Origin and the
-//!    listener's rights; `api::router` finds the dialect's handler.
+//! 2. `api::middleware` gives the request an id, takes keys and tokens out of its headers, strips
+//!    `/exp/vDD…`, checks Host, Origin and the listener's rights; `api::router` finds the dialect's
+//!    handler.
 //! 3. `api::openai::convert` turns the body into a [`domain::GenerateRequest`]; whatever is wrong
 //!    with it becomes that dialect's error, naming the field. Nothing below knows the dialect.
 //! 4. `service::generate` resolves the name: `models` finds the manifest in the `store`, checks that
