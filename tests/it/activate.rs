@@ -56,7 +56,8 @@ impl Shim {
         let mut shim = Self { child, dir };
         wait_until(SOON, "it listens", || {
             assert!(shim.child.try_wait().unwrap().is_none(), "it ended: {}", shim.log());
-            socket.exists()
+            // A socket has its file before it listens.
+            shim.log().contains("waiting for the first connection")
         });
         shim
     }
