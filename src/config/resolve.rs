@@ -16,7 +16,7 @@ use super::{ConfigError, Env, RawConfig, registries};
 pub const MAX_SOCKET_PATH: usize = 103;
 
 /// The port of the bare `--tcp`, the one that clients of Docker Model Runner expect.
-pub const DEFAULT_PORT: u16 = 12434;
+pub(super) const DEFAULT_PORT: u16 = 12434;
 /// The port of the bare `--ollama-port`, where Ollama's clients look.
 const OLLAMA_PORT: u16 = 11434;
 
@@ -250,11 +250,7 @@ fn log_file(raw: &RawConfig, env: &Env) -> Result<Set<Option<PathBuf>>, ConfigEr
     }
 }
 
-/// Reads `PORT` or `HOST:PORT`; nothing at all stands for 127.0.0.1 and the port that is usual there.
-///
-/// # Errors
-/// [`ConfigError::Invalid`], [`ConfigError::NotLoopback`].
-pub fn tcp_address(
+fn tcp_address(
     text: &str,
     from: &'static str,
     default_port: u16,

@@ -33,7 +33,8 @@ fn of(report: &Value, check: &str) -> Vec<String> {
 #[test]
 fn a_running_daemon_is_well() {
     let daemon = Daemon::builder().start();
-    let (output, report) = examine(daemon.dir(), &[("MODELS_PATH", daemon.store().to_str().unwrap())]);
+    let (output, report) =
+        examine(daemon.dir(), &[("MODELS_PATH", daemon.store().to_str().unwrap())]);
     let said = of(&report, "daemon");
     assert!(said.iter().any(|line| line.starts_with("ok answers; version")), "{said:?}");
     assert!(said.iter().any(|line| line.contains("its owner's alone (0600)")), "{said:?}");

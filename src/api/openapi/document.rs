@@ -123,6 +123,7 @@ fn method(name: &str) -> HttpMethod {
         "GET" => HttpMethod::Get,
         "DELETE" => HttpMethod::Delete,
         "HEAD" => HttpMethod::Head,
+        "PUT" => HttpMethod::Put,
         _ => HttpMethod::Post,
     }
 }
