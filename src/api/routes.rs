@@ -89,11 +89,7 @@ pub const ROUTES: &[Route] = &[
     managing("GET", "/modeld/search", "looks for models on Docker Hub and the Hugging Face Hub"),
     managing("GET", "/modeld/tcp", "the TCP listeners"),
     managing("PUT", "/modeld/tcp", "listens on TCP (`host`, `port`, `containers`), from now on"),
-    managing(
-        "DELETE",
-        "/modeld/tcp",
-        "stops to; running answers end normally (`?containers=true`)",
-    ),
+    managing("DELETE", "/modeld/tcp", "stops to; what runs ends normally (`?containers=true`)"),
     managing("POST", "/modeld/prune", "removes what no model needs, as JSON lines"),
     managing("POST", "/modeld/fsck", "checks every file of the store, as JSON lines"),
     managing("POST", "/modeld/reload", "has the settings files read again"),

@@ -4,7 +4,7 @@ use serde_json::json;
 use super::service::{TcpSocket, follow};
 use super::{CliError, Printer, service};
 use crate::client::{Client, ClientError};
-use crate::config::{DEFAULT_PORT, Env, keep, loopback, settings_file};
+use crate::config::{Env, TCP_PORT, keep, loopback_address, settings_file};
 use crate::doctor::SystemPrograms;
 
 /// Listen on TCP, or stop to, while the daemon runs and from then on
@@ -27,7 +27,7 @@ enum What {
 #[derive(Debug, clap::Args)]
 struct Enable {
     /// The port
-    #[arg(long, value_name = "N", default_value_t = DEFAULT_PORT)]
+    #[arg(long, value_name = "N", default_value_t = TCP_PORT)]
     port: u16,
     /// The address, one of loopback
     #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
@@ -89,11 +89,7 @@ async fn enable(args: Enable, client: &Client, printer: &mut Printer) -> Result<
     let tcp: Tcp = match client.put("/modeld/tcp", &body).await {
         Ok(tcp) => tcp,
         Err(ClientError::NotRunning { .. }) if is_local(client) => {
-            let host = if bind.contains(':') { format!("[{bind}]") } else { bind };
-            let address = loopback(&format!("{host}:{port}"), "--bind", DEFAULT_PORT)?;
-            if address.port() == 0 {
-                return Err(CliError::Usage("--port has to be from 1 to 65535".to_owned()));
-            }
+            let address = loopback_address(&bind, port).map_err(CliError::Usage)?;
             let (tcp, bridge) = (address.to_string(), format!(":{port}"));
             let mut choices = vec![("tcp", Some(tcp.as_str()))];
             if containers {

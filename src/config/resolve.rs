@@ -16,7 +16,7 @@ use super::{ConfigError, Env, RawConfig, dmr, registries, settings};
 pub const MAX_SOCKET_PATH: usize = 103;
 
 /// The port of the bare `--tcp`, the one that clients of Docker Model Runner expect.
-pub const DEFAULT_PORT: u16 = 12434;
+pub(super) const DEFAULT_PORT: u16 = 12434;
 /// The port of the bare `--ollama-port`, where Ollama's clients look.
 const OLLAMA_PORT: u16 = 11434;
 

@@ -22,7 +22,7 @@ pub(super) fn origin_list(text: &str) -> Result<Vec<String>, String> {
 }
 
 /// An address of this machine that no other one reaches.
-pub fn loopback(
+pub(super) fn loopback(
     text: &str,
     from: &'static str,
     default_port: u16,

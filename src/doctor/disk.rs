@@ -53,7 +53,8 @@ fn look(dir: &Path) -> rustix::io::Result<Space> {
 /// The name of a file system by its magic number (statfs(2)), and whether it comes over a network.
 #[cfg(target_os = "linux")]
 fn kind(dir: &Path) -> (&'static str, bool) {
-    let magic = statfs(dir).map_or(0, |fs| i64::try_from(fs.f_type).unwrap_or(0) & 0xFFFF_FFFF);
+    // Its type differs between architectures.
+    let magic = statfs(dir).map_or(0, |fs| i128::from(fs.f_type) & 0xFFFF_FFFF);
     match magic {
         0xEF53 => ("ext", false),
         0x9123_683E => ("btrfs", false),

@@ -3,7 +3,7 @@ use std::net::SocketAddr;
 use super::finding::Finding;
 use super::patient::Patient;
 use super::port::{PortHolder, port_holder};
-use crate::config::DEFAULT_PORT;
+use crate::config::TCP_PORT;
 
 const CHECK: &str = "ports";
 /// Where clients of Ollama look.
@@ -16,7 +16,7 @@ pub(super) fn check(patient: &Patient) -> Vec<Finding> {
         [config.and_then(|config| config.tcp.value), config.and_then(|config| config.ollama.value)];
     let mut all: Vec<(SocketAddr, bool)> =
         wanted.into_iter().flatten().filter(|at| at.port() != 0).map(|at| (at, true)).collect();
-    for port in [DEFAULT_PORT, OLLAMA_PORT] {
+    for port in [TCP_PORT, OLLAMA_PORT] {
         if !all.iter().any(|(at, _)| at.port() == port) {
             all.push((SocketAddr::from(([127, 0, 0, 1], port)), false));
         }

@@ -1,6 +1,9 @@
 use std::io::{self, Read};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
 
 /// The most that is read of what a program says, in bytes.
 const MAX_OUTPUT: u64 = 1 << 20;
@@ -64,16 +67,15 @@ impl Programs for SystemPrograms {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         let out = reader(child.stdout.take());
         let err = reader(child.stderr.take());
-        let started = Instant::now();
-        let status = loop {
-            match child.try_wait()? {
-                Some(status) => break Some(status),
-                None if started.elapsed() > PATIENCE => {
-                    let _ = child.kill();
-                    let _ = child.wait();
-                    break None;
-                }
-                None => std::thread::sleep(Duration::from_millis(5)),
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        let (tell, ended) = mpsc::channel();
+        std::thread::spawn(move || tell.send(child.wait()));
+        let status = match ended.recv_timeout(PATIENCE) {
+            Ok(status) => Some(status?),
+            Err(_) => {
+                // It is waited for above, so that the number is still its own.
+                let _ = pid.map(|pid| kill_process(pid, Signal::KILL));
+                None
             }
         };
         let (out, mut err) = (text(out), text(err));

@@ -1,4 +1,5 @@
 use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ pub(super) fn check(patient: &Patient) -> Vec<Finding> {
             .ok()
             .and_then(|meta| holder(&patient.text("proc/locks"), meta.ino()));
         if let Some(pid) = holder
-            && !patient.socket().is_some_and(|s| std::os::unix::net::UnixStream::connect(s).is_ok())
+            && patient.socket().is_none_or(|s| UnixStream::connect(s).is_err())
         {
             let text = format!(
                 "process {pid} uses the models in {}, and nobody answers at the socket: it serves \

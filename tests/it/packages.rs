@@ -106,6 +106,8 @@ fn a_deb_holds_what_is_listed() {
         "./usr/bin/modeld",
         "./usr/lib/systemd/user/modeld.service",
         "./usr/lib/systemd/user/modeld.socket",
+        "./usr/lib/systemd/system/modeld.service",
+        "./usr/lib/sysusers.d/modeld.conf",
         "./usr/share/bash-completion/completions/modeld",
         "./usr/share/man/man1/modeld-serve.1.gz",
         "./usr/share/doc/modeld/copyright",

@@ -24,7 +24,9 @@ show() {
 }
 state() {
     for unit in modeld.socket modeld.service; do
-        echo "$unit $(systemctl --user is-enabled $unit 2>&1) $(systemctl --user is-active $unit 2>&1)"
+        enabled=disabled
+        if systemctl --user is-enabled -q $unit 2>/dev/null; then enabled=enabled; fi
+        echo "$unit $enabled $(systemctl --user is-active $unit 2>&1)"
     done
 }
 
@@ -47,6 +49,14 @@ state
 echo "== tcp"
 "$MODELD" tcp enable --port "$PORT" 2>/dev/null | show
 curl -sS --noproxy '*' -o /dev/null -w '%{http_code}\n' "http://127.0.0.1:$PORT/models"
+echo "== tcp from the service manager"
+systemctl --user stop modeld.service
+systemctl --user start modeld-tcp.socket
+curl -sS --noproxy '*' --max-time 30 -o /dev/null -w '%{http_code}\n' "http://127.0.0.1:$PORT/models"
+"$MODELD" tcp status 2>/dev/null | show
+"$MODELD" tcp disable 2>&1 | show
+curl -sS --noproxy '*' "http://127.0.0.1:$PORT/models" 2>/dev/null || echo "nobody there: $?"
+"$MODELD" tcp enable --port "$PORT" >/dev/null 2>&1
 echo "== a restart loses nothing"
 systemctl --user restart modeld.service
 curl -sS --max-time 30 --unix-socket "$XDG_RUNTIME_DIR/modeld/modeld.sock" http://localhost/health
@@ -59,6 +69,7 @@ cp "$DIR/kept" "$units/modeld.service"
 echo "== uninstall"
 "$MODELD" service uninstall 2>/dev/null | show
 state
-ls -A "$units" "$XDG_RUNTIME_DIR/modeld" | show
+ls -A "$units" | show
+ls -d "$XDG_RUNTIME_DIR/modeld" 2>/dev/null || echo "no directory of the socket"
 "$MODELD" service uninstall 2>/dev/null | show
 ls "$HOME/.config/modeld"

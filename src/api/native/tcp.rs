@@ -1,4 +1,3 @@
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Json;
@@ -13,7 +12,7 @@ use crate::api::json;
 use crate::api::listeners::{ListenerControl, TcpChange, TcpState, TcpWish};
 use crate::api::refusal::Reply;
 use crate::api::state::ApiState;
-use crate::config::{DEFAULT_PORT, loopback};
+use crate::config::{TCP_PORT, loopback_address};
 use crate::domain::{Error, ErrorKind, Result};
 
 use super::models::go_bool;
@@ -101,21 +100,9 @@ fn control(state: &ApiState) -> Result<Arc<dyn ListenerControl>> {
 
 fn wish(request: TcpRequest) -> Result<TcpWish> {
     let TcpRequest { host, port, containers } = request;
-    let port = port.unwrap_or(DEFAULT_PORT);
-    if port == 0 {
-        let text = "`port` must be from 1 to 65535: a port that changes with every start is found by \
-                    nobody";
-        return Err(Error::invalid("port", text));
-    }
-    let host = host.unwrap_or_default();
-    let bare = host.trim().trim_start_matches('[').trim_end_matches(']');
-    let text = match bare {
-        "" => port.to_string(),
-        v6 if v6.contains(':') => format!("[{v6}]:{port}"),
-        host => format!("{host}:{port}"),
-    };
-    let address = loopback(&text, "host", DEFAULT_PORT)
-        .map_err(|fault| Error::invalid("host", fault.to_string()))?;
+    let (host, port) = (host.unwrap_or_default(), port.unwrap_or(TCP_PORT));
+    let address = loopback_address(&host, port)
+        .map_err(|problem| Error::invalid(if port == 0 { "port" } else { "host" }, problem))?;
     Ok(TcpWish { address, containers })
 }
 

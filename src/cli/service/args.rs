@@ -2,6 +2,7 @@ use super::context::Context;
 use super::{install, launchd, linger, logs, status, uninstall};
 use crate::cli::{CliError, Printer};
 use crate::client::Client;
+use crate::config::DaemonHost;
 use crate::doctor::SystemPrograms;
 
 /// Have the system start the daemon: install, uninstall, status, logs
@@ -31,6 +32,9 @@ pub(super) struct Install {
     /// Start the daemon at login and keep it running, not only with the first connection
     #[arg(long)]
     pub always: bool,
+    /// The machine's service, with one daemon for all users, instead of one's own
+    #[arg(long)]
+    pub system: bool,
     /// Start nothing now
     #[arg(long)]
     pub no_start: bool,
@@ -42,6 +46,9 @@ pub(super) struct Install {
 /// What `uninstall` can be told.
 #[derive(Debug, Clone, Copy, Default, clap::Args)]
 pub(super) struct Uninstall {
+    /// The machine's service, with one daemon for all users, instead of one's own
+    #[arg(long)]
+    pub system: bool,
     /// Also files that somebody changed
     #[arg(long)]
     pub force: bool,
@@ -50,6 +57,9 @@ pub(super) struct Uninstall {
 /// What `status` can be told.
 #[derive(Debug, Clone, Copy, Default, clap::Args)]
 pub(super) struct Status {
+    /// The machine's service, with one daemon for all users, instead of one's own
+    #[arg(long)]
+    pub system: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -58,6 +68,9 @@ pub(super) struct Status {
 /// What `logs` can be told.
 #[derive(Debug, Clone, Copy, Default, clap::Args)]
 pub(super) struct Logs {
+    /// The machine's service, with one daemon for all users, instead of one's own
+    #[arg(long)]
+    pub system: bool,
     /// Go on with what is added, until Ctrl-C
     #[arg(short, long)]
     pub follow: bool,
@@ -75,14 +88,32 @@ pub(in crate::cli) async fn run(
     let is_mac = cfg!(target_os = "macos");
     match args.what {
         What::Install(args) if is_mac => launchd::install(&context, args, printer),
-        What::Install(args) => install::run(&context, args, printer),
+        What::Install(args) => install::run(&of(context, args.system, true)?, args, printer),
         What::Uninstall(args) if is_mac => launchd::uninstall(&context, args, printer),
-        What::Uninstall(args) => uninstall::run(&context, args, printer),
-        What::Status(args) => status::run(&context, args, client, printer).await,
-        What::Logs(args) => logs::run(&context, args, printer),
+        What::Uninstall(args) => uninstall::run(&of(context, args.system, true)?, args, printer),
+        What::Status(args) => {
+            let context = of(context, args.system, false)?;
+            // The machine's daemon is elsewhere than one's own.
+            let own = Client::new(&DaemonHost::Unix(context.socket.clone()));
+            let client = if args.system { &own } else { client };
+            status::run(&context, args, client, printer).await
+        }
+        What::Logs(args) => logs::run(&of(context, args.system, false)?, args, printer),
         What::EnableLinger if is_mac => Err(CliError::Failed(
             "launchd starts agents at login; there is no lingering on macOS".to_owned(),
         )),
         What::EnableLinger => linger::enable(&context, printer),
     }
+}
+
+fn of(context: Context<'_>, system: bool, changes: bool) -> Result<Context<'_>, CliError> {
+    if !system {
+        return Ok(context);
+    }
+    if cfg!(target_os = "macos") {
+        return Err(CliError::Usage(
+            "--system is for systemd; macOS has agents of users".to_owned(),
+        ));
+    }
+    context.of_system(changes)
 }

@@ -1,5 +1,6 @@
 use std::path::{Path, PathBuf};
 
+use super::units::Scope;
 use crate::cli::CliError;
 use crate::config::{Env, RawConfig, resolve, socket_path};
 use crate::doctor::Programs;
@@ -12,9 +13,23 @@ const PACKAGED: [&str; 4] = [
     "/lib/systemd/user",
 ];
 
+/// The same for the machine's.
+const PACKAGED_SYSTEM: [&str; 3] =
+    ["/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"];
+
+/// Where the machine's daemon listens, as its unit says.
+const SYSTEM_SOCKET: &str = "/run/modeld/modeld.sock";
+
+/// What the machine's service cannot see (`ProtectHome=`).
+const HOMES: [&str; 3] = ["/home", "/root", "/run/user"];
+
 /// All that the verbs of `service` know of the world.
 pub(in crate::cli) struct Context<'a> {
     pub programs: &'a dyn Programs,
+    pub scope: Scope,
+    /// `/`; another directory in tests.
+    pub root: PathBuf,
+    pub home: PathBuf,
     /// Where this user's units lie: `~/.config/systemd/user`.
     pub units: PathBuf,
     /// Where those of packages do.
@@ -72,6 +87,9 @@ impl<'a> Context<'a> {
         staying.extend(log.clone().map(|log| ("the log", log)));
         Ok(Self {
             programs,
+            scope: Scope::User,
+            root: PathBuf::from("/"),
+            home: home.clone(),
             units: settings.join("systemd/user"),
             packaged: PACKAGED.iter().map(PathBuf::from).collect(),
             agents: home.join("Library/LaunchAgents"),
@@ -81,6 +99,33 @@ impl<'a> Context<'a> {
             staying,
             uid: rustix::process::getuid().as_raw(),
         })
+    }
+
+    /// The same for the machine's manager.
+    ///
+    /// # Errors
+    /// For anybody but root, where something is to be changed, and for a program that the machine's
+    /// service could not see.
+    pub(super) fn of_system(mut self, changes: bool) -> Result<Self, CliError> {
+        if changes && self.uid != 0 {
+            return Err(CliError::Failed(
+                "the machine's service is root's to change: sudo modeld service …".to_owned(),
+            ));
+        }
+        if changes && HOMES.iter().any(|home| self.program.starts_with(home)) {
+            return Err(CliError::Failed(format!(
+                "{} lies where the machine's service cannot see it; install it first, as \
+                 /usr/local/bin/modeld, and run that one",
+                self.program.display()
+            )));
+        }
+        self.scope = Scope::System;
+        self.units = self.root.join("etc/systemd/system");
+        self.packaged = PACKAGED_SYSTEM.iter().map(PathBuf::from).collect();
+        self.socket = PathBuf::from(SYSTEM_SOCKET);
+        self.log = None;
+        self.staying = vec![("models", PathBuf::from("/var/lib/modeld"))];
+        Ok(self)
     }
 
     /// The package's file of a unit.

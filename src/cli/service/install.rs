@@ -4,7 +4,7 @@ use super::args::Install;
 use super::context::Context;
 use super::files::{self, Comment, Written};
 use super::systemd::Systemd;
-use super::units::{self, SERVICE, SOCKET, UNITS};
+use super::units::{self, SERVICE, SOCKET, Scope};
 use crate::cli::{CliError, Printer};
 
 /// The drop-in that has a package's unit start this program.
@@ -30,6 +30,10 @@ pub(super) fn run(
             if left.len() == 1 { "is" } else { "are" }
         )));
     }
+    if context.scope == Scope::System && changed {
+        prepare(context)?;
+    }
+    let user = if context.scope == Scope::User { " --user" } else { "" };
     let wanted: &[&str] = if args.always { &[SOCKET, SERVICE] } else { &[SOCKET] };
     for unit in wanted {
         if systemd.unit(unit)?.is_enabled() {
@@ -40,21 +44,28 @@ pub(super) fn run(
         }
     }
     let program = context.program.display();
+    let system = if context.scope == Scope::System { " --system" } else { "" };
     if args.no_start {
-        printer.note("Nothing was started: systemctl --user start modeld.socket does.");
+        printer.note(format!("Nothing was started: systemctl{user} start {SOCKET} does."));
     } else if start(context, &systemd, wanted, printer)? && changed {
-        printer.note(
-            "A running daemon goes on as it is; systemctl --user restart modeld.service has it \
-             use what changed.",
-        );
+        printer.note(format!(
+            "A running daemon goes on as it is; systemctl{user} restart {SERVICE} has it use what \
+             changed."
+        ));
     }
     printer.note(format!(
-        "\n{} is started {}, with the socket {}.\nLook: modeld service status; undo: modeld service \
-         uninstall.",
-        program,
+        "\n{program} is started {}, with the socket {}.\nLook: modeld service status{system}; undo: \
+         modeld service uninstall{system}.",
         if args.always { "at login" } else { "with the first connection" },
         context.socket.display()
     ));
+    if context.scope == Scope::System {
+        printer.note(format!(
+            "Members of the group modeld may use it: usermod -aG modeld NAME; their programs find it \
+             by MODELD_HOST=unix://{}",
+            context.socket.display()
+        ));
+    }
     Ok(())
 }
 
@@ -68,7 +79,7 @@ fn write_units(
         return Ok((beside_package(context, &package, printer)?, Vec::new()));
     }
     let (mut changed, mut left) = (false, Vec::new());
-    for (name, text) in UNITS {
+    for (name, text) in context.scope.units() {
         let path = context.units.join(name);
         let own = units::with_program(text, &context.program)?;
         let done = files::put(&path, &own, Comment::Hash, Some(text), force)?;
@@ -77,7 +88,33 @@ fn write_units(
             left.push(path.display().to_string());
         }
     }
+    for (name, text) in context.scope.extras() {
+        let path = context.root.join(name);
+        let done = files::put(&path, text, Comment::Hash, Some(text), force)?;
+        changed |= report(done, &path, printer)?;
+        if done == Written::Left {
+            left.push(path.display().to_string());
+        }
+    }
     Ok((changed, left))
+}
+
+/// Makes the user of the machine's daemon and the directory of its socket.
+fn prepare(context: &Context<'_>) -> Result<(), CliError> {
+    for (program, args) in
+        [("systemd-sysusers", &[][..]), ("systemd-tmpfiles", &["--create", "modeld.conf"][..])]
+    {
+        let done = context.programs.run(program, args);
+        let problem = match done {
+            Ok(done) if done.is_success() => continue,
+            Ok(done) => done.problem(),
+            Err(e) => e.to_string(),
+        };
+        return Err(CliError::Failed(format!(
+            "{program}: {problem}; the units are written and nothing was started"
+        )));
+    }
+    Ok(())
 }
 
 /// A package has brought the units: only the program may have to be another one.
@@ -183,7 +220,39 @@ mod tests {
         let (done, said) = install(&place, &again, Install::default());
         done.unwrap();
         assert_eq!(again.changes(), [] as [&str; 0]);
-        assert_eq!(said.lines().filter(|line| line.starts_with("unchanged")).count(), 4, "{said}");
+        assert_eq!(said.lines().filter(|line| line.starts_with("unchanged")).count(), 5, "{said}");
+    }
+
+    #[test]
+    fn the_machines_service_has_a_user_of_its_own() {
+        let place = Place::new();
+        let manager = Manager::default();
+        let system = |uid| {
+            let mut context = place.context(&manager);
+            context.uid = uid;
+            context.of_system(true)
+        };
+        assert!(system(7).err().unwrap().to_string().contains("root's"));
+        let context = system(0).unwrap();
+        place.capture(|printer| run(&context, Install::default(), printer)).0.unwrap();
+        assert_eq!(
+            manager.changes(),
+            [
+                "system daemon-reload",
+                "systemd-sysusers ",
+                "systemd-tmpfiles --create modeld.conf",
+                "system enable modeld.socket",
+                "system start modeld.socket"
+            ]
+        );
+        for file in
+            ["systemd/system/modeld.service", "sysusers.d/modeld.conf", "tmpfiles.d/modeld.conf"]
+        {
+            assert!(place.root().join("etc").join(file).exists(), "{file}");
+        }
+        let mut hidden = place.context(&manager);
+        (hidden.uid, hidden.program) = (0, "/home/u/.cargo/bin/modeld".into());
+        assert!(hidden.of_system(true).err().unwrap().to_string().contains("/usr/local/bin"));
     }
 
     #[test]

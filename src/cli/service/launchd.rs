@@ -1,3 +1,5 @@
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use super::args::{Install, Uninstall};
@@ -8,6 +10,11 @@ use crate::cli::{CliError, Printer};
 /// The agent as it is in the source.
 const AGENT: &str = include_str!("../../../launchd/org.modeld.plist");
 const LABEL: &str = "org.modeld";
+/// The home that it names.
+const SHIPPED_HOME: &str = "/Users/NAME";
+/// What has it wait for a connection, and what does not.
+const NOT_AT_LOGIN: &str = "<key>RunAtLoad</key>\n    <false/>";
+const AT_LOGIN: &str = "<key>RunAtLoad</key>\n    <true/>";
 /// The program that it starts.
 const SHIPPED_PROGRAM: &str = "<string>/usr/local/bin/modeld</string>";
 
@@ -18,7 +25,15 @@ pub(super) fn install(
     printer: &mut Printer,
 ) -> Result<(), CliError> {
     let path = path(context);
-    let text = with_program(AGENT, &context.program)?;
+    let mut text = filled(AGENT, &context.program, &context.home)?;
+    if args.always {
+        text = text.replace(NOT_AT_LOGIN, AT_LOGIN);
+    }
+    // launchd makes sockets, and no directories for them.
+    if let Some(dir) = context.socket.parent() {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+        made.map_err(|e| CliError::Failed(format!("cannot create {}: {e}", dir.display())))?;
+    }
     let done = files::put(&path, &text, Comment::Xml, Some(AGENT), args.force)?;
     let word = match done {
         Written::Made => "wrote",
@@ -114,13 +129,17 @@ fn launchctl(context: &Context<'_>, args: &[&str]) -> Result<crate::doctor::Fini
     })
 }
 
-fn with_program(text: &str, program: &Path) -> Result<String, CliError> {
-    let path =
-        program.to_str().filter(|text| !text.contains(char::is_control)).ok_or_else(|| {
-            CliError::Failed(format!("{} cannot be named in a plist", program.display()))
-        })?;
-    let escaped = path.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-    Ok(text.replace(SHIPPED_PROGRAM, &format!("<string>{escaped}</string>")))
+/// The agent's text with the paths of this program and this home.
+fn filled(text: &str, program: &Path, home: &Path) -> Result<String, CliError> {
+    let program = format!("<string>{}</string>", escaped(program)?);
+    Ok(text.replace(SHIPPED_PROGRAM, &program).replace(SHIPPED_HOME, &escaped(home)?))
+}
+
+fn escaped(path: &Path) -> Result<String, CliError> {
+    let text = path.to_str().filter(|text| !text.contains(char::is_control)).ok_or_else(|| {
+        CliError::Failed(format!("{} cannot be named in a plist", path.display()))
+    })?;
+    Ok(text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;"))
 }
 
 #[cfg(test)]
@@ -130,7 +149,8 @@ mod tests {
 
     #[test]
     fn the_agent_starts_this_program() {
-        let text = with_program(AGENT, Path::new("/a & b/modeld")).unwrap();
+        let text = filled(AGENT, Path::new("/a & b/modeld"), Path::new("/Users/u")).unwrap();
+        assert!(!text.contains(SHIPPED_HOME), "{text}");
         assert!(text.contains("<string>/a &amp; b/modeld</string>"), "{text}");
         assert!(!text.contains(SHIPPED_PROGRAM));
     }

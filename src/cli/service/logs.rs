@@ -5,7 +5,7 @@ use std::path::Path;
 use super::args::Logs;
 use super::context::Context;
 use super::systemd::Systemd;
-use super::units::SERVICE;
+use super::units::{SERVICE, Scope};
 use crate::cli::{CliError, Printer};
 
 /// Shows the journal of the service, and where there is none, the log's file.
@@ -17,7 +17,10 @@ pub(super) fn run(
     let has_unit = Systemd::find(context).and_then(|systemd| systemd.unit(SERVICE));
     if has_unit.is_ok_and(|unit| unit.is_loaded()) {
         let lines = args.lines.to_string();
-        let mut words = vec!["--user", "--unit", SERVICE, "--lines", &lines];
+        let mut words = vec!["--unit", SERVICE, "--lines", &lines];
+        if context.scope == Scope::User {
+            words.insert(0, "--user");
+        }
         if args.follow {
             words.push("--follow");
         } else {
@@ -75,7 +78,7 @@ mod tests {
     fn the_journal_is_asked_where_the_service_is() {
         let place = Place::new();
         let manager = Manager::running();
-        let args = Logs { follow: true, lines: 7 };
+        let args = Logs { system: false, follow: true, lines: 7 };
         place.capture(|printer| run(&place.context(&manager), args, printer)).0.unwrap();
         assert_eq!(
             manager.changes(),
@@ -89,7 +92,7 @@ mod tests {
         let manager = Manager::absent();
         let context = place.context(&manager);
         let log = context.log.clone().unwrap();
-        let args = Logs { follow: false, lines: 2 };
+        let args = Logs { system: false, follow: false, lines: 2 };
         let (done, _) = place.capture(|printer| run(&context, args, printer));
         assert!(done.unwrap_err().to_string().contains("modeld.log"));
         std::fs::create_dir_all(log.parent().unwrap()).unwrap();

@@ -3,7 +3,7 @@ use serde::Serialize;
 use super::args::Status;
 use super::context::Context;
 use super::systemd::{Systemd, Unit};
-use super::units::{SERVICE, SOCKET, TCP_SOCKET};
+use super::units::{SERVICE, SOCKET, Scope, TCP_SOCKET};
 use super::{launchd, linger};
 use crate::cli::{CliError, Printer};
 use crate::client::Client;
@@ -64,7 +64,7 @@ fn look(context: &Context<'_>) -> Report {
     let mut report = Report {
         socket_path: context.socket.display().to_string(),
         program_version: env!("CARGO_PKG_VERSION"),
-        linger: linger::is_enabled(context),
+        linger: linger::is_enabled(context).filter(|_| context.scope == Scope::User),
         ..Report::default()
     };
     if cfg!(target_os = "macos") {

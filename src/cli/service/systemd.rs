@@ -3,12 +3,14 @@ use std::collections::HashMap;
 use serde::Serialize;
 
 use super::context::Context;
+use super::units::Scope;
 use crate::cli::CliError;
 use crate::doctor::{Finished, Programs};
 
-/// The user's manager, spoken to through `systemctl --user`.
+/// The manager, spoken to through `systemctl`.
 pub(super) struct Systemd<'a> {
     programs: &'a dyn Programs,
+    scope: Scope,
     uid: u32,
 }
 
@@ -49,9 +51,10 @@ impl<'a> Systemd<'a> {
     /// # Errors
     /// Says that there is none, and what to do without one.
     pub(super) fn find(context: &Context<'a>) -> Result<Self, CliError> {
-        let found = Self { programs: context.programs, uid: context.uid };
-        let asked = context.programs.run("systemctl", &["--user", "show", "--property=Version"]);
-        let problem = match asked {
+        let Context { programs, scope, uid, .. } = *context;
+        let found = Self { programs, scope, uid };
+        let words = found.words(&["show", "--property=Version"]);
+        let problem = match programs.run("systemctl", &words) {
             Ok(done) if done.is_success() => return Ok(found),
             Ok(done) => done.problem(),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
@@ -71,8 +74,8 @@ impl<'a> Systemd<'a> {
         if done.is_success() {
             return Ok(done);
         }
-        let what = args.join(" ");
-        Err(CliError::Failed(format!("systemctl --user {what}: {}", done.problem())))
+        let what = self.words(args).join(" ");
+        Err(CliError::Failed(format!("systemctl {what}: {}", done.problem())))
     }
 
     /// Asks for the state of a unit.
@@ -86,12 +89,22 @@ impl<'a> Systemd<'a> {
     }
 
     fn ask(&self, args: &[&str]) -> Result<Finished, CliError> {
-        let all: Vec<&str> = std::iter::once("--user").chain(args.iter().copied()).collect();
-        let done = self.programs.run("systemctl", &all);
+        let done = self.programs.run("systemctl", &self.words(args));
         done.map_err(|e| CliError::Failed(format!("systemctl: {e}")))
     }
 
+    fn words<'b>(&self, args: &[&'b str]) -> Vec<&'b str> {
+        let user = (self.scope == Scope::User).then_some("--user");
+        user.into_iter().chain(args.iter().copied()).collect()
+    }
+
     fn missing(&self, problem: &str) -> CliError {
+        if self.scope == Scope::System {
+            return CliError::Failed(format!(
+                "systemd does not manage this machine: {problem}. Nothing was changed. Without it, \
+                 have what does start `modeld serve` as a user of its own"
+            ));
+        }
         CliError::Failed(format!(
             "systemd does not manage services for this user here: {problem}. Nothing was changed. \
              Without it, `modeld activate` holds the socket and starts the daemon with the first \

@@ -84,8 +84,14 @@ impl Programs for Manager {
                 Some(state) => done(state),
                 None => Ok(Finished { code: 1, ..Finished::default() }),
             },
+            ("systemctl", ["show", "--property=Version"]) => done("Version=252\n"),
+            ("systemctl", ["show", unit, _]) => done(&self.state(unit)),
             ("systemctl", ["--user", rest @ ..]) => {
                 self.told.lock().unwrap().push(rest.join(" "));
+                done("")
+            }
+            ("systemctl", rest) => {
+                self.told.lock().unwrap().push(format!("system {}", rest.join(" ")));
                 done("")
             }
             (program, rest) => {
@@ -112,6 +118,10 @@ impl Place {
 
     pub(super) fn units(&self) -> PathBuf {
         self.dir.path().join("config/systemd/user")
+    }
+
+    pub(super) fn root(&self) -> PathBuf {
+        self.dir.path().join("root")
     }
 
     pub(super) fn program(&self) -> PathBuf {
@@ -142,6 +152,7 @@ impl Place {
             ..Env::default()
         };
         let mut context = Context::of(&env, self.program(), manager).unwrap();
+        context.root = self.root();
         context.packaged = vec![self.dir.path().join("packaged")];
         context
     }

@@ -1,12 +1,14 @@
 use std::path::Path;
 
+use rustix::fs::{FlockOperation, flock};
+
 use super::args::Uninstall;
 use super::context::Context;
 use super::files;
 use super::install::DROP_IN;
 use super::systemd::Systemd;
 use super::tcp_socket::DROP_IN as TCP_DROP_IN;
-use super::units::{SERVICE, SOCKET, TCP_SOCKET, UNITS};
+use super::units::{SERVICE, SOCKET, Scope, TCP_SOCKET};
 use crate::cli::{CliError, Printer};
 
 /// Stops and disables the units and removes what `install` and `tcp enable` made.
@@ -33,8 +35,12 @@ pub(super) fn run(
     }
     let mut left = Vec::new();
     let drop_ins = [DROP_IN, TCP_DROP_IN].map(|name| (name, None));
-    for (name, shipped) in UNITS.iter().map(|(name, text)| (*name, Some(*text))).chain(drop_ins) {
-        let path = context.units.join(name);
+    let shipped = |(name, text): &(&'static str, &'static str)| (*name, Some(*text));
+    let units = context.scope.units().iter().map(shipped).chain(drop_ins);
+    let extras = context.scope.extras().iter().map(shipped);
+    let all = units.map(|(name, text)| (name, context.units.join(name), text));
+    let all = all.chain(extras.map(|(name, text)| (name, context.root.join(name), text)));
+    for (name, path, shipped) in all {
         match files::remove(&path, shipped, args.force)? {
             Some(true) => {
                 printer.line(format!("removed    {}", path.display()))?;
@@ -49,6 +55,7 @@ pub(super) fn run(
         systemd.run(&["daemon-reload"])?;
         // What failed once would be listed for ever; nothing there is no failure.
         let _ = systemd.run(&["reset-failed", SERVICE, SOCKET]);
+        remove_runtime(&context.socket);
     } else {
         printer.line("unchanged  nothing was installed")?;
     }
@@ -58,6 +65,9 @@ pub(super) fn run(
             path.display()
         ));
     }
+    if context.scope == Scope::System {
+        printer.note("Not touched: the user and the group modeld");
+    }
     if let Some(package) = context.packaged(SERVICE) {
         printer.note(format!("{} stays: it is a package's.", package.display()));
     }
@@ -65,6 +75,19 @@ pub(super) fn run(
         printer.note(format!("Not touched: {what} in {}", path.display()));
     }
     if left.is_empty() { Ok(()) } else { Err(CliError::Reported) }
+}
+
+/// The lock beside the socket, and their directory: of no use without a daemon.
+fn remove_runtime(socket: &Path) {
+    let path = socket.with_file_name("daemon.lock");
+    let Ok(file) = std::fs::File::open(&path) else { return };
+    // Another daemon may have come meanwhile, without the service.
+    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+        let _ = std::fs::remove_file(&path);
+        if let Some(dir) = path.parent() {
+            let _ = std::fs::remove_dir(dir);
+        }
+    }
 }
 
 /// Links that `enable` made and `disable` did not find, because the unit had been removed before.
@@ -94,7 +117,7 @@ mod tests {
     use super::*;
 
     fn uninstall(place: &Place, manager: &Manager, force: bool) -> (Result<(), CliError>, String) {
-        let args = Uninstall { force };
+        let args = Uninstall { system: false, force };
         place.capture(|printer| run(&place.context(manager), args, printer))
     }
 

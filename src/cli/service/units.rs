@@ -10,10 +10,49 @@ pub(super) const SOCKET: &str = "modeld.socket";
 /// Its TCP socket, where there is one.
 pub(super) const TCP_SOCKET: &str = "modeld-tcp.socket";
 
-/// What is installed: the name of each unit and its text as it is in the source.
-pub(super) const UNITS: &[(&str, &str)] = &[
+/// Whose manager it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::cli) enum Scope {
+    /// Of one user.
+    User,
+    /// Of the machine: one daemon for all of its users.
+    System,
+}
+
+impl Scope {
+    /// What is installed: the name of each unit and its text as it is in the source.
+    pub(super) fn units(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::User => UNITS,
+            Self::System => SYSTEM_UNITS,
+        }
+    }
+
+    /// What else the machine has to know, below its root.
+    pub(super) fn extras(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::User => &[],
+            Self::System => EXTRAS,
+        }
+    }
+}
+
+const UNITS: &[(&str, &str)] = &[
     (SOCKET, include_str!("../../../systemd/modeld.socket")),
     (SERVICE, include_str!("../../../systemd/modeld.service")),
+    (TCP_SOCKET, include_str!("../../../systemd/modeld-tcp.socket")),
+];
+
+const SYSTEM_UNITS: &[(&str, &str)] = &[
+    (SOCKET, include_str!("../../../systemd/system/modeld.socket")),
+    (SERVICE, include_str!("../../../systemd/system/modeld.service")),
+    (TCP_SOCKET, include_str!("../../../systemd/system/modeld-tcp.socket")),
+];
+
+/// The daemon's user and the socket's directory.
+const EXTRAS: &[(&str, &str)] = &[
+    ("etc/sysusers.d/modeld.conf", include_str!("../../../systemd/system/sysusers.conf")),
+    ("etc/tmpfiles.d/modeld.conf", include_str!("../../../systemd/system/tmpfiles.conf")),
 ];
 
 /// The program that the units in the source start.
