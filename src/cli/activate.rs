@@ -41,7 +41,8 @@ pub(super) fn run(args: Args, printer: &mut Printer) -> Result<ExitCode, CliErro
     let mut config = config::resolve(&raw, &Env::from_process())?;
     // The file is the daemon's.
     config.log_file.value = None;
-    start_logging(&config);
+    let _log = start_logging(&config)
+        .map_err(|source| DaemonError::Io { doing: "start threads".to_owned(), source })?;
     let named = std::env::current_exe()
         .map_err(|e| CliError::Failed(format!("cannot find this program: {e}")))?;
     let program = match args.program.as_slice() {
