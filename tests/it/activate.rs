@@ -7,11 +7,12 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
+use serde_json::json;
 use tempfile::TempDir;
 
 use crate::support::daemon::{children_of, is_running, modeld, send};
 use crate::support::http::{Address, Client};
-use crate::support::{skip, wait_until};
+use crate::support::{models, skip, wait_until};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -131,6 +132,25 @@ fn the_daemon_comes_with_the_first_connection_and_after_it_left_with_the_next() 
     shim.send(Signal::TERM);
     assert_eq!(shim.end().code(), Some(0));
     assert!(!shim.socket().exists());
+}
+
+#[test]
+fn a_loaded_model_keeps_the_daemon_until_its_own_time_is_over() {
+    let program = [MODELD, "serve", "--idle-exit", "200ms", "--keep-alive", "2s"];
+    let shim = Shim::start(&[], &program);
+    let file = shim.dir.path().join("model.gguf");
+    fs::write(&file, models::hello().bytes()).unwrap();
+    let mut package = modeld(shim.dir.path(), &shim.socket());
+    package.args(["package", "--gguf"]).arg(&file).arg("ai/hello").stdin(Stdio::null());
+    assert!(package.output().unwrap().status.success(), "{}", shim.log());
+    let body = json!({ "model": "ai/hello", "messages": [{ "role": "user", "content": "Hi" }] });
+    shim.client().post("/engines/v1/chat/completions", &body).expect(200);
+    let answered = Instant::now();
+    wait_until(SOON, "it leaves", || shim.program().is_none());
+    let stayed = answered.elapsed();
+    // Less what passed between the answer's end and its arrival here.
+    assert!(stayed > Duration::from_millis(1800), "it left after {stayed:?}");
+    shim.client().get("/models").expect(200);
 }
 
 #[test]
