@@ -305,7 +305,7 @@ mod tests {
     #[test]
     fn a_name_that_is_near_none_gets_the_whole_list() {
         let error = parse("banana = 1").unwrap_err().to_string();
-        assert!(error.contains("these are known: socket, tcp, containers"), "{error}");
+        assert!(error.contains("these are known: socket, socket-group, tcp"), "{error}");
     }
 
     #[test]

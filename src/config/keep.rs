@@ -132,6 +132,6 @@ mod tests {
         std::os::unix::fs::symlink(&real, &path).unwrap();
         keep(&path, &[("tcp", Some("1"))]).unwrap();
         assert!(std::fs::symlink_metadata(&path).unwrap().is_symlink());
-        assert_eq!(std::fs::read_to_string(real).unwrap(), "tcp = \"1\"\n");
+        assert_eq!(std::fs::read_to_string(real).unwrap(), "tcp = 1\n");
     }
 }

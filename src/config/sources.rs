@@ -243,9 +243,10 @@ mod tests {
                 "1:14: keep-alive: \"soon\" is not valid: write a duration such as 30s, 5m or 1h30m",
             ),
             (
-                "tcp = \"0.0.0.0:1\"",
-                "1:7: tcp: 0.0.0.0 would open modeld to the network, which it does not do yet; use \
-                 a loopback address: 127.0.0.1, [::1] or localhost",
+                "ollama-port = \"0.0.0.0:1\"",
+                "1:15: ollama-port: 0.0.0.0 would open this port to the network, where Ollama's \
+                 clients have no tokens; use a loopback address: 127.0.0.1, [::1] or localhost, or \
+                 --tcp, where tokens are required",
             ),
             ("models-path = ''", "1:15: models-path: \"\" is not valid: name a directory"),
         ] {
