@@ -206,7 +206,7 @@ fn the_file_is_changed_by_commands_and_its_comments_stay() {
     for args in [
         ["config", "set", "keep-alive", "soon"],
         ["config", "set", "keep-alvie", "5m"],
-        ["config", "set", "tcp", "0.0.0.0:1"],
+        ["config", "set", "ollama-port", "0.0.0.0:1"],
     ] {
         let output = run(path, &[], &args);
         assert_eq!(output.status.code(), Some(78), "{args:?}: {}", stderr(&output));
