@@ -2,7 +2,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use super::{CliError, ExitCode, Printer};
-use crate::config::{self, Env, RawConfig};
+use crate::config::{self, RawConfig, Sources};
 use crate::daemon::{DaemonError, Standby, hand_over, start_logging};
 
 /// Listen, and start the daemon with the first connection, as systemd does
@@ -31,14 +31,25 @@ pub struct Args {
     program: Vec<OsString>,
 }
 
-pub(super) fn run(args: Args, printer: &mut Printer) -> Result<ExitCode, CliError> {
+pub(super) fn run(
+    args: Args,
+    file: Option<PathBuf>,
+    printer: &mut Printer,
+) -> Result<ExitCode, CliError> {
     if let Some(parent) = args.hand_over {
         // What cannot be executed now cannot be executed next time.
         printer.error(hand_over(parent, &args.program).to_string());
         return Ok(ExitCode::Config);
     }
     let raw = RawConfig { socket: args.socket, tcp: args.tcp, ..RawConfig::default() };
-    let mut config = config::resolve(&raw, &Env::from_process())?;
+    let sources = Sources::of_process(raw, file);
+    let (mut config, _) = sources.shown()?;
+    if let Some(address) = config.tcp.value.filter(|at| !at.ip().to_canonical().is_loopback()) {
+        return Err(CliError::Usage(format!(
+            "{address} would open modeld to the network, which takes tokens: leave it to modeld \
+             serve --tcp {address}, started without activate"
+        )));
+    }
     // The file is the daemon's.
     config.log_file.value = None;
     let _log = start_logging(&config)
@@ -59,7 +70,10 @@ pub(super) fn run(args: Args, printer: &mut Printer) -> Result<ExitCode, CliErro
         .build()
         .map_err(|source| DaemonError::Io { doing: "start".to_owned(), source })?;
     let code = runtime.block_on(async {
-        let standby = Standby::listen(config.socket.value.clone(), config.tcp.value).await?;
+        let group = config.socket_group.value.as_deref();
+        let socket = config.socket.value.clone();
+        let named = sources.named.is_some().then(|| sources.user_file()).flatten();
+        let standby = Standby::listen(socket, group, config.tcp.value).await?.with_settings(named);
         for address in standby.addresses() {
             tracing::info!(%address, "waiting for the first connection");
         }

@@ -102,7 +102,7 @@ pub fn main() -> ExitCode {
                 .to_owned(),
         )),
         Command::Serve(args) => serve::run(*args, cli.config),
-        Command::Activate(args) => activate::run(args, &mut printer),
+        Command::Activate(args) => activate::run(args, cli.config, &mut printer),
         // These need no daemon, so a setting that says where it is cannot spoil them.
         Command::Completions(args) => {
             completions::run(&args, &mut printer).map(|()| ExitCode::Success)
@@ -122,7 +122,7 @@ pub fn main() -> ExitCode {
             tls::run(&args, &Env::from_process(), &mut printer).map(|()| ExitCode::Success)
         }
         // A setting that cannot be used is for it to find.
-        Command::Doctor(args) => doctor::main(&args, cli.host.as_deref(), &mut printer),
+        Command::Doctor(args) => doctor::main(&args, cli.host.as_deref(), cli.config, &mut printer),
         command => with_runtime(cli.host.as_deref(), cli.config.as_deref(), command, &mut printer),
     };
     finish(done, &mut printer)
@@ -173,7 +173,7 @@ pub(super) async fn dispatch(
         Command::Purge(args) => purge::run(args, client, printer).await,
         Command::Status(args) => status::run(args, client, printer).await,
         Command::Service(args) => service::run(args, client, printer).await,
-        Command::Doctor(args) => doctor::run(&args, None, printer).await,
+        Command::Doctor(args) => doctor::run(&args, None, None, printer).await,
         Command::Tcp(args) => tcp::run(args, client, printer).await,
         Command::Logs(args) => logs::run(args, client, printer).await,
         Command::LogLevel(args) => log_level::run(args, client, printer).await,

@@ -1,3 +1,5 @@
+use std::path::PathBuf;
+
 use serde::Serialize;
 
 use super::{CliError, ExitCode, Printer};
@@ -26,13 +28,14 @@ struct Report<'a> {
 pub(super) fn main(
     args: &Args,
     host: Option<&str>,
+    file: Option<PathBuf>,
     printer: &mut Printer,
 ) -> Result<ExitCode, CliError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|e| CliError::Failed(format!("cannot start: {e}")))?;
-    let done = runtime.block_on(run(args, host, printer));
+    let done = runtime.block_on(run(args, host, file, printer));
     runtime.shutdown_background();
     done.map(|()| ExitCode::Success)
 }
@@ -40,9 +43,10 @@ pub(super) fn main(
 pub(super) async fn run(
     args: &Args,
     host: Option<&str>,
+    file: Option<PathBuf>,
     printer: &mut Printer,
 ) -> Result<(), CliError> {
-    let findings = examine(&Patient::of_process(host, args.offline)).await;
+    let findings = examine(&Patient::of_process(host, file, args.offline)).await;
     let verdict = worst(&findings);
     if args.json {
         let version = env!("CARGO_PKG_VERSION");

@@ -4,7 +4,7 @@ use serde_json::json;
 use super::service::{TcpSocket, follow};
 use super::{CliError, Printer, service};
 use crate::client::{Client, ClientError};
-use crate::config::{Env, TCP_PORT, keep, loopback_address, settings_file};
+use crate::config::{Env, RawConfig, Sources, TCP_PORT, keep, loopback_address};
 use crate::doctor::SystemPrograms;
 
 /// Listen on TCP, or stop to, while the daemon runs and from then on
@@ -168,12 +168,10 @@ fn is_local(client: &Client) -> bool {
 }
 
 fn remember(choices: &[(&str, Option<&str>)]) -> Result<(), CliError> {
-    let dir = Env::from_process().config_dir.ok_or_else(|| {
+    let file = Sources::of_process(RawConfig::default(), None).user_file().ok_or_else(|| {
         CliError::Failed("there is no home directory to keep the choice in".to_owned())
     })?;
-    keep(&settings_file(&dir.join("modeld")), choices)
-        .map(drop)
-        .map_err(|e| CliError::Failed(e.to_string()))
+    keep(&file, choices).map(drop).map_err(|e| CliError::Failed(e.to_string()))
 }
 
 /// The manager's socket follows where there is one. What it refuses is worth a line, no failure:

@@ -84,6 +84,7 @@ pub fn resolve(raw: &RawConfig, env: &Env) -> Result<Config, ConfigError> {
         signature_keys: Said::or_default(settings::SIGNATURE_KEY, &raw.signature_key, env)
             .parse(|text| registries::signature_keys(text, env))?,
         config_dir: env.config_dir.as_ref().map(|dir| dir.join("modeld")),
+        settings_file: env.config_dir.as_ref().map(|dir| dir.join("modeld/config.toml")),
         home: env.home.clone(),
         log: dmr::log(raw, env).parse(log_filter)?,
         log_format: Said::or_default(settings::LOG_FORMAT, &raw.log_format, env)
@@ -240,6 +241,7 @@ mod tests {
                 hub_url: unset("https://huggingface.co".parse().unwrap()),
                 signature_keys: unset(Vec::new()),
                 config_dir: Some("/home/u/.config/modeld".into()),
+                settings_file: Some("/home/u/.config/modeld/config.toml".into()),
                 home: Some("/home/u".into()),
                 log: unset("info".into()),
                 log_format: unset(LogFormat::Text),

@@ -119,6 +119,8 @@ pub struct Config {
     pub signature_keys: Set<Vec<SignatureKey>>,
     /// Where modeld keeps its own files besides the models: registry logins. `None` without a home.
     pub config_dir: Option<PathBuf>,
+    /// The settings file that commands change; `None`: there is no place for one.
+    pub settings_file: Option<PathBuf>,
     /// The home directory; where Docker's and other tools' files are. `None` where there is none.
     pub home: Option<PathBuf>,
     /// Which log lines are written; known to parse.

@@ -223,7 +223,8 @@ pub const IDLE_EXIT: Setting = Setting {
     env: "MODELD_IDLE_EXIT",
     default: "off",
     meaning: "End after this long without requests, loaded models and transfers, where all sockets \
-              belong to a service manager or `modeld activate`, which start it again",
+              belong to a service manager or `modeld activate`, which start it again; stored \
+              responses and recordings, which are in memory alone, go with it",
 };
 /// Mirrors.
 pub const REGISTRY_MIRROR: Setting = Setting {

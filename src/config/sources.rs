@@ -64,7 +64,8 @@ impl Sources {
     /// # Errors
     /// Those of [`Sources::read`] and [`resolve`](super::resolve()).
     pub fn shown(&self) -> Result<(Config, Vec<Shown>), ConfigError> {
-        shown(&self.raw, &self.read()?)
+        let (config, shown) = shown(&self.raw, &self.read()?)?;
+        Ok((Config { settings_file: self.user_file(), ..config }, shown))
     }
 
     fn chosen(&self) -> Option<PathBuf> {

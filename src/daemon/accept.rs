@@ -26,7 +26,7 @@ pub(super) const MAX_TCP: usize = 1024;
 /// theirs: without one, nobody could be accepted on the Unix socket either.
 pub(super) fn tcp_share(listeners: usize, descriptors: Option<u64>) -> usize {
     let half = descriptors.map_or(MAX_TCP, |most| usize::try_from(most / 2).unwrap_or(MAX_TCP));
-    MAX_TCP.min(half).checked_div(listeners).unwrap_or(MAX_TCP).max(1)
+    MAX_TCP.min(half).checked_div(listeners.max(1)).unwrap_or(1).max(1)
 }
 
 /// How long a client may take for its part of a TLS handshake.
@@ -313,6 +313,8 @@ mod tests {
             (2, Some(1024), 256),
             (3, Some(1 << 20), 341),
             (0, None, 1024),
+            // One may be opened later.
+            (0, Some(300), 150),
             (3, Some(2), 1),
         ] {
             assert_eq!(tcp_share(listeners, descriptors), share, "{listeners} {descriptors:?}");

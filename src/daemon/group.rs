@@ -11,7 +11,10 @@ use crate::config::settings;
 /// # Errors
 /// [`DaemonError::SocketGroup`] where nobody knows it.
 pub(super) fn number(name: &str) -> Result<u32, DaemonError> {
-    if let Ok(number) = name.parse() {
+    // The last one means "leave it" to the kernel.
+    if let Ok(number) = name.parse::<u32>()
+        && number != u32::MAX
+    {
         return Ok(number);
     }
     let text = std::fs::read_to_string("/etc/group").unwrap_or_default();

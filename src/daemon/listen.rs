@@ -89,6 +89,7 @@ impl Listeners {
             }
         }
         all.inherited = all.listeners.len();
+        all.discard_unwanted(config);
         if all.listeners.iter().all(|listener| matches!(listener, Listener::Tcp(..))) {
             all.bind_unix(config).await?;
         }
@@ -185,6 +186,8 @@ impl Listeners {
         if SocketFile::is_there(path)
             && let Some(kept) = self.take_back(|socket| socket.is_at(path))
         {
+            // It may have been made under other settings.
+            socket::admit(path, group)?;
             return self.adopt(kept);
         }
         self.discard(None);
@@ -220,6 +223,24 @@ impl Listeners {
     fn take_back(&mut self, wanted: impl Fn(&Socket) -> bool) -> Option<Socket> {
         let index = self.kept.iter().position(wanted)?;
         Some(self.kept.swap_remove(index))
+    }
+
+    /// Lets go of kept ports that are for something else now: they would be in the way of their own
+    /// successors.
+    fn discard_unwanted(&mut self, config: &Config) {
+        let wanted = [
+            config.tcp.value.map(|address| (address, Door::at(address))),
+            config.ollama.value.map(|address| (address, Door::Ollama)),
+            config.containers.value.map(|at| (containers::address(at), Door::Containers)),
+        ];
+        let is_wanted = |socket: &Socket| {
+            wanted.iter().flatten().any(|(address, door)| socket.serves(*address, *door))
+        };
+        let unwanted = self.kept.iter().filter(|socket| !is_wanted(socket));
+        let doors: Vec<Door> = unwanted.filter_map(Socket::door).collect();
+        for door in doors {
+            self.discard(Some(door));
+        }
     }
 
     /// Has the manager close what it keeps for a door, before another takes its name.
@@ -386,6 +407,39 @@ mod tests {
         assert!(second.kept.is_empty());
         let Some(Address::Tcp(port)) = old.last() else { panic!("{old:?}") };
         tokio::net::TcpStream::connect(port).await.unwrap_err();
+    }
+
+    #[tokio::test]
+    async fn a_kept_port_may_be_for_another_door_now() {
+        let (_dir, mut config) = place(Some("0"));
+        let first = Listeners::open(&config, Vec::new(), true).await.unwrap();
+        let passed: Vec<Inherited> = first.listeners.iter().map(kept).collect();
+        let Some(Address::Tcp(port)) = first.addresses.last().cloned() else { panic!("no port") };
+        drop(first);
+        config.tcp.value = None;
+        config.ollama.value = Some(port);
+        let second = Listeners::open(&config, passed, true).await.unwrap();
+        assert!(second.has(Door::Ollama) && !second.has(Door::Anybody));
+    }
+
+    #[tokio::test]
+    async fn a_kept_socket_is_for_the_group_that_holds_now() {
+        use std::os::unix::fs::MetadataExt as _;
+        let (_dir, mut config) = place(None);
+        let own = rustix::process::getegid().as_raw();
+        for (group, mode) in [(None, 0o600), (Some(own), 0o660), (None, 0o600)] {
+            config.socket_group.value = group.map(|group| group.to_string());
+            // Made under the other setting, and kept.
+            let mut other = config.clone();
+            other.socket_group.value = group.is_none().then(|| own.to_string());
+            let first = Listeners::open(&other, Vec::new(), true).await.unwrap();
+            let passed: Vec<Inherited> = first.listeners.iter().map(kept).collect();
+            drop(first);
+            let _second = Listeners::open(&config, passed, true).await.unwrap();
+            let meta = std::fs::metadata(&config.socket.value).unwrap();
+            assert_eq!(meta.mode() & 0o777, mode, "{group:?}");
+            std::fs::remove_file(&config.socket.value).unwrap();
+        }
     }
 
     #[tokio::test]

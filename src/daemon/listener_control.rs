@@ -13,9 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::accept::{Acceptor, Door};
 use super::{DaemonError, containers, listen};
 use crate::api::{ListenerControl, TcpChange, TcpState, TcpWish};
-use crate::config::{
-    Config, ContainerAddress, KeepError, Origin, keep, kept, settings, settings_file,
-};
+use crate::config::{Config, ContainerAddress, KeepError, Origin, keep, kept, settings};
 use crate::doctor::port_holder;
 use crate::domain::{Error, ErrorKind, Result};
 
@@ -54,6 +52,13 @@ struct Open {
     accepting: Option<JoinHandle<TcpListener>>,
 }
 
+/// What was taken away.
+struct Gone {
+    count: usize,
+    /// Of these, the addresses that somebody else goes on to hold.
+    held: Vec<SocketAddr>,
+}
+
 impl TcpListeners {
     /// None is open yet.
     pub(super) fn new(config: &Config) -> Self {
@@ -63,7 +68,7 @@ impl TcpListeners {
             open: Mutex::default(),
             paused: Mutex::default(),
             changing: tokio::sync::Mutex::default(),
-            file: config.config_dir.as_deref().map(settings_file),
+            file: config.settings_file.clone(),
             told: [
                 (Door::Anybody, config.tcp.origin),
                 (Door::Containers, config.containers.origin),
@@ -147,25 +152,27 @@ impl TcpListeners {
     }
 
     /// Takes the listeners that `which` chooses away; back when their ports are free.
-    async fn take_away(&self, which: impl Fn(&Open) -> bool) -> usize {
+    async fn take_away(&self, which: impl Fn(&Open) -> bool) -> Gone {
         let gone: Vec<Open> = {
             let mut open = held(&self.inner.open);
             open.extract_if(.., |one| which(one)).collect()
         };
-        let count = gone.len();
+        let mut all = Gone { count: gone.len(), held: Vec::new() };
         for Open { door, address, inherited, stop, closing, accepting } in gone {
             stop.cancel();
             if let Some(accepting) = accepting {
                 // It ends as soon as it is told; a panic in it has been logged.
                 drop(accepting.await);
             }
-            if !inherited && self.keeps() {
+            if inherited {
+                all.held.push(address);
+            } else if self.keeps() {
                 listen::forget_tcp(door);
             }
             closing.cancel();
             tracing::info!(%address, flag = door.flag(), "a listener was closed");
         }
-        count
+        all
     }
 
     fn keeps(&self) -> bool {
@@ -201,13 +208,15 @@ impl TcpListeners {
             Err(other) => return Err(Error::internal(other)),
         };
         let changed = !opened.is_empty();
+        let mut others = Vec::new();
         for (door, listener) in opened {
             let address = listener.local_addr().ok();
             let kept = self.keeps().then(|| listener.as_fd().try_clone_to_owned());
             self.serve(&acceptor, listener, door, false);
             tracing::info!(?address, flag = door.flag(), "a listener was opened");
             let same = |one: &Open| one.door.flag() == door.flag();
-            self.take_away(|one| same(one) && Some(one.address) != address).await;
+            others
+                .extend(self.take_away(|one| same(one) && Some(one.address) != address).await.held);
             // Under the name that the old one has just left.
             if let Some(Ok(kept)) = kept {
                 listen::keep_tcp(kept.as_fd(), door);
@@ -219,7 +228,7 @@ impl TcpListeners {
         if wish.containers {
             choices.push(("containers", Some(containers)));
         }
-        self.remember(changed, choices).await
+        self.remember(changed, &others, choices).await
     }
 
     async fn close(&self, containers_alone: bool) -> Result<TcpChange> {
@@ -229,22 +238,31 @@ impl TcpListeners {
             true => &[Door::Containers],
             false => &[Door::Anybody, Door::Containers],
         };
-        let changed =
-            self.take_away(|one| doors.iter().any(|door| door.flag() == one.door.flag())).await > 0;
+        let gone =
+            self.take_away(|one| doors.iter().any(|door| door.flag() == one.door.flag())).await;
         let mut choices = vec![("containers", None)];
         if !containers_alone {
             choices.push(("tcp", None));
         }
-        self.remember(changed, choices).await
+        self.remember(gone.count > 0, &gone.held, choices).await
     }
 
     /// Writes the choice down. What was done stays done where that fails.
     async fn remember(
         &self,
         changed: bool,
+        held: &[SocketAddr],
         choices: Vec<(&'static str, Option<String>)>,
     ) -> Result<TcpChange> {
-        let mut notes = Vec::new();
+        let mut notes: Vec<String> = held
+            .iter()
+            .map(|address| {
+                format!(
+                    "who started the daemon opened {address} and holds it still: as long as it does, \
+                     clients that connect there wait for the next daemon"
+                )
+            })
+            .collect();
         for (door, origin) in &self.inner.told {
             let named = choices.iter().find(|(key, _)| door.flag().trim_start_matches('-') == *key);
             if let (Some((_, choice)), Origin::Flag(name) | Origin::Env(name)) = (named, origin) {

@@ -33,6 +33,17 @@ pub(super) fn prepare_directory(socket: &Path, group: Option<u32>) -> Result<(),
     }
     let meta = std::fs::metadata(dir)
         .map_err(|e| DaemonError::io(format!("look at {}", dir.display()), e))?;
+    if let Some(group) = group
+        && meta.mode() & 0o001 == 0
+        && (meta.mode() & 0o010 == 0 || meta.gid() != group)
+    {
+        tracing::warn!(
+            group,
+            "members of the group cannot reach the socket, because {} is closed to them: \
+             chgrp {group} and chmod 0750 open it",
+            dir.display()
+        );
+    }
     let uid = rustix::process::geteuid().as_raw();
     let problem = if meta.uid() != uid {
         format!("belongs to uid {}, not to us (uid {uid})", meta.uid())
@@ -49,6 +60,15 @@ fn open_to(path: &Path, group: u32, mode: u32) -> Result<(), DaemonError> {
     let doing = |e| DaemonError::io(format!("give {} to group {group}", path.display()), e);
     std::os::unix::fs::chown(path, None, Some(group)).map_err(doing)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(doing)
+}
+
+/// Brings a socket of ours that is there already to the group that may use it now.
+pub(super) fn admit(path: &Path, group: Option<u32>) -> Result<(), DaemonError> {
+    if let Some(group) = group {
+        return open_to(path, group, 0o660);
+    }
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+        .map_err(|e| DaemonError::io(format!("close {} to others", path.display()), e))
 }
 
 /// The socket's file; removed at the end if it is still the one that we made.

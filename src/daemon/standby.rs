@@ -31,7 +31,8 @@ use tokio::time::Instant;
 use super::accept::Door;
 use super::activation::NAMES;
 use super::socket::{self, SocketFile};
-use super::{Address, DaemonError};
+use super::{Address, DaemonError, group};
+use crate::config::Env;
 
 /// The first descriptor of the systemd protocol.
 const FIRST: i32 = 3;
@@ -51,6 +52,8 @@ const FINAL: [u8; 2] = [75, 78];
 pub struct Standby {
     sockets: Vec<(OwnedFd, &'static str)>,
     addresses: Vec<Address>,
+    /// The settings file that the program is to read.
+    settings: Option<PathBuf>,
     _file: SocketFile,
 }
 
@@ -59,9 +62,14 @@ impl Standby {
     ///
     /// # Errors
     /// Those of a daemon that cannot have its sockets.
-    pub async fn listen(path: PathBuf, tcp: Option<SocketAddr>) -> Result<Self, DaemonError> {
-        socket::prepare_directory(&path, None)?;
-        let (unix, file) = socket::bind(&path, None).await?;
+    pub async fn listen(
+        path: PathBuf,
+        group: Option<&str>,
+        tcp: Option<SocketAddr>,
+    ) -> Result<Self, DaemonError> {
+        let group = group.map(group::number).transpose()?;
+        socket::prepare_directory(&path, group)?;
+        let (unix, file) = socket::bind(&path, group).await?;
         let doing = |e| DaemonError::io("prepare a socket", e);
         let mut sockets = vec![(OwnedFd::from(unix.into_std().map_err(doing)?), "unix")];
         let mut addresses = vec![Address::Unix(Some(path))];
@@ -75,12 +83,19 @@ impl Standby {
             addresses.push(Address::Tcp(tcp.local_addr().map_err(doing)?));
             sockets.push((OwnedFd::from(tcp.into_std().map_err(doing)?), "tcp"));
         }
-        Ok(Self { sockets, addresses, _file: file })
+        Ok(Self { sockets, addresses, settings: None, _file: file })
     }
 
     /// Where it listens.
     pub fn addresses(&self) -> &[Address] {
         &self.addresses
+    }
+
+    /// Has the program read this settings file instead of its user's.
+    #[must_use]
+    pub fn with_settings(mut self, file: Option<PathBuf>) -> Self {
+        self.settings = file;
+        self
     }
 
     /// Starts `starter` (which ends in [`hand_over`]) whenever somebody connects and none runs, until
@@ -150,6 +165,7 @@ impl Standby {
             .env("LISTEN_FDS", names.len().to_string())
             .env(NAMES, names.join(":"))
             .env_remove("LISTEN_PID")
+            .envs(self.settings.as_ref().map(|file| (Env::CONFIG, file)))
             .stdin(Stdio::null())
             // Ctrl-C reaches us alone; the program gets it once, from us.
             .process_group(0);

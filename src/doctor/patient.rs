@@ -3,13 +3,17 @@ use std::sync::Arc;
 
 use super::programs::{Programs, SystemPrograms};
 use crate::config::{
-    Config, ConfigError, DaemonHost, Env, RawConfig, Variables, daemon_host, resolve,
+    Config, ConfigError, DaemonHost, Env, RawConfig, Sources, Variables, daemon_host, resolve,
 };
 
 /// What is looked at.
 #[derive(Clone)]
 pub struct Patient {
     pub(super) env: Env,
+    /// What would hold without the settings files, for the other checks where these are at fault.
+    pub(super) without_files: Option<Config>,
+    /// The settings files, the one that counts most first.
+    pub(super) files: Vec<PathBuf>,
     pub(super) config: Result<Config, ConfigError>,
     pub(super) host: Result<DaemonHost, ConfigError>,
     pub(super) variables: Variables,
@@ -24,11 +28,16 @@ pub struct Patient {
 impl Patient {
     /// What this process sees: the settings that a daemon started here would have, and the daemon
     /// that `host` or the environment names.
-    pub fn of_process(host: Option<&str>, offline: bool) -> Self {
-        let env = Env::from_process();
+    pub fn of_process(host: Option<&str>, file: Option<PathBuf>, offline: bool) -> Self {
+        let sources = Sources::of_process(RawConfig::default(), file);
+        let config = sources.shown().map(|(config, _)| config);
+        let env = sources.read().unwrap_or_else(|_| sources.env.clone());
+        let without_files = resolve(&sources.raw, &sources.env).ok();
         Self {
-            config: resolve(&RawConfig::default(), &env),
+            config,
             host: daemon_host(host, &env),
+            without_files,
+            files: sources.files().into_iter().map(|(path, _)| path).collect(),
             env,
             variables: Variables::of_process(),
             programs: Arc::new(SystemPrograms),
@@ -50,7 +59,8 @@ impl Patient {
 
     /// Where models are, if the settings can be used.
     pub(super) fn store(&self) -> Option<&Path> {
-        self.config.as_ref().ok().map(|config| config.models_path.value.as_path())
+        let config = self.config.as_ref().ok().or(self.without_files.as_ref());
+        config.map(|config| config.models_path.value.as_path())
     }
 
     /// The daemon's socket, unless it is asked for over TCP.
@@ -93,9 +103,12 @@ pub(super) mod testing {
             state_dir: at("home/.local/state"),
             ..Env::default()
         };
+        let sources = Sources { env: env.clone(), ..Sources::default() };
         Patient {
-            config: resolve(&RawConfig::default(), &env),
+            config: sources.shown().map(|(config, _)| config),
             host: daemon_host(None, &env),
+            without_files: resolve(&sources.raw, &env).ok(),
+            files: sources.files().into_iter().map(|(path, _)| path).collect(),
             env,
             variables: Variables::default(),
             programs: Arc::new(Says(None)),
