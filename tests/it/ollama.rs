@@ -61,7 +61,8 @@ fn a_generation_is_counted_repeatable_and_ends_as_asked() {
     let context = whole["context"].as_array().expect("tokens").len() as u64;
     assert!(context > prompt && context <= prompt + 24, "{context}, {prompt}");
 
-    let cut = json!({ "stream": false, "options": { "num_predict": 3 } });
+    let short = with(options.clone(), &json!({ "num_predict": 3 }));
+    let cut = json!({ "stream": false, "options": short });
     let cut = client.post(GENERATE, &with(ask.clone(), &cut)).expect(200).json();
     assert_eq!((&cut["done_reason"], &cut["eval_count"]), (&json!("length"), &json!(3)));
 
