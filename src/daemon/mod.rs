@@ -31,7 +31,7 @@ mod listen;
 mod listener_control;
 mod lock;
 mod logging;
-pub mod notify;
+mod notify;
 mod phase;
 mod registries;
 mod reload;

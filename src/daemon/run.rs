@@ -75,9 +75,9 @@ impl Bound {
         }
         notify::ready(&places);
         let watchdog = tokio::spawn(notify::watchdog());
-        let telling = tokio::spawn(notify::tell_of(self.scheduler.clone(), places.clone()));
+        let telling = tokio::spawn(notify::tell_of(self.scheduler.clone(), places));
         if let Some(reloader) = self.reloader {
-            tokio::spawn(reloader.run(shutdown.clone(), places));
+            tokio::spawn(reloader.run(shutdown.clone()));
         }
 
         let unused = tokio::select! {
