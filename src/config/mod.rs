@@ -44,7 +44,7 @@ pub use env::{Env, Variables, path_variable};
 pub use error::ConfigError;
 pub use file::ConfigFile;
 pub use host::{DaemonHost, daemon_host};
-pub use keep::{KeepError, file as settings_file, keep, kept};
+pub use keep::{KeepError, keep, kept};
 pub use kind::Kind;
 pub use live::Live;
 pub use loopback::{TCP_PORT, loopback_address};
