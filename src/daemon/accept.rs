@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use super::connection::Server;
 use super::{containers, group, tls};
 use crate::api::{ListenerClass, PeerInfo};
-use crate::config::settings;
+use crate::config::{Setting, settings};
 
 /// Connections on all TCP listeners together, each of which has its part, so that a flood on one
 /// leaves the others. The Unix socket has no such cap, so that none of them can lock the owner out.
@@ -177,12 +177,17 @@ impl Door {
     }
 
     /// What the user opens it with.
-    pub(super) fn flag(self) -> &'static str {
+    pub(super) fn setting(self) -> Setting {
         match self {
-            Self::Anybody | Self::Public => settings::TCP.flag,
-            Self::Ollama => settings::OLLAMA_PORT.flag,
-            Self::Containers => settings::CONTAINERS.flag,
+            Self::Anybody | Self::Public => settings::TCP,
+            Self::Ollama => settings::OLLAMA_PORT,
+            Self::Containers => settings::CONTAINERS,
         }
+    }
+
+    /// The same on the command line.
+    pub(super) fn flag(self) -> &'static str {
+        self.setting().flag
     }
 }
 

@@ -264,7 +264,7 @@ impl TcpListeners {
             })
             .collect();
         for (door, origin) in &self.inner.told {
-            let named = choices.iter().find(|(key, _)| door.flag().trim_start_matches('-') == *key);
+            let named = choices.iter().find(|(key, _)| door.setting().key() == *key);
             if let (Some((_, choice)), Origin::Flag(name) | Origin::Env(name)) = (named, origin) {
                 let what = if choice.is_some() { "this" } else { "closing it" };
                 notes.push(format!(
@@ -299,7 +299,7 @@ impl TcpListeners {
 impl ListenerControl for TcpListeners {
     fn state(&self) -> TcpState {
         let (tcp, containers) = (self.find(Door::Anybody), self.find(Door::Containers));
-        let key = settings::TCP.flag.trim_start_matches('-');
+        let key = settings::TCP.key();
         let said = self.inner.file.as_deref().and_then(|file| kept(file, key).ok().flatten());
         TcpState {
             tcp: tcp.map(|(address, _)| address),
