@@ -38,9 +38,11 @@ pub(super) fn reloaded() {
     send(&[NotifyState::Ready]);
 }
 
-/// The end has begun.
-pub(super) fn stopping(status: &str) {
-    send(&[NotifyState::Stopping, NotifyState::Status(status)]);
+/// The end has begun and may take this long, also where that is longer than the unit's
+/// `TimeoutStopSec=`, after which the manager would kill us (`EXTEND_TIMEOUT_USEC=`).
+pub(super) fn stopping(status: &str, at_most: Duration) {
+    let extended = format!("EXTEND_TIMEOUT_USEC={}", at_most.as_micros());
+    send(&[NotifyState::Stopping, NotifyState::Status(status), NotifyState::Custom(&extended)]);
 }
 
 /// Has a socket kept for the next start, which finds it under `name`. The manager drops what goes
