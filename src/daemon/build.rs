@@ -61,6 +61,8 @@ pub struct Bound {
     pub(super) patience: Patience,
     pub(super) grace: Live<std::time::Duration>,
     pub(super) idle_exit: Option<std::time::Duration>,
+    /// Whether something would be lost with the daemon although nobody uses it.
+    pub(super) holds: Box<dyn Fn() -> bool + Send + Sync>,
     pub(super) reloader: Option<Reloader>,
     pub(super) tls: Option<TlsAcceptor>,
 }
@@ -124,6 +126,8 @@ impl Daemon {
             }
             None => (state, None),
         };
+        let stored = state.clone();
+        let holds = Box::new(move || stored.stores_responses());
         // Whoever is told that the daemon is ready finds in the log how it got there.
         parts.log_control.flush(SETTLE);
         Ok(Bound {
@@ -137,6 +141,7 @@ impl Daemon {
             patience: Patience::default(),
             grace,
             idle_exit: config.idle_exit.value,
+            holds,
             reloader,
             tls,
         })

@@ -62,8 +62,12 @@ impl Bound {
         };
         let Acceptor { server, connections, .. } = acceptor.clone();
         let (closing, killed) = (server.closing, server.killed);
-        let usage =
-            Use { activity, scheduler: self.scheduler.clone(), transfers: self.transfers.clone() };
+        let usage = Use {
+            activity,
+            scheduler: self.scheduler.clone(),
+            transfers: self.transfers.clone(),
+            holds: self.holds,
+        };
         let limit = self.idle_exit.filter(|_| self.listeners.managed);
         let places = self.listeners.addresses.iter().map(ToString::to_string).collect::<Vec<_>>();
         let (mut doors, (socket_file, lock)) = self.listeners.serve(acceptor, self.control);
