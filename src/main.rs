@@ -2,6 +2,11 @@
 
 use std::process::ExitCode;
 
+/// See `daemon::give_memory_back`.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     // A worker confines itself and loads a model; it needs no argument parser, no runtime and no
     // second thread before that.

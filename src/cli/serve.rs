@@ -4,8 +4,8 @@ use std::sync::Arc;
 use super::{CliError, ExitCode};
 use crate::config::{self, RawConfig, Sources, Variables};
 use crate::daemon::{
-    Daemon, DaemonError, Inherited, Outcome, Parts, Reload, Shutdown, harden, hardened,
-    raise_descriptor_limit, start_logging,
+    Daemon, DaemonError, Inherited, Outcome, Parts, Reload, Shutdown, give_memory_back, harden,
+    hardened, raise_descriptor_limit, start_logging,
 };
 use crate::engine::worker::{WorkerConfig, WorkerFactory};
 
@@ -205,6 +205,7 @@ pub(super) fn run(args: Args, file: Option<PathBuf>) -> Result<ExitCode, CliErro
     // Takes descriptors and variables over, which has to happen before threads start.
     let inherited = Inherited::from_environment()?;
     harden(config.core_dumps.value);
+    give_memory_back();
     let logging = start_logging(&config)
         .map_err(|source| DaemonError::Io { doing: "start threads".to_owned(), source })?;
     let open_files = raise_descriptor_limit();

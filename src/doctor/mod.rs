@@ -2,7 +2,7 @@
 //!
 //! Owns the looking and the judging; [`crate::cli`] prints. It needs no daemon, changes nothing,
 //! starts nothing (a socket of the service manager is not connected to while nobody serves it), and
-//! goes on where something cannot be read: that is a finding, too.
+//! goes on where something cannot be read, or does not answer in its time: that is a finding, too.
 
 mod cgroup;
 mod clock;
@@ -25,6 +25,7 @@ mod secrets;
 mod service;
 mod settings;
 mod stale;
+mod store;
 
 pub use examine::examine;
 pub use finding::{Finding, Verdict, worst};

@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::programs::{Programs, SystemPrograms};
+use super::programs::{BriefPrograms, Programs};
 use crate::config::{
     Config, ConfigError, DaemonHost, Env, RawConfig, Sources, Variables, daemon_host, resolve,
 };
@@ -40,7 +40,7 @@ impl Patient {
             files: sources.files().into_iter().map(|(path, _)| path).collect(),
             env,
             variables: Variables::of_process(),
-            programs: Arc::new(SystemPrograms),
+            programs: Arc::new(BriefPrograms),
             root: PathBuf::from("/"),
             offline,
             uid: rustix::process::geteuid().as_raw(),

@@ -11,6 +11,12 @@ const MAX_OUTPUT: u64 = 1 << 20;
 /// How long a program may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long the rest of what an ended program said may take.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// How long one may take that is only asked how things are.
+const BRIEF: Duration = Duration::from_secs(3);
+
 /// How a program ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Finished {
@@ -59,30 +65,23 @@ pub trait Programs: Send + Sync {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemPrograms;
 
+/// Those that are installed, for questions that are answered at once or not at all.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct BriefPrograms;
+
+impl Programs for BriefPrograms {
+    fn run(&self, program: &str, args: &[&str]) -> io::Result<Finished> {
+        run(program, args, BRIEF)
+    }
+
+    fn show(&self, program: &str, args: &[&str]) -> io::Result<i32> {
+        SystemPrograms.show(program, args)
+    }
+}
+
 impl Programs for SystemPrograms {
     fn run(&self, program: &str, args: &[&str]) -> io::Result<Finished> {
-        let mut command = Command::new(program);
-        // The words of some states are read.
-        command.args(args).env("LC_ALL", "C").env("SYSTEMD_PAGER", "").stdin(Stdio::null());
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-        let out = reader(child.stdout.take());
-        let err = reader(child.stderr.take());
-        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        let (tell, ended) = mpsc::channel();
-        std::thread::spawn(move || tell.send(child.wait()));
-        let status = match ended.recv_timeout(PATIENCE) {
-            Ok(status) => Some(status?),
-            Err(_) => {
-                // It is waited for above, so that the number is still its own.
-                let _ = pid.map(|pid| kill_process(pid, Signal::KILL));
-                None
-            }
-        };
-        let (out, mut err) = (text(out), text(err));
-        if status.is_none() {
-            err = format!("{program} took longer than {} s", PATIENCE.as_secs());
-        }
-        Ok(Finished { code: status.and_then(|status| status.code()).unwrap_or(-1), out, err })
+        run(program, args, PATIENCE)
     }
 
     fn show(&self, program: &str, args: &[&str]) -> io::Result<i32> {
@@ -90,20 +89,49 @@ impl Programs for SystemPrograms {
     }
 }
 
-fn reader(stream: Option<impl Read + Send + 'static>) -> Option<std::thread::JoinHandle<Vec<u8>>> {
-    let stream = stream?;
-    Some(std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        let mut stream = stream.take(MAX_OUTPUT);
-        let _ = stream.read_to_end(&mut bytes);
-        // A program that says more must not wait for a reader.
-        let _ = io::copy(&mut stream.into_inner(), &mut io::sink());
-        bytes
-    }))
+/// What it said in its time counts, also where something that it started holds its output open.
+fn run(program: &str, args: &[&str], patience: Duration) -> io::Result<Finished> {
+    let mut command = Command::new(program);
+    // The words of some states are read.
+    command.args(args).env("LC_ALL", "C").env("SYSTEMD_PAGER", "").stdin(Stdio::null());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let out = reader(child.stdout.take());
+    let err = reader(child.stderr.take());
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let (tell, ended) = mpsc::channel();
+    std::thread::spawn(move || tell.send(child.wait()));
+    let status = match ended.recv_timeout(patience) {
+        Ok(status) => Some(status?),
+        Err(_) => {
+            // It is waited for above, so that the number is still its own.
+            let _ = pid.map(|pid| kill_process(pid, Signal::KILL));
+            None
+        }
+    };
+    let (out, mut err) = (text(&out), text(&err));
+    if status.is_none() {
+        err = format!("{program} took longer than {} s", patience.as_secs());
+    }
+    Ok(Finished { code: status.and_then(|status| status.code()).unwrap_or(-1), out, err })
 }
 
-fn text(reader: Option<std::thread::JoinHandle<Vec<u8>>>) -> String {
-    let bytes = reader.and_then(|thread| thread.join().ok()).unwrap_or_default();
+fn reader(stream: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Vec<u8>> {
+    let (tell, read) = mpsc::channel();
+    if let Some(stream) = stream {
+        std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            let mut stream = stream.take(MAX_OUTPUT);
+            let _ = stream.read_to_end(&mut bytes);
+            let _ = tell.send(bytes);
+            // A program that says more must not wait for a reader.
+            let _ = io::copy(&mut stream.into_inner(), &mut io::sink());
+        });
+    }
+    read
+}
+
+fn text(read: &mpsc::Receiver<Vec<u8>>) -> String {
+    let bytes = read.recv_timeout(LAST_WORDS).unwrap_or_default();
     String::from_utf8_lossy(&bytes).into_owned()
 }
 

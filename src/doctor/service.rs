@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 use std::path::Path;
+use std::time::Duration;
 
 use super::finding::Finding;
 use super::patient::Patient;
@@ -26,6 +27,12 @@ struct Unit {
 }
 
 impl Manager {
+    /// One that was asked and did not answer.
+    pub(super) fn silent(patience: Duration) -> Self {
+        let problem = format!("systemctl did not answer within {} s", patience.as_secs());
+        Self { problem: Some(problem), ..Self::default() }
+    }
+
     /// Whether a connection to `socket` would start a daemon.
     pub(super) fn holds_an_idle_socket(&self, socket: &Path) -> bool {
         let listens = self.socket.listen.split_whitespace().any(|word| Path::new(word) == socket);

@@ -1,10 +1,10 @@
 use std::ffi::OsString;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::broadcast;
 
@@ -15,6 +15,9 @@ const AHEAD: usize = 1024;
 
 /// How long a reader waits for what was logged before it came.
 const CATCH_UP: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether the file is still in its place.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// How much is kept.
 #[derive(Debug, Clone, Copy)]
@@ -50,6 +53,35 @@ struct Book {
     limits: Limits,
     file: File,
     size: u64,
+    /// When it was last seen that the file is the one at `path`.
+    looked: Instant,
+    /// Entries that could not be written since the last one that could.
+    lost: u64,
+    /// Whether the file ends with a part of an entry.
+    torn: bool,
+    misplaced: Trouble,
+    overfull: Trouble,
+}
+
+/// Something that goes wrong with every line, and is said with the first of them.
+struct Trouble {
+    what: &'static str,
+    said: bool,
+}
+
+impl Trouble {
+    fn new(what: &'static str) -> Self {
+        Self { what, said: false }
+    }
+
+    fn note(&mut self, done: io::Result<()>, path: &Path) {
+        if let Err(error) = &done
+            && !self.said
+        {
+            tracing::warn!(path = %path.display(), %error, "the log's file {}", self.what);
+        }
+        self.said = done.is_err();
+    }
 }
 
 impl std::fmt::Debug for Logbook {
@@ -65,12 +97,9 @@ impl Logbook {
     /// # Errors
     /// Those of making the directory, the file and the thread that writes it.
     pub fn open(path: &Path, limits: Limits, dropped: Dropped) -> io::Result<Self> {
-        if let Some(dir) = path.parent() {
-            DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-        }
+        make_dir(path)?;
         let file = append(path)?;
-        let size = file.metadata()?.len();
-        let book = Book { path: path.to_owned(), limits, file, size };
+        let book = Book::new(path, limits, file)?;
         let live = broadcast::Sender::new(AHEAD);
         let inner = Arc::new(Inner { book: Mutex::new(book), live });
         let written = Arc::clone(&inner);
@@ -78,8 +107,8 @@ impl Logbook {
         Ok(Self { inner, queue })
     }
 
-    /// What entries are put into. It never fails: a full disk must not end what is logged about, and
-    /// there is nowhere to say it.
+    /// What entries are put into. It never fails: a full disk must not end what is logged about. That
+    /// it is full is said once, where the other lines go, and again when it is over.
     pub fn queue(&self) -> &Queue {
         &self.queue
     }
@@ -124,14 +153,90 @@ impl Inner {
 }
 
 impl Book {
+    fn new(path: &Path, limits: Limits, file: File) -> io::Result<Self> {
+        let size = file.metadata()?.len();
+        let (path, looked) = (path.to_owned(), Instant::now());
+        let misplaced = Trouble::new("was moved or removed, and no other can be made in its place");
+        let overfull = Trouble::new("is full and no other can be begun: it grows on");
+        Ok(Self { path, limits, file, size, looked, lost: 0, torn: false, misplaced, overfull })
+    }
+
     fn write(&mut self, entry: &[u8]) -> io::Result<()> {
+        if self.looked.elapsed() >= LOOK_AGAIN {
+            self.looked = Instant::now();
+            let found = self.find_again();
+            self.misplaced.note(found, &self.path);
+        }
         let bytes = u64::try_from(entry.len()).unwrap_or(u64::MAX);
         if self.size > 0 && self.size.saturating_add(bytes) > self.limits.bytes {
             // Where that cannot be done, the file at hand grows on.
-            let _ = self.rotate();
+            let rotated = self.rotate();
+            self.overfull.note(rotated, &self.path);
         }
-        self.file.write_all(entry)?;
-        self.size = self.size.saturating_add(bytes);
+        match self.put(entry) {
+            Ok(()) => {
+                self.size = self.size.saturating_add(bytes);
+                let lost = std::mem::take(&mut self.lost);
+                if lost > 0 {
+                    let path = self.path.display();
+                    tracing::warn!(%path, lost, "the log's file is written to again");
+                }
+                Ok(())
+            }
+            Err(error) => {
+                if self.lost == 0 {
+                    let path = self.path.display();
+                    tracing::warn!(
+                        %path, %error,
+                        "the log's file cannot be written to; until it can, lines are in the other \
+                         places alone"
+                    );
+                }
+                self.lost = self.lost.saturating_add(1);
+                Err(error)
+            }
+        }
+    }
+
+    /// Writes all of an entry. After one of which only a part got onto the disk, the next begins a
+    /// line of its own.
+    fn put(&mut self, entry: &[u8]) -> io::Result<()> {
+        if self.torn {
+            self.file.write_all(b"\n")?;
+            self.torn = false;
+        }
+        let mut rest = entry;
+        while !rest.is_empty() {
+            match self.file.write(rest) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    rest = rest.get(written..).unwrap_or_default();
+                    self.torn = !rest.is_empty();
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on with the file at the path where somebody has moved, removed or replaced the one that is
+    /// open: what is written there nobody would find.
+    fn find_again(&mut self) -> io::Result<()> {
+        let open = self.file.metadata()?;
+        match std::fs::metadata(&self.path) {
+            Ok(found) if (found.dev(), found.ino()) == (open.dev(), open.ino()) => return Ok(()),
+            // To open a pipe would wait for its reader.
+            Ok(found) if !found.is_file() => {
+                return Err(io::Error::other("what is there now is no file"));
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => make_dir(&self.path)?,
+            Err(error) => return Err(error),
+        }
+        self.file = append(&self.path)?;
+        self.size = self.file.metadata()?.len();
+        self.torn = false;
         Ok(())
     }
 
@@ -154,6 +259,7 @@ impl Book {
         }
         self.file = append(&self.path)?;
         self.size = 0;
+        self.torn = false;
         Ok(())
     }
 
@@ -166,6 +272,12 @@ impl Book {
         name.push(format!(".{age}"));
         name.into()
     }
+}
+
+/// The directory of a file, for its owner alone where it has to be made.
+fn make_dir(path: &Path) -> io::Result<()> {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+    dir.map_or(Ok(()), |dir| DirBuilder::new().recursive(true).mode(0o700).create(dir))
 }
 
 fn append(path: &Path) -> io::Result<File> {
@@ -228,6 +340,97 @@ mod tests {
         let log = Logbook::open(&path, Limits { bytes: 20, files: 2 }, Dropped::default()).unwrap();
         write(&log, "after\n");
         assert_eq!(past(&log), "before\nafter\n");
+    }
+
+    /// A book without its queue.
+    fn writing(path: &Path) -> Book {
+        make_dir(path).unwrap();
+        let limits = Limits { bytes: 40, files: 2 };
+        Book::new(path, limits, append(path).unwrap()).unwrap()
+    }
+
+    /// The lines of `modeld` that `work` logs.
+    fn said(work: impl FnOnce()) -> String {
+        use tracing_subscriber::fmt;
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let taken = Arc::clone(&lines);
+        let queue = Queue::start("test", Dropped::default(), move |line| {
+            taken.lock().unwrap().extend_from_slice(line);
+            Ok(())
+        });
+        let queue = queue.unwrap();
+        let writer = queue.clone();
+        let subscriber = fmt().with_writer(move || writer.writer()).with_ansi(false).finish();
+        tracing::subscriber::with_default(subscriber, work);
+        assert!(queue.flush(Duration::from_secs(20)));
+        let text = lines.lock().unwrap().clone();
+        String::from_utf8(text).unwrap()
+    }
+
+    #[test]
+    fn a_full_disk_is_said_once_and_once_when_it_is_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("modeld.log");
+        let mut book = writing(&path);
+        let text = said(|| {
+            book.write(b"before\n").unwrap();
+            let good = std::mem::replace(&mut book.file, File::open(&path).unwrap());
+            // Of this one a part was written.
+            book.torn = true;
+            for _ in 0..3 {
+                book.write(b"lost\n").unwrap_err();
+            }
+            book.file = good;
+            book.write(b"after\n").unwrap();
+            book.write(b"on\n").unwrap();
+        });
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "before\n\nafter\non\n");
+        assert_eq!(text.matches("cannot be written to").count(), 1, "{text}");
+        assert_eq!(text.matches("written to again").count(), 1, "{text}");
+        assert!(text.contains("lost=3"), "{text}");
+        assert_eq!(text.lines().count(), 2, "{text}");
+    }
+
+    #[test]
+    fn a_file_that_is_removed_or_replaced_is_found_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state/modeld.log");
+        let mut book = writing(&path);
+        let mut later = |text: &str| {
+            book.looked = Instant::now().checked_sub(LOOK_AGAIN).unwrap();
+            book.write(text.as_bytes()).unwrap();
+            book.size
+        };
+        later("one\n");
+        std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
+        later("two\n");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "two\n");
+        // As logrotate does it.
+        std::fs::rename(&path, dir.path().join("old")).unwrap();
+        std::fs::write(&path, "another's\n").unwrap();
+        assert_eq!(later("three\n"), 16);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "another's\nthree\n");
+        // Cut to nothing in its place, it is still the same file.
+        File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
+        later("four\n");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "four\n");
+    }
+
+    #[test]
+    fn where_no_file_can_be_made_the_old_one_goes_on_and_that_is_said_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("modeld.log");
+        let mut book = writing(&path);
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        let text = said(|| {
+            for _ in 0..3 {
+                book.looked = Instant::now().checked_sub(LOOK_AGAIN).unwrap();
+                book.write(b"0123456789\n").unwrap();
+            }
+        });
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(text.contains("the log's file was moved or removed"), "{text}");
     }
 
     #[test]

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ use crate::domain::Digest;
 
 use super::durable;
 use super::index::Stamp;
-use super::layout::Area;
+use super::layout::{Area, Layout};
 use super::open::{Inner, WriteGuard};
 use super::{Store, StoreError};
 
@@ -101,25 +101,7 @@ impl Store {
 
 impl Inner {
     pub(super) fn blob_state(&self, digest: &Digest) -> BlobState {
-        let adopted = self.adopted();
-        let record = adopted.get(digest);
-        let path = match record.filter(|record| record.is_reference) {
-            Some(record) => record.path.clone(),
-            None => self.layout.by_digest(Area::Blobs, digest),
-        };
-        match (path.symlink_metadata(), record) {
-            (Ok(found), Some(record)) if found.is_file() => {
-                match record.identity.difference(&Identity::of(&found)) {
-                    None => BlobState::Present(found.len()),
-                    Some(why) => BlobState::Changed { path: record.path.clone(), why },
-                }
-            }
-            (Ok(found), None) if found.is_file() => BlobState::Present(found.len()),
-            (_, Some(record)) if record.is_reference => {
-                BlobState::Changed { path: record.path.clone(), why: "is gone".to_owned() }
-            }
-            _ => BlobState::Missing,
-        }
+        state_of(&self.layout, &self.adopted(), digest)
     }
 
     /// The records as of now; read again only when the file is another one.
@@ -137,9 +119,7 @@ impl Inner {
                                     are not found; import them again");
             AdoptedFile::default()
         });
-        let records = file.blobs.into_iter();
-        let records = records.filter_map(|(digest, record)| Some((digest.parse().ok()?, record)));
-        let records: Arc<BTreeMap<Digest, Adopted>> = Arc::new(records.collect());
+        let records = Arc::new(file.records());
         *cache = Some((stamp, Arc::clone(&records)));
         records
     }
@@ -192,23 +172,63 @@ impl Inner {
     }
 
     fn read_adopted(&self) -> Result<AdoptedFile, StoreError> {
-        let path = self.layout.adopted_file();
-        let bytes = match super::open::read_small(&path, MAX_BYTES) {
+        AdoptedFile::read(&self.layout.adopted_file())
+    }
+}
+
+impl AdoptedFile {
+    fn read(path: &Path) -> Result<Self, StoreError> {
+        let bytes = match super::open::read_small(path, MAX_BYTES) {
             Ok(bytes) => bytes,
             Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                return Ok(AdoptedFile::default());
+                return Ok(Self::default());
             }
             Err(error) => return Err(error),
         };
         let damaged = |why: String| {
             let source = io::Error::new(io::ErrorKind::InvalidData, why);
-            StoreError::io("understand", &path)(source)
+            StoreError::io("understand", path)(source)
         };
-        let file: AdoptedFile =
-            serde_json::from_slice(&bytes).map_err(|e| damaged(e.to_string()))?;
+        let file: Self = serde_json::from_slice(&bytes).map_err(|e| damaged(e.to_string()))?;
         if file.version != VERSION {
             return Err(damaged(format!("it has the version {}", file.version)));
         }
         Ok(file)
+    }
+
+    fn records(self) -> BTreeMap<Digest, Adopted> {
+        let records = self.blobs.into_iter();
+        records.filter_map(|(digest, record)| Some((digest.parse().ok()?, record))).collect()
+    }
+}
+
+/// The records of `adopted.json`; none where it does not exist.
+pub(super) fn read_adopted(layout: &Layout) -> Result<BTreeMap<Digest, Adopted>, StoreError> {
+    AdoptedFile::read(&layout.adopted_file()).map(AdoptedFile::records)
+}
+
+/// What became of a blob, as its file's entry tells; no byte is read.
+pub(super) fn state_of(
+    layout: &Layout,
+    adopted: &BTreeMap<Digest, Adopted>,
+    digest: &Digest,
+) -> BlobState {
+    let record = adopted.get(digest);
+    let path = match record.filter(|record| record.is_reference) {
+        Some(record) => record.path.clone(),
+        None => layout.by_digest(Area::Blobs, digest),
+    };
+    match (path.symlink_metadata(), record) {
+        (Ok(found), Some(record)) if found.is_file() => {
+            match record.identity.difference(&Identity::of(&found)) {
+                None => BlobState::Present(found.len()),
+                Some(why) => BlobState::Changed { path: record.path.clone(), why },
+            }
+        }
+        (Ok(found), None) if found.is_file() => BlobState::Present(found.len()),
+        (_, Some(record)) if record.is_reference => {
+            BlobState::Changed { path: record.path.clone(), why: "is gone".to_owned() }
+        }
+        _ => BlobState::Missing,
     }
 }

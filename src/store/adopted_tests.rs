@@ -151,6 +151,26 @@ fn a_file_elsewhere_that_is_gone_is_named_with_the_model() {
     assert_eq!(*named, file);
 }
 
+/// Its files are not among the blobs, which is no reason to lose its name.
+#[test]
+fn an_imported_model_survives_a_damaged_index() {
+    for gone in [false, true] {
+        let home = Home::new();
+        let (id, file) = adopted_model(&home, true);
+        let tags = home.store.list().unwrap()[0].tags.clone();
+        assert!(!tags.is_empty());
+        if gone {
+            std::fs::remove_file(&file).unwrap();
+        }
+        let index = home.read("models.json");
+        std::fs::write(home.root().join("models.json"), index.trim_end().trim_end_matches('}'))
+            .unwrap();
+        let models = home.store.list().unwrap();
+        assert_eq!(models.len(), 1, "gone: {gone}");
+        assert_eq!((models[0].id, &models[0].tags), (id, &tags));
+    }
+}
+
 #[test]
 fn a_check_can_be_broken_off() {
     let home = Home::new();

@@ -308,7 +308,7 @@ fn check_owner(root: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn check_version(layout: &Layout) -> Result<(), StoreError> {
+pub(super) fn check_version(layout: &Layout) -> Result<(), StoreError> {
     let path = layout.version_file();
     let started = match path.symlink_metadata() {
         Ok(_) => match read_version(&path) {
@@ -342,7 +342,7 @@ fn check_version(layout: &Layout) -> Result<(), StoreError> {
 }
 
 /// What layout.json says; `None` for one that says nothing.
-fn read_version(path: &Path) -> Option<String> {
+pub(super) fn read_version(path: &Path) -> Option<String> {
     let file: serde_json::Value = serde_json::from_slice(&read_small(path, 64 << 10).ok()?).ok()?;
     match file.get("version")? {
         serde_json::Value::String(version) => Some(version.chars().take(40).collect()),

@@ -6,7 +6,7 @@ use super::index::{IndexBytes, IndexFile, Record};
 use super::ingest::{MAX_MANIFEST_BYTES, ManifestFiles};
 use super::layout::{Area, Layout};
 use super::open::{Inner, read_small};
-use super::{StoreError, durable, sys};
+use super::{BlobState, StoreError, durable, sys};
 
 impl Inner {
     /// Reads the index for a change; the caller holds the lock. A damaged one is set aside and
@@ -84,9 +84,11 @@ impl Inner {
             return None;
         }
         let files = ManifestFiles::read(&bytes).ok()?;
-        let complete = files.iter().all(|(digest, size)| {
-            let blob = self.layout.by_digest(Area::Blobs, digest);
-            blob.symlink_metadata().is_ok_and(|found| found.is_file() && found.len() == *size)
+        let complete = files.iter().all(|(digest, size)| match self.blob_state(digest) {
+            BlobState::Present(found) => found == *size,
+            // Another program's file, perhaps on a disk that is away: the model keeps its name.
+            BlobState::Changed { .. } => true,
+            BlobState::Missing => false,
         });
         complete.then(|| files.into_iter().map(|(digest, _)| digest).collect())
     }

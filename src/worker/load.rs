@@ -223,7 +223,8 @@ fn templates(
     let last_words = ToDaemon::LoadFailed(Error::new(
         ErrorKind::InvalidModel,
         format!(
-            "the chat template of {} took longer than {} s to analyse: give it another one",
+            "the chat template of {} took more than {} s of processor time to analyse: give it \
+             another one",
             spec.name,
             TEMPLATE_LIMIT.as_secs()
         ),

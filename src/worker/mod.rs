@@ -48,6 +48,7 @@ mod sandbox;
 mod sandbox_tests;
 #[cfg(target_os = "linux")]
 mod seccomp;
+mod thread_clock;
 mod watchdog;
 
 pub use cpu::check_features;

@@ -101,6 +101,38 @@ pub fn survive<T>(work: impl FnOnce() -> T) -> Option<T> {
 mod tests {
     use super::*;
 
+    const CHILD: &str = "MODELD_TEST_PANIC";
+
+    /// Runs in the child alone.
+    #[test]
+    #[ignore = "ends the process that runs it"]
+    fn child_that_panics() {
+        if std::env::var_os(CHILD).is_none() {
+            return;
+        }
+        tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+        exit_on_panic();
+        assert_eq!(survive(|| -> u32 { panic!("a file with a canary in it") }), None);
+        let prompt = "the prompt with a canary in it";
+        let thread = std::thread::spawn(move || panic!("no template for {prompt:?}"));
+        let _ = thread.join();
+    }
+
+    #[test]
+    fn a_panic_ends_the_process_and_says_where_and_not_what() {
+        let child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["worker::process::tests::child_that_panics", "--exact", "--ignored"])
+            .arg("--nocapture")
+            .env(CHILD, "1")
+            .env("RUST_BACKTRACE", "1")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&[child.stdout, child.stderr].concat()).into_owned();
+        assert_eq!(child.status.code(), Some(crate::worker::exit::PANIC), "{said}");
+        assert!(said.contains("a decoder panicked") && said.contains("process.rs:"), "{said}");
+        assert!(said.contains("a panic ends this worker") && !said.contains("canary"), "{said}");
+    }
+
     #[test]
     fn a_panic_inside_is_survived_and_the_next_one_is_not_expected_any_more() {
         assert_eq!(survive(|| 7), Some(7));

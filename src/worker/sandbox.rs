@@ -9,7 +9,8 @@ use crate::protocol::LoadSpec;
 
 /// Confines this process, as far as the kernel can: it may read the model's files, system libraries
 /// and what describes the machine; use GPUs; and nothing else: no other file, no process, no socket,
-/// no signals to outsiders. Answers in words what is enforced.
+/// no signals to outsiders. Answers in words what is enforced: of Landlock what the kernel said when
+/// it took the rules, of the rest what it says of this process now.
 #[cfg(target_os = "linux")]
 pub fn confine(spec: &LoadSpec) -> String {
     if let Err(error) = linux::drop_capabilities() {
@@ -23,7 +24,8 @@ pub fn confine(spec: &LoadSpec) -> String {
         tracing::warn!(%error, "the worker's system calls could not be confined");
         "none"
     });
-    format!("{files}; seccomp: {calls}")
+    let status = std::fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
+    linux::describe_process(&files, calls, &status)
 }
 
 /// There is nothing like Landlock that a process may put on itself here.
@@ -130,6 +132,21 @@ mod linux {
         rules.add_rule(PathBeneath::new(fd, access))
     }
 
+    /// `status` is what proc_pid_status(5) describes; what it does not confirm is not claimed.
+    pub(super) fn describe_process(files: &str, calls: &str, status: &str) -> String {
+        let says = |field: &str, value: &str| {
+            let mut lines = status.lines().filter_map(|line| line.split_once(':'));
+            lines.any(|(name, said)| name == field && said.trim() == value)
+        };
+        // 2: a filter.
+        let calls = if says("Seccomp", "2") { calls } else { "none" };
+        let rights = match says("NoNewPrivs", "1") {
+            true => "no new privileges",
+            false => "new privileges possible",
+        };
+        format!("{files}; seccomp: {calls}; {rights}")
+    }
+
     /// What an ABI of the kernel enforces of the rules above.
     pub(super) fn describe(abi: i32) -> String {
         let mut parts = vec!["read-only model files and libraries", "no exec"];
@@ -146,6 +163,18 @@ mod linux {
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_kernel_does_not_confirm_is_not_claimed() {
+        let held = "Name:\tmodeld\nNoNewPrivs:\t1\nSeccomp:\t2\nSeccomp_filters:\t2\n";
+        let all = linux::describe_process("Landlock ABI 6", "no sockets", held);
+        assert_eq!(all, "Landlock ABI 6; seccomp: no sockets; no new privileges");
+        let none = "no Landlock in this kernel; seccomp: none; new privileges possible";
+        for status in ["", "NoNewPrivs:\t0\nSeccomp:\t0\n"] {
+            let said = linux::describe_process("no Landlock in this kernel", "no sockets", status);
+            assert_eq!(said, none);
+        }
+    }
 
     #[test]
     fn only_what_the_kernel_enforces_is_claimed() {

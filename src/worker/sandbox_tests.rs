@@ -15,6 +15,7 @@ use std::fmt::Debug;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::os::unix::process::CommandExt as _;
@@ -110,6 +111,8 @@ fn attempts(place: &Path, parent: Pid) -> Vec<(&'static str, io::Result<()>)> {
         ("open a pair of datagram sockets", UnixDatagram::pair().map(drop)),
         ("start a program", Command::new("/bin/true").spawn().map(drop)),
         ("become a program", Err(Command::new("/bin/true").exec())),
+        ("become a program of its own", program_in_memory()),
+        ("reach the daemon's open files", File::open(of_parent("fd/0")).map(drop)),
         ("read the daemon's memory", File::open(of_parent("mem")).map(drop)),
         ("read the daemon's environment", something(&of_parent("environ"))),
         ("signal the daemon", rustix::process::test_kill_process(parent).map_err(io::Error::from)),
@@ -124,6 +127,15 @@ fn attempts(place: &Path, parent: Pid) -> Vec<(&'static str, io::Result<()>)> {
                 .map_err(io::Error::from),
         ),
     ]
+}
+
+/// A copy of a program in memory, which no rule about files covers.
+fn program_in_memory() -> io::Result<()> {
+    let memory = rustix::fs::memfd_create("program", rustix::fs::MemfdFlags::empty())?;
+    let mut memory = File::from(memory);
+    memory.write_all(&fs::read("/usr/bin/true")?)?;
+    let path = format!("/proc/self/fd/{}", memory.as_raw_fd());
+    Err(Command::new(path).exec())
 }
 
 /// An open that succeeds and then reads nothing is a refusal, too.
@@ -183,6 +195,7 @@ fn a_confined_process_reads_its_model_and_can_do_nothing_else() {
             "open a pair of datagram sockets",
             "start a program",
             "become a program",
+            "become a program of its own",
             "signal the daemon",
             "hold the daemon's process",
             "limit the daemon",
@@ -205,6 +218,7 @@ fn a_confined_process_reads_its_model_and_can_do_nothing_else() {
         "list a directory",
         "read the daemon's memory",
         "read the daemon's environment",
+        "reach the daemon's open files",
     ] {
         refused(name, libc::EACCES);
     }

@@ -8,24 +8,40 @@ use std::path::{Path, PathBuf};
 use modeld::api::{ACTIONS, ROUTES};
 use serde_json::{Value, json};
 
-use crate::support::daemon::children_of;
+use crate::support::daemon::{Builder, children_of};
+use crate::support::gguf::{self, Gguf};
 use crate::support::models::{self, Piece, Then};
 use crate::support::{Daemon, wait_until};
 
-const PROMPT: &str = "canary-prompt-5b1e";
-const TOKEN: &str = "canary-token-9c27";
+pub const PROMPT: &str = "canary-prompt-5b1e";
+pub const TOKEN: &str = "canary-token-9c27";
 /// In two tokens of the model.
-const ANSWER: &str = "canary-answer-3d84";
-const MODEL: &str = "ai/canary-cage";
+pub const ANSWER: &str = "canary-answer-3d84";
+pub const MODEL: &str = "ai/canary-cage";
 
 /// The first of the broken bodies, which name no model: those that do would remove it.
 const NAMELESS: usize = 4;
 
 const CANARIES: [&str; 3] = [PROMPT, TOKEN, ANSWER];
 
+/// A daemon whose model says the third of the words.
+pub fn builder() -> Builder {
+    Daemon::builder().model(MODEL, &speaks(None))
+}
+
+/// The same with another template.
+pub fn speaks(template: Option<&str>) -> Gguf {
+    let pieces = [Piece::Text("canary-ans"), Piece::Text("wer-3d84")];
+    let mut model = models::scripted(&pieces, Then::End);
+    if let Some(template) = template {
+        model.keys.retain(|(key, _)| key != "tokenizer.chat_template");
+        model.set("tokenizer.chat_template", gguf::Value::str(template));
+    }
+    model
+}
+
 fn daemon(args: &[&str]) -> Daemon {
-    let speaks = models::scripted(&[Piece::Text("canary-ans"), Piece::Text("wer-3d84")], Then::End);
-    Daemon::builder().model(MODEL, &speaks).args(args).start()
+    builder().args(args).start()
 }
 
 /// Requests that are answered, in every dialect.
@@ -132,6 +148,61 @@ fn broken() -> Vec<String> {
         all.push(json!({ "model": MODEL, field: PROMPT }).to_string());
         all.push(json!({ "model": MODEL, field: [{ PROMPT: PROMPT }] }).to_string());
     }
+    let says = json!([{ "role": "user", "content": PROMPT }]);
+    let with = |changes: Value| {
+        let mut body = json!({ "model": MODEL, "messages": says, "max_tokens": 20 });
+        body.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        body.to_string()
+    };
+    // Names that are nowhere, and fields that nobody knows.
+    all.push(with(json!({ "model": PROMPT })));
+    all.push(with(json!({ "model": format!("{TOKEN}/{PROMPT}:{ANSWER}") })));
+    all.push(with(json!({ "model": format!("localhost:1/{PROMPT}@sha256:{TOKEN}") })));
+    all.push(with(json!({ PROMPT: TOKEN })));
+    all.push(with(json!({ "stream_options": { PROMPT: TOKEN } })));
+    all.push(with(json!({ "options": { PROMPT: TOKEN } })));
+    // Media of all dialects, which say where they are or are not what they say.
+    for place in [
+        format!("data:image/png;base64,{PROMPT}"),
+        format!("data:{PROMPT};base64,AAAA"),
+        format!("http://user:{TOKEN}@127.0.0.1:1/{PROMPT}?token={TOKEN}"),
+        format!("file:///{PROMPT}"),
+        PROMPT.to_owned(),
+    ] {
+        for part in [
+            json!({ "type": "image_url", "image_url": { "url": place } }),
+            json!({ "type": "input_image", "image_url": place }),
+            json!({ "type": "input_audio", "input_audio": { "data": place, "format": PROMPT } }),
+            json!({ "type": "image", "source": { "type": "base64", "media_type": "image/png", "data": place } }),
+            json!({ "type": "image", "source": { "type": "url", "url": place } }),
+            json!({ "type": PROMPT, PROMPT: place }),
+        ] {
+            let content = json!([{ "role": "user", "content": [part] }]);
+            all.push(with(json!({ "messages": content, "input": content })));
+        }
+        all.push(with(json!({ "images": [place], "prompt": PROMPT })));
+        all.push(with(
+            json!({ "messages": [{ "role": "user", "content": PROMPT, "images": [place] }] }),
+        ));
+    }
+    // Tools that cannot be, calls that were never made, roles that nobody plays.
+    for name in [PROMPT.to_owned(), format!("{PROMPT} {TOKEN}"), PROMPT.repeat(40)] {
+        for parameters in [json!({ "type": PROMPT }), json!({ "$ref": PROMPT }), json!(PROMPT)] {
+            let function = json!({ "name": name, "parameters": parameters });
+            all.push(with(json!({
+                "tools": [{ "type": "function", "function": function, "name": name,
+                            "input_schema": parameters, "parameters": parameters }],
+                "tool_choice": { "type": "function", "function": { "name": TOKEN } },
+            })));
+        }
+        let call = json!({ "id": name, "type": "function",
+                           "function": { "name": name, "arguments": format!("{{\"{PROMPT}") } });
+        all.push(with(json!({ "messages": [
+            { "role": "assistant", "content": ANSWER, "tool_calls": [call] },
+            { "role": "tool", "tool_call_id": name, "content": PROMPT },
+            { "role": name, "content": PROMPT },
+        ] })));
+    }
     // What llama.cpp itself complains about.
     for grammar in [format!("root ::= {PROMPT}"), format!("{PROMPT} ::= ("), format!("\"{PROMPT}")]
     {
@@ -163,7 +234,7 @@ fn headers() -> Vec<(&'static str, String)> {
 }
 
 /// One request to every route, good and broken ones, with canaries wherever there is room.
-fn sing(daemon: &Daemon) {
+pub fn sing(daemon: &Daemon) {
     let client = daemon.client();
     let headers = headers();
     let headers: Vec<(&str, &str)> =
@@ -211,13 +282,33 @@ fn sing(daemon: &Daemon) {
     ] {
         client.raw_cut_off(raw.as_bytes());
     }
+    let json = ("Content-Type", "application/json");
+    for (path, body) in [
+        // Registries that are not there, with what proves who asks.
+        ("/models/create", json!({ "from": "127.0.0.1:1/a/b", "bearer-token": TOKEN })),
+        ("/models/create", json!({ "from": "hf.co/a/b", "bearer-token": TOKEN })),
+        ("/models/create", json!({ "from": format!("https://u:{TOKEN}@127.0.0.1:1/a/b") })),
+        ("/modeld/login", json!({ "registry": "127.0.0.1:1", "username": "u", "password": TOKEN })),
+        ("/modeld/login", json!({ "registry": "huggingface.co", "password": TOKEN })),
+        (
+            "/modeld/login",
+            json!({ "registry": format!("u:{TOKEN}@127.0.0.1:1"), "password": TOKEN }),
+        ),
+    ] {
+        client.send("POST", path, &[json], body.to_string().as_bytes());
+    }
+    // Headers that are read and make no sense.
+    for name in ["X-Request-Timeout", "Content-Type", "Accept", "Expect", "Range", "Origin"] {
+        let (path, body) = &good()[0];
+        client.send("POST", path, &[json, (name, PROMPT)], body.to_string().as_bytes());
+    }
     // The end of a stream that nobody reads.
     let (path, body) = good().into_iter().find(|(_, body)| body["stream"] == true).unwrap();
     drop(client.begin(path, &body));
 }
 
 /// Where canaries are, in everything that a daemon leaves behind or shows.
-fn found(daemon: &Daemon) -> Vec<String> {
+pub fn found(daemon: &Daemon) -> Vec<String> {
     let mut places: Vec<(String, Vec<u8>)> = Vec::new();
     let log = daemon.client().get("/logs").expect(200).text();
     places.push(("GET /logs".into(), log.into_bytes()));
@@ -254,7 +345,7 @@ fn found(daemon: &Daemon) -> Vec<String> {
     found
 }
 
-fn walk(dir: &Path, files: &mut Vec<PathBuf>) {
+pub fn walk(dir: &Path, files: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let path = entry.path();
         let kind = entry.file_type().expect("a kind");
@@ -267,7 +358,7 @@ fn walk(dir: &Path, files: &mut Vec<PathBuf>) {
 }
 
 #[track_caller]
-fn is_kept_secret(daemon: &Daemon, level: &str) {
+pub fn is_kept_secret(daemon: &Daemon, level: &str) {
     let found = found(daemon);
     let shown: Vec<&String> = found.iter().take(20).collect();
     assert!(found.is_empty(), "at {level}, in {} places:\n{shown:#?}", found.len());

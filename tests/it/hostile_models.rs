@@ -55,7 +55,8 @@ fn a_file_of_broken_meaning_costs_nobody_else_anything() {
                 answer.status,
                 answer.text()
             );
-            assert!(started.elapsed() < Duration::from_secs(10), "{what}: {:?}", started.elapsed());
+            // A template has five seconds of a processor, of which others take their share.
+            assert!(started.elapsed() < Duration::from_secs(60), "{what}: {:?}", started.elapsed());
             daemon.cli_ok(&["rm", "--force", "ai/hostile"]);
         }
         assert!(daemon.is_alive(), "{what}");

@@ -3,10 +3,11 @@
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::{Daemon, models};
+use crate::support::{Daemon, models, wait_until};
 
 const CHAT: &str = "/engines/v1/chat/completions";
 
@@ -94,4 +95,34 @@ fn a_file_that_cannot_be_made_does_not_stop_the_daemon() {
     let daemon = Daemon::builder().args(&["--log-file", "/proc/nowhere/modeld.log"]).start();
     daemon.client().get("/logs").expect(404);
     assert!(daemon.log().contains("/proc/nowhere/modeld.log"), "{}", daemon.log());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_said_once_and_stops_nothing() {
+    let mut daemon = Daemon::builder().args(&["--log-file", "/dev/full"]).start();
+    for _ in 0..50 {
+        daemon.client().get("/version").expect(200);
+    }
+    let said = || daemon.log().matches("the log's file cannot be written to").count();
+    let lines = || daemon.log().matches("modeld::access").count();
+    wait_until(Duration::from_secs(20), "the lines are written", || lines() >= 50);
+    assert_eq!(said(), 1, "{}", daemon.log());
+    let metrics = daemon.client().get("/metrics").expect(200).text();
+    let dropped = metrics.lines().find(|line| line.starts_with("modeld_log_lines_dropped_total "));
+    assert!(dropped.is_some_and(|line| !line.ends_with(" 0")), "{dropped:?}");
+    assert!(daemon.is_alive());
+}
+
+#[test]
+fn a_file_that_is_removed_comes_back() {
+    let daemon = Daemon::builder().start();
+    std::fs::remove_file(file(&daemon)).unwrap();
+    let client = daemon.client();
+    wait_until(Duration::from_secs(20), "it is there again", || {
+        client.get("/version").expect(200);
+        file(&daemon).exists()
+    });
+    client.send("GET", "/version", &[("X-Request-Id", "after-it-was-gone")], b"").expect(200);
+    assert!(client.get("/logs").expect(200).text().contains("after-it-was-gone"));
 }

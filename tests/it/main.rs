@@ -21,6 +21,7 @@ mod answers;
 mod batching;
 mod browsers;
 mod canary;
+mod canary_places;
 mod catalog;
 mod cli;
 mod config_file;

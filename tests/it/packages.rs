@@ -31,8 +31,11 @@ fn assets(kind: &str) -> Vec<(String, String)> {
 }
 
 fn script(out: &Path, what: &str) -> String {
+    // Whatever it is called where it was built.
+    let program = out.join("built-elsewhere");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_modeld"), &program).expect("a link");
     let mut command = Command::new(root().join("contrib/package"));
-    command.arg(what).env("MODELD", env!("CARGO_BIN_EXE_modeld")).env("OUT", out);
+    command.arg(what).env("MODELD", program).env("OUT", out);
     let output = command.env("COMPRESS", "none").stdin(Stdio::null()).output().expect("sh runs");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{errors}");
@@ -120,6 +123,10 @@ fn a_deb_holds_what_is_listed() {
     }
     let control = ask("--field");
     assert!(control.contains(concat!("Version: ", env!("CARGO_PKG_VERSION"), "-1\n")), "{control}");
+    assert!(
+        control.contains("Depends: libc6") && control.contains("\nRecommends: ca-"),
+        "{control}"
+    );
     let description = Item::Value(env!("CARGO_PKG_DESCRIPTION").into());
     assert!(control.contains(description.as_str().unwrap()), "{control}");
 }

@@ -54,6 +54,7 @@ fn every_thread_of_a_worker_is_confined_and_the_status_says_how() {
         let modes = of_all_threads(worker, "Seccomp");
         assert!(modes.len() > 3 && modes.iter().all(|mode| mode == "2"), "{words}: {modes:?}");
         assert!(words.contains("seccomp: no new processes, sockets"), "{words}");
+        assert!(words.ends_with("; no new privileges"), "{words}");
     }
     for pid in [worker, daemon.pid().cast_signed()] {
         let no_new = of_all_threads(pid, "NoNewPrivs");

@@ -19,6 +19,10 @@ const MAX_LINE: usize = 4096;
 /// The longest quotation in a message for clients, in characters.
 const MAX_QUOTE: usize = 200;
 
+/// What C++ says of an exception that nobody caught, before it ends the process. The exception's own
+/// text comes next, and that can quote what the code stumbled over, which may be a prompt.
+const UNCAUGHT: [&str; 2] = ["terminate called", "libc++abi: terminating"];
+
 /// Reads a stderr to its end in a task of its own.
 #[derive(Debug)]
 pub(super) struct LastWords {
@@ -118,6 +122,8 @@ fn lock(lines: &Mutex<Lines>) -> MutexGuard<'_, Lines> {
 struct Lines {
     partial: Vec<u8>,
     kept: VecDeque<String>,
+    /// Whether the rest belongs to an exception that nobody caught.
+    hides: bool,
 }
 
 impl Lines {
@@ -129,23 +135,34 @@ impl Lines {
             let room = MAX_LINE.saturating_sub(self.partial.len());
             self.partial.extend(text.iter().take(room));
             if text.len() < piece.len() {
-                complete.push(self.end_line());
+                complete.extend(self.end_line());
             }
         }
         if bytes.is_empty() && !self.partial.is_empty() {
-            complete.push(self.end_line());
+            complete.extend(self.end_line());
         }
         complete
     }
 
-    fn end_line(&mut self) -> String {
-        let line = String::from_utf8_lossy(&self.partial).trim_end().to_owned();
+    /// The line that is complete now, unless it is one that nobody may read.
+    fn end_line(&mut self) -> Option<String> {
+        let mut line = String::from_utf8_lossy(&self.partial).trim_end().to_owned();
         self.partial.clear();
+        if self.hides {
+            return None;
+        }
+        if UNCAUGHT.iter().any(|words| line.starts_with(words)) {
+            self.hides = true;
+            // Some say the type and the text in one line.
+            let of_type = line.find(": ").filter(|_| !line.starts_with("libc++abi"));
+            let of_type = of_type.or_else(|| Some(line.match_indices(": ").nth(1)?.0));
+            line.truncate(of_type.unwrap_or(line.len()));
+        }
         if self.kept.len() >= KEPT {
             self.kept.pop_front();
         }
         self.kept.push_back(line.clone());
-        line
+        Some(line)
     }
 }
 
@@ -183,6 +200,33 @@ mod tests {
             ("", Level::INFO, ""),
         ] {
             assert_eq!(levelled(line), (level, rest), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_text_of_an_exception_stays_out() {
+        for (said, kept) in [
+            (
+                "GGML_ASSERT(x) failed\nterminate called after throwing an instance of \
+                 'std::runtime_error'\n  what():  bad token in: my secret\nmore of my secret",
+                "GGML_ASSERT(x) failed\nterminate called after throwing an instance of \
+                 'std::runtime_error'",
+            ),
+            (
+                "libc++abi: terminating due to uncaught exception of type std::runtime_error: my \
+                 secret\nmore",
+                "libc++abi: terminating due to uncaught exception of type std::runtime_error",
+            ),
+            (
+                "terminate called without an active exception\n",
+                "terminate called without an active exception",
+            ),
+        ] {
+            let mut lines = Lines::default();
+            let mut shown = lines.push(said.as_bytes());
+            shown.extend(lines.push(b""));
+            assert_eq!(shown.join("\n"), kept);
+            assert_eq!(lines.kept.into_iter().collect::<Vec<_>>(), shown);
         }
     }
 

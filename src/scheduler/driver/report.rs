@@ -1,11 +1,13 @@
 //! What the driver's small tasks report, and the tasks themselves.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::{Constraint, Digest, JobId, Prompt, Result};
+use crate::domain::{Constraint, Digest, Error, JobId, Prompt, Result};
 use crate::engine::{Attempt, AttemptEnd, Engine, EngineFactory, Exit, LoadProgress};
 use crate::protocol::LoadSpec;
 
@@ -53,6 +55,13 @@ impl Driver {
 /// Where tasks report to. A driver that is gone needs no reports.
 pub(super) type Reports = mpsc::Sender<Report>;
 
+/// A fault of modeld becomes the error of whoever waits, who would wait for ever otherwise. Where it
+/// happened the log says; what it said stays out, because that can quote a prompt.
+async fn surviving<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let done = AssertUnwindSafe(work).catch_unwind().await;
+    done.unwrap_or_else(|_| Err(Error::internal("a panic")))
+}
+
 /// Loads a model and passes its progress on, until `stop`.
 pub(super) async fn load(
     factory: Arc<dyn EngineFactory>,
@@ -62,7 +71,7 @@ pub(super) async fn load(
     reports: Reports,
 ) {
     let (sender, mut progress) = watch::channel(LoadProgress::default());
-    let mut loading = factory.load(spec, sender);
+    let mut loading = Box::pin(surviving(factory.load(spec, sender)));
     let result = loop {
         tokio::select! {
             biased;
@@ -113,7 +122,7 @@ pub(super) async fn prepare(
     (job, model, epoch): (JobId, Digest, u64),
     reports: Reports,
 ) {
-    let result = engine.prepare(job, prompt, constraint).await;
+    let result = surviving(engine.prepare(job, prompt, constraint)).await;
     let _ = reports.send(Report::Prepared { job, model, epoch, result }).await;
 }
 

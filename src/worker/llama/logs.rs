@@ -60,6 +60,11 @@ unsafe extern "C" fn on_log(level: ggml_log_level, text: *const c_char, _: *mut 
     }
 }
 
+/// What its grammars say of their triggers quotes the answer that they follow.
+fn quotes_answer(line: &str) -> bool {
+    line.starts_with("Grammar triggered") || line.starts_with("Grammar still awaiting")
+}
+
 /// Puts lines together: ggml sends them in pieces.
 struct LineLog {
     partial: String,
@@ -94,7 +99,7 @@ impl LineLog {
         let line = std::mem::take(&mut self.partial);
         let line = line.trim();
         // Progress dots and empty lines say nothing.
-        if line.chars().all(|c| c == '.') {
+        if line.chars().all(|c| c == '.') || quotes_answer(line) {
             return;
         }
         if self.level == GGML_LOG_LEVEL_ERROR {
@@ -129,6 +134,21 @@ mod tests {
             ]
         );
         assert_eq!(log.errors, ["no such tensor", "at all"]);
+    }
+
+    #[test]
+    fn lines_that_quote_an_answer_are_left_out() {
+        let mut log = LineLog::new();
+        let mut lines = Vec::new();
+        for text in [
+            "Grammar triggered on regex: 'my secret'",
+            "Grammar triggered on token 5 (`my secret`)\n",
+            "Grammar still awaiting trigger after token 5 (`my secret`)\n",
+            "n_ctx = 5\n",
+        ] {
+            log.push(GGML_LOG_LEVEL_INFO, text, &mut lines);
+        }
+        assert_eq!(lines, [(GGML_LOG_LEVEL_INFO, "n_ctx = 5".to_owned())]);
     }
 
     #[test]

@@ -294,7 +294,8 @@ impl Preparer {
         let error = Error::new(
             ErrorKind::InvalidModel,
             format!(
-                "the chat template of {} took longer than {} s: load the model with another one",
+                "the chat template of {} took more than {} s of processor time: load the model with \
+                 another one",
                 self.name,
                 limit.as_secs()
             ),

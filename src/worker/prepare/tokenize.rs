@@ -51,7 +51,7 @@ impl Preparer {
     /// The last words of a tokenizer that took longer.
     pub(super) fn too_slow(&self, limit: Duration) -> Error {
         let message = format!(
-            "the tokenizer of {} took longer than {} s: the model is damaged, get it anew",
+            "the tokenizer of {} took more than {} s of processor time: the model is damaged, get it anew",
             self.name,
             limit.as_secs()
         );

@@ -15,6 +15,7 @@ use tempfile::TempDir;
 
 use super::gguf::Gguf;
 use super::http::{Address, Client};
+use super::journal::Journal;
 
 /// How long a start may take on a busy machine.
 const START: Duration = Duration::from_secs(30);
@@ -26,6 +27,8 @@ pub struct Builder {
     models: Vec<(String, Vec<u8>)>,
     /// The flag of a listener on a free port.
     tcp: Option<&'static str>,
+    variables: Vec<(String, String)>,
+    journal: bool,
 }
 
 impl Builder {
@@ -38,6 +41,18 @@ impl Builder {
     /// A model to package once it runs.
     pub fn model(mut self, name: &str, file: &Gguf) -> Self {
         self.models.push((name.to_owned(), file.bytes()));
+        self
+    }
+
+    /// A variable of its environment.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Logs to a journal of its own instead of standard error; where [`Journal::can_be_played`].
+    pub fn journal(mut self) -> Self {
+        self.journal = true;
         self
     }
 
@@ -62,8 +77,10 @@ impl Builder {
         if let (Some(flag), Some(port)) = (self.tcp, port) {
             args.extend([flag.to_owned(), port.to_string()]);
         }
-        let workers = BTreeSet::new();
-        let mut daemon = Daemon { child: None, dir, socket, args, port, workers };
+        let (workers, variables) = (BTreeSet::new(), self.variables);
+        let journal = self.journal.then(|| Journal::start(dir.path()));
+        let mut daemon =
+            Daemon { child: None, dir, socket, args, port, workers, variables, journal };
         daemon.start();
         for (name, bytes) in self.models {
             daemon.package(&name, &bytes);
@@ -81,6 +98,8 @@ pub struct Daemon {
     args: Vec<String>,
     port: Option<SocketAddr>,
     workers: BTreeSet<i32>,
+    variables: Vec<(String, String)>,
+    journal: Option<Journal>,
 }
 
 impl Daemon {
@@ -100,6 +119,10 @@ impl Daemon {
         let mut command = modeld(self.dir.path(), &self.socket);
         command.arg("serve").arg("--socket").arg(&self.socket);
         command.arg("--models-path").arg(self.store()).args(&self.args);
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        if let Some(journal) = &self.journal {
+            command = journal.around(&command);
+        }
         self.child = Some(spawn_ready(command, self.dir.path()));
     }
 
@@ -214,6 +237,11 @@ impl Daemon {
             status.is_some()
         });
         status.expect("it ended")
+    }
+
+    /// What it sent to the journal so far.
+    pub fn journal(&self) -> Vec<u8> {
+        self.journal.as_ref().expect("started with journal()").entries()
     }
 
     /// What it wrote to its log so far.

@@ -7,6 +7,7 @@ pub mod hostile;
 pub mod http;
 #[allow(dead_code, reason = "the unit tests of the Hub's client use the rest of it")]
 pub mod hub;
+pub mod journal;
 pub mod layout;
 pub mod minilm;
 pub mod models;
