@@ -222,7 +222,7 @@ pub const IDLE_EXIT: Setting = Setting {
     value: "DURATION",
     env: "MODELD_IDLE_EXIT",
     default: "off",
-    meaning: "End after this long without requests, loaded models and transfers, where all sockets \
+    meaning: "End after this long without requests, loaded models and transfers (off or -1: never), where all sockets \
               belong to a service manager or `modeld activate`, which start it again; stored \
               responses and recordings, which are in memory alone, go with it",
 };
