@@ -1,16 +1,18 @@
-use std::ffi::OsString;
-use std::path::PathBuf;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Access, access};
 
 use super::{CliError, ExitCode, Printer};
-use crate::config::{self, RawConfig, Sources};
+use crate::config::{self, RawConfig, Sources, search_path};
 use crate::daemon::{DaemonError, Standby, hand_over, start_logging};
 
 /// Listen, and start the daemon with the first connection, as systemd does
 ///
 /// For where no service manager does so: containers, other init systems, a terminal. The sockets are
 /// handed over in systemd's protocol. A program that ends by itself, as `modeld serve --idle-exit`
-/// does, is started again by the next connection; after 75 and 78 it is not, and this command ends
-/// the same way.
+/// does, is started again by the next connection; after 2, 75 and 78 it is not, and this command
+/// ends the same way.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[arg(long, value_name = config::settings::SOCKET.value, help = help(config::settings::SOCKET))]
@@ -50,6 +52,9 @@ pub(super) fn run(
              serve --tcp {address}, started without activate"
         )));
     }
+    if let Some(program) = args.program.first() {
+        find(program, &search_path())?;
+    }
     // The file is the daemon's.
     config.log_file.value = None;
     let _log = start_logging(&config)
@@ -81,11 +86,33 @@ pub(super) fn run(
     })?;
     Ok(match code {
         0 => ExitCode::Success,
+        2 => ExitCode::Usage,
         75 => ExitCode::AlreadyRunning,
         78 => ExitCode::Config,
         130 => ExitCode::Interrupted,
         _ => ExitCode::Failure,
     })
+}
+
+/// Sees to it that a program is there before anybody waits for it.
+fn find(program: &OsStr, dirs: &[PathBuf]) -> Result<(), CliError> {
+    let shown = Path::new(program).display();
+    let unusable = |problem: String| Err(CliError::Unusable(format!("{shown} {problem}")));
+    let runs = |path: &Path| path.is_file() && access(path, Access::EXEC_OK).is_ok();
+    if program.as_encoded_bytes().contains(&b'/') {
+        return match std::fs::metadata(program) {
+            Ok(_) if runs(Path::new(program)) => Ok(()),
+            Ok(meta) if meta.is_file() => unusable(format!(
+                "cannot be executed by this user; if it is a program: chmod +x {shown}"
+            )),
+            Ok(_) => unusable("is no program".to_owned()),
+            Err(error) => unusable(format!("cannot be started: {error}")),
+        };
+    }
+    if dirs.iter().any(|dir| runs(&dir.join(program))) {
+        return Ok(());
+    }
+    unusable("is in no directory of PATH; write the program with its whole path".to_owned())
 }
 
 /// The file that runs here, also when a newer version has taken its name: it hands over to what it
@@ -96,4 +123,31 @@ fn this_file(named: PathBuf) -> OsString {
 
 fn help(setting: config::Setting) -> String {
     format!("{} [env: {}] [default: {}]", setting.meaning, setting.env, setting.default)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_program_has_to_be_there_before_anybody_waits_for_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("program");
+        let find = |program: &OsStr| {
+            find(program, &[dir.path().to_owned()]).map_err(|error| {
+                assert_eq!(error.exit_code() as u8, 78);
+                error.to_string()
+            })
+        };
+        assert!(find(path.as_os_str()).unwrap_err().contains("No such file"));
+        assert!(find(OsStr::new("program")).unwrap_err().contains("no directory of PATH"));
+        std::fs::write(&path, "#!/bin/sh\n").unwrap();
+        assert!(find(path.as_os_str()).unwrap_err().contains("chmod +x"));
+        assert!(find(dir.path().as_os_str()).unwrap_err().contains("is no program"));
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        assert_eq!(find(path.as_os_str()), Ok(()));
+        assert_eq!(find(OsStr::new("program")), Ok(()));
+    }
 }

@@ -8,14 +8,14 @@ use super::{
     pull, purge, push, requests, rm, run, search, serve, service, status, tag, tcp, tls, token,
     transfers, unload, version,
 };
-use crate::client::Client;
-use crate::config::{Env, RawConfig, Sources, daemon_host};
+use crate::client::{Client, ClientError};
+use crate::config::{Env, Origin, RawConfig, Sources, Usable, daemon_host};
 
 /// Runs language models on this machine, behind one Unix socket
 #[derive(Debug, Parser)]
 #[command(name = "modeld", version, max_term_width = 100, disable_help_subcommand = true)]
 pub struct Cli {
-    /// The daemon to talk to: unix:///path or http://host:port [env: MODELD_HOST,
+    /// The daemon to talk to: unix:///path, http://host:port or https://host:port [env: MODELD_HOST,
     /// MODEL_RUNNER_HOST] [default: the socket of modeld serve]
     #[arg(long, global = true, value_name = "HOST")]
     pub host: Option<String>,
@@ -172,7 +172,6 @@ pub(super) async fn dispatch(
         Command::Fsck(args) => fsck::run(args, client, printer).await,
         Command::Purge(args) => purge::run(args, client, printer).await,
         Command::Status(args) => status::run(args, client, printer).await,
-        Command::Service(args) => service::run(args, client, printer).await,
         Command::Doctor(args) => doctor::run(&args, None, None, printer).await,
         Command::Tcp(args) => tcp::run(args, client, printer).await,
         Command::Logs(args) => logs::run(args, client, printer).await,
@@ -184,6 +183,7 @@ pub(super) async fn dispatch(
         Command::Serve(_)
         | Command::Activate(_)
         | Command::Worker
+        | Command::Service(_)
         | Command::Token(_)
         | Command::Tls(_) => {
             Err(CliError::Usage("this command has to come first: modeld serve".to_owned()))
@@ -198,13 +198,24 @@ fn with_runtime(
     printer: &mut Printer,
 ) -> Result<ExitCode, CliError> {
     let sources = Sources::of_process(RawConfig::default(), file.map(Path::to_owned));
-    // A file may say where the daemon is. One that cannot be used is no reason not to ask a daemon that
-    // runs.
-    let env = sources.read().unwrap_or_else(|problem| {
-        printer.error(format!("{problem}; going on without it"));
-        sources.env.clone()
-    });
-    let client = Client::new(&daemon_host(host, &env)?);
+    // A file may say where the daemon is. One with a mistake is no reason not to ask a daemon that
+    // runs, as long as it is the right one.
+    let Usable { env, problem, hides_the_socket } = sources.read_usable();
+    let host = daemon_host(host, &env)?;
+    if let Some(problem) = &problem {
+        // The service is shown and taken away whatever the file says; its installation reads it anew.
+        let (is_service, installs) = match &command {
+            Command::Service(args) => (true, args.installs()),
+            _ => (false, false),
+        };
+        if hides_the_socket && host.origin == Origin::Default && !is_service {
+            return Err(problem.clone().into());
+        }
+        if !installs {
+            printer.error(format!("{problem}; going on without it"));
+        }
+    }
+    let client = Client::new(&host.value);
     let client = match sources.env.get(Env::TOKEN) {
         Some(token) => client.with_token(token)?,
         None => client,
@@ -213,10 +224,28 @@ fn with_runtime(
         .enable_all()
         .build()
         .map_err(|e| CliError::Failed(format!("cannot start: {e}")))?;
-    let done = runtime.block_on(dispatch(command, &client, printer));
+    let done = runtime.block_on(async {
+        match command {
+            Command::Service(args) => service::run(args, &sources, &client, printer).await,
+            command => dispatch(command, &client, printer).await,
+        }
+    });
     // A thread that waits for a line of input must not keep the process.
     runtime.shutdown_background();
-    done.map(|()| ExitCode::Success)
+    match done {
+        Ok(()) => Ok(ExitCode::Success),
+        // The cause is the file, and starting the daemon would only say so again.
+        Err(CliError::Client(ClientError::NotRunning { place }))
+            if problem.is_some()
+                && matches!(host.origin, Origin::Default | Origin::File { .. }) =>
+        {
+            Err(CliError::Unusable(format!(
+                "modeld is not running (no daemon at {place}), and does not start before the \
+                 settings file is corrected; modeld config check looks at it again"
+            )))
+        }
+        Err(other) => Err(other),
+    }
 }
 
 #[cfg(test)]

@@ -25,6 +25,8 @@ pub enum Verb {
     Path,
     Set(config_edit::Set),
     Unset(config_edit::Unset),
+    /// Open your settings file in an editor; what cannot be used does not take its place
+    Edit,
     /// Have a running daemon read the files again
     Reload,
 }
@@ -46,7 +48,8 @@ pub(super) fn run(
         Verb::Show(args) => config_show::run(args, sources, printer),
         Verb::Check { file } => check(file, sources, printer),
         Verb::Path => path(&sources, printer),
-        Verb::Set(args) => config_edit::set(&args, &sources, printer),
+        Verb::Set(args) => config_edit::set(args, &sources, printer),
+        Verb::Edit => config_edit::edit(&sources, printer),
         Verb::Unset(args) => config_edit::unset(&args, &sources, printer),
         Verb::Reload => Err(CliError::Usage("this one is for a running daemon".to_owned())),
     }

@@ -1,19 +1,29 @@
-use std::io;
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
+use tempfile::NamedTempFile;
+
+use super::confirm::confirm;
 use super::{CliError, Printer};
 use crate::config::{
-    ConfigError, ConfigFile, EditLock, RawConfig, SETTINGS, Setting, Sources, lock, read_file,
-    shown, with_value, without, write,
+    ConfigError, ConfigFile, EditLock, RawConfig, SETTINGS, Setting, Sources, editor, lock,
+    nearest_key, pairs, read_file, shown, with_values, without, write,
 };
+use crate::files;
 
-/// Write a value into your settings file
+/// What a new file begins with.
+const BEGINNING: &str = "# Settings of `modeld serve`; `modeld config show` lists the keys.\n";
+
+/// Write values into your settings file: KEY VALUE, or several KEY=VALUE at once
+///
+/// Relative paths are those from where you stand; the file gets absolute ones.
 #[derive(Debug, clap::Args)]
 pub struct Set {
-    /// Which setting, as the flag of modeld serve without --
+    /// Which setting, as the flag of modeld serve without --; or KEY=VALUE
     key: String,
-    /// Its value; several for a list
-    #[arg(required = true, allow_hyphen_values = true)]
+    /// Its value, several for a list; or further pairs
+    #[arg(allow_hyphen_values = true)]
     values: Vec<String>,
 }
 
@@ -24,14 +34,21 @@ pub struct Unset {
     key: String,
 }
 
-pub(super) fn set(args: &Set, sources: &Sources, printer: &mut Printer) -> Result<(), CliError> {
-    let Set { key, values } = args;
+pub(super) fn set(args: Set, sources: &Sources, printer: &mut Printer) -> Result<(), CliError> {
+    let words: Vec<String> = std::iter::once(args.key).chain(args.values).collect();
+    let pairs = pairs(&words)?;
     let edited = Edited::open(sources)?;
-    let text = with_value(&edited.path, &edited.text, key, values)?;
-    edited.check(&text, sources)?;
+    let text = with_values(&edited.path, &edited.text, &pairs, &sources.env.current_dir)?;
+    let unfinished = check(&edited.path, &text, sources)?;
     edited.save(&text)?;
-    printer.line(format!("{key} is set in {}", edited.path.display()))?;
-    tell(key, sources, printer);
+    for pair in &pairs {
+        printer.line(format!("{} is set in {}", pair.key, edited.path.display()))?;
+    }
+    if let Some(unfinished) = unfinished {
+        printer.note(format!("modeld: modeld serve will not start yet: {unfinished}"));
+    }
+    let keys: Vec<&str> = pairs.iter().map(|pair| pair.key.as_str()).collect();
+    tell(&keys, sources, printer);
     Ok(())
 }
 
@@ -43,30 +60,135 @@ pub(super) fn unset(
     let Unset { key } = args;
     let edited = Edited::open(sources)?;
     let Some(text) = without(&edited.path, &edited.text, key)? else {
-        return printer.line(format!("{key} is not in {}", edited.path.display()));
+        printer.line(format!("{key} is not in {}", edited.path.display()))?;
+        if let Some(near) = nearest_key(key).filter(|near| near != key) {
+            printer.note(format!("Did you mean {near}?"));
+        }
+        return Ok(());
     };
     edited.save(&text)?;
     printer.line(format!("{key} is gone from {}", edited.path.display()))?;
     // What else is wrong was so before, and this may have been a step to put it right.
-    if let Err(problem) = edited.check(&text, sources) {
-        printer.note(format!("modeld: {problem}"));
+    match check(&edited.path, &text, sources) {
+        Ok(None) => {}
+        Ok(Some(problem)) | Err(problem) => printer.note(format!("modeld: {problem}")),
     }
-    tell(key, sources, printer);
+    tell(&[key], sources, printer);
     Ok(())
 }
 
-/// What is left to do, and what counts more than the file.
-fn tell(key: &str, sources: &Sources, printer: &mut Printer) {
-    let Some(setting) = SETTINGS.iter().find(|setting| setting.key() == key) else { return };
-    let Setting { env, .. } = setting;
-    if sources.env.get(env).is_some() {
-        printer.note(format!("{env} is set and counts more than the file"));
+/// Has a person change a copy in an editor, which takes the file's place once it can be used.
+pub(super) fn edit(sources: &Sources, printer: &mut Printer) -> Result<(), CliError> {
+    let path = user_file(sources)?;
+    let before = read_file(&path, false)?;
+    let target = files::destination(&path);
+    let dir = target.parent().unwrap_or(Path::new("/"));
+    let failed = |doing: &str, error: &io::Error| {
+        CliError::Failed(format!("cannot {doing} in {}: {error}", dir.display()))
+    };
+    files::make_private_dir(dir).map_err(|e| failed("make a copy", &e))?;
+    // An editor goes by the ending.
+    let mut copy = tempfile::Builder::new();
+    let copy = copy.prefix(".config-").suffix(".toml").tempfile_in(dir);
+    let mut copy = copy.map_err(|e| failed("make a copy", &e))?;
+    copy.write_all(before.as_deref().unwrap_or(BEGINNING).as_bytes())
+        .map_err(|e| failed("make a copy", &e))?;
+    let unfinished = loop {
+        run_editor(copy.path())?;
+        let text = read_file(copy.path(), true)?.unwrap_or_default();
+        if text == before.as_deref().unwrap_or(BEGINNING) {
+            return printer.line(format!("{} is unchanged", path.display()));
+        }
+        match check(&path, &text, sources) {
+            Ok(unfinished) => break unfinished,
+            Err(problem) => {
+                printer.error(problem.to_string());
+                let asked = io::stdin().is_terminal();
+                if !asked || !confirm(printer, "Edit it again?", false)? {
+                    return Err(CliError::Unusable(format!(
+                        "{} is as it was; what you wrote is in {}",
+                        path.display(),
+                        kept(copy)
+                    )));
+                }
+            }
+        }
+    };
+    let text = read_file(copy.path(), true)?.unwrap_or_default();
+    let edited = Edited::open(sources)?;
+    if edited.text != before.unwrap_or_default() {
+        return Err(CliError::Failed(format!(
+            "{} was changed by somebody else meanwhile and was left alone; what you wrote is in {}",
+            path.display(),
+            kept(copy)
+        )));
     }
-    printer.note(if setting.reloads() {
-        "A running daemon takes it over with: modeld config reload"
-    } else {
-        "A running daemon needs a restart for it"
-    });
+    edited.save(&text)?;
+    printer.line(format!("{} is changed", path.display()))?;
+    if let Some(unfinished) = unfinished {
+        printer.note(format!("modeld: modeld serve will not start yet: {unfinished}"));
+    }
+    printer.note("A running daemon takes it over with: modeld config reload");
+    Ok(())
+}
+
+/// Where a copy stays that did not take the file's place.
+fn kept(copy: NamedTempFile) -> String {
+    match copy.into_temp_path().keep() {
+        Ok(path) => path.display().to_string(),
+        Err(error) => format!("no file: {}", error.error),
+    }
+}
+
+/// The editor may be a command with arguments, as for git and others.
+fn run_editor(file: &Path) -> Result<(), CliError> {
+    let editor = editor();
+    let mut command = Command::new("/bin/sh");
+    command.arg("-c").arg(format!("{editor} \"$@\"")).arg(&editor).arg(file);
+    match command.status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(CliError::Failed(format!(
+            "the editor {editor:?} ended with {status}, so nothing was changed; VISUAL or EDITOR \
+             names another one"
+        ))),
+        Err(error) => Err(CliError::Failed(format!("cannot run the editor {editor:?}: {error}"))),
+    }
+}
+
+/// What is left to do, and what counts more than the file.
+fn tell(keys: &[&str], sources: &Sources, printer: &mut Printer) {
+    let named = |setting: &&Setting| keys.contains(&setting.key());
+    let settings: Vec<&Setting> = SETTINGS.iter().filter(named).collect();
+    for Setting { env, .. } in &settings {
+        if sources.env.get(env).is_some() {
+            printer.note(format!("{env} is set and counts more than the file"));
+        }
+    }
+    if settings.iter().any(|setting| !setting.reloads()) {
+        printer.note("A running daemon needs a restart for it");
+    } else if !settings.is_empty() {
+        printer.note("A running daemon takes it over with: modeld config reload");
+    }
+}
+
+fn user_file(sources: &Sources) -> Result<PathBuf, CliError> {
+    sources.user_file().ok_or_else(|| {
+        let text = "there is no directory for settings: HOME is not set; name a file with --config";
+        CliError::Usage(text.to_owned())
+    })
+}
+
+/// Whether modeld would start with a text as the user's file, were it not for what other places say.
+/// What another place may complete is answered, and no error.
+fn check(path: &Path, text: &str, sources: &Sources) -> Result<Option<ConfigError>, ConfigError> {
+    let mut env = sources.env.clone();
+    env.vars.clear();
+    env.files = vec![ConfigFile::parse(path, text, env.home.as_deref())?];
+    match shown(&RawConfig::default(), &env) {
+        Ok(_) => Ok(None),
+        Err(half @ ConfigError::HalfTls { .. }) => Ok(Some(half)),
+        Err(other) => Err(other),
+    }
 }
 
 /// The user's file while it is being changed.
@@ -78,22 +200,10 @@ struct Edited {
 
 impl Edited {
     fn open(sources: &Sources) -> Result<Self, CliError> {
-        let path = sources.user_file().ok_or_else(|| {
-            let text =
-                "there is no directory for settings: HOME is not set; name a file with --config";
-            CliError::Usage(text.to_owned())
-        })?;
+        let path = user_file(sources)?;
         let lock = lock(&path).map_err(|error| failed(&path, &error))?;
         let text = read_file(&path, false)?.unwrap_or_default();
         Ok(Self { path, text, _lock: lock })
-    }
-
-    /// Whether modeld would start with it, were it not for what other places say.
-    fn check(&self, text: &str, sources: &Sources) -> Result<(), ConfigError> {
-        let mut env = sources.env.clone();
-        env.vars.clear();
-        env.files = vec![ConfigFile::parse(&self.path, text, env.home.as_deref())?];
-        shown(&RawConfig::default(), &env).map(|_| ())
     }
 
     fn save(&self, text: &str) -> Result<(), CliError> {

@@ -17,6 +17,9 @@ pub enum CliError {
     /// The daemon did not start.
     #[error(transparent)]
     Daemon(#[from] DaemonError),
+    /// A setting, or what it names, that cannot be used, as a sentence.
+    #[error("{0}")]
+    Unusable(String),
     /// Arguments that do not go together.
     #[error("{0}")]
     Usage(String),
@@ -42,17 +45,8 @@ impl CliError {
             Self::Daemon(DaemonError::AlreadyRunning { .. } | DaemonError::StoreInUse { .. }) => {
                 ExitCode::AlreadyRunning
             }
-            Self::Config(_)
-            | Self::Daemon(
-                DaemonError::UnsafeDirectory { .. }
-                | DaemonError::SocketTaken { .. }
-                | DaemonError::Inherited { .. }
-                | DaemonError::Registries { .. }
-                | DaemonError::NoTokens { .. }
-                | DaemonError::Tls { .. }
-                | DaemonError::Authority { .. }
-                | DaemonError::SocketGroup { .. },
-            ) => ExitCode::Config,
+            Self::Config(_) | Self::Unusable(_) => ExitCode::Config,
+            Self::Daemon(error) if error.needs_other_settings() => ExitCode::Config,
             Self::Usage(_) => ExitCode::Usage,
             Self::Interrupted => ExitCode::Interrupted,
             // `modeld list | head -1` got what it wanted.

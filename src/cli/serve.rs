@@ -82,20 +82,28 @@ pub struct Args {
     #[arg(
         long,
         value_name = config::settings::MAX_QUEUE.value,
+        allow_negative_numbers = true,
         help = help(config::settings::MAX_QUEUE)
     )]
     max_queue: Option<String>,
     #[arg(
         long,
         value_name = config::settings::MAX_QUEUE_TOKENS.value,
+        allow_negative_numbers = true,
         help = help(config::settings::MAX_QUEUE_TOKENS)
     )]
     max_queue_tokens: Option<String>,
-    #[arg(long, value_name = config::settings::CONTEXT.value, help = help(config::settings::CONTEXT))]
+    #[arg(
+        long,
+        value_name = config::settings::CONTEXT.value,
+        allow_negative_numbers = true,
+        help = help(config::settings::CONTEXT)
+    )]
     context: Option<String>,
     #[arg(
         long,
         value_name = config::settings::MAX_PULLS.value,
+        allow_negative_numbers = true,
         help = help(config::settings::MAX_PULLS)
     )]
     max_pulls: Option<String>,
@@ -107,11 +115,17 @@ pub struct Args {
         help = help(config::settings::AUTO_PULL)
     )]
     auto_pull: Option<String>,
-    #[arg(long, value_name = config::settings::GRACE.value, help = help(config::settings::GRACE))]
+    #[arg(
+        long,
+        value_name = config::settings::GRACE.value,
+        allow_hyphen_values = true,
+        help = help(config::settings::GRACE)
+    )]
     grace: Option<String>,
     #[arg(
         long,
         value_name = config::settings::IDLE_EXIT.value,
+        allow_hyphen_values = true,
         help = help(config::settings::IDLE_EXIT)
     )]
     idle_exit: Option<String>,
@@ -376,6 +390,11 @@ mod tests {
         assert_eq!(raw.tcp.as_deref(), Some("12500"));
         assert_eq!(raw.keep_alive.as_deref(), Some("-1"));
         assert_eq!(parse(&["modeld", "serve"]), RawConfig::default());
+        // What is below zero is for the setting to refuse, or to understand.
+        let raw = parse(&["modeld", "serve", "--idle-exit", "-1", "--grace", "-5s"]);
+        assert_eq!((raw.idle_exit.as_deref(), raw.grace.as_deref()), (Some("-1"), Some("-5s")));
+        let raw = parse(&["modeld", "serve", "--max-queue", "-1", "--context", "-1"]);
+        assert_eq!((raw.max_queue.as_deref(), raw.context.as_deref()), (Some("-1"), Some("-1")));
     }
 
     #[test]

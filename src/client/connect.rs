@@ -7,6 +7,7 @@ use hyperlocal::UnixConnector;
 
 use super::ClientError;
 use super::http::Body;
+use super::tls::HttpsConnector;
 use crate::config::DaemonHost;
 
 /// One daemon, and the way to it.
@@ -20,6 +21,7 @@ pub(super) struct Route {
 enum Way {
     Unix { pool: Pool<UnixConnector, Body>, path: std::path::PathBuf },
     Tcp { pool: Pool<HttpConnector, Body>, base: String },
+    Tls { pool: Pool<HttpsConnector, Body>, base: String },
 }
 
 impl Route {
@@ -32,13 +34,17 @@ impl Route {
                     path: path.clone(),
                 },
             },
-            DaemonHost::Http(base) => Self {
-                place: base.clone(),
-                way: Way::Tcp {
-                    pool: Pool::builder(TokioExecutor::new()).build_http(),
-                    base: base.clone(),
-                },
-            },
+            DaemonHost::Http { base, authority } => {
+                let pool = Pool::builder(TokioExecutor::new());
+                let (place, base) = (base.clone(), base.clone());
+                let way = if base.starts_with("https://") {
+                    let pool = pool.build(HttpsConnector::new(authority.clone()));
+                    Way::Tls { pool, base }
+                } else {
+                    Way::Tcp { pool: pool.build_http(), base }
+                };
+                Self { place, way }
+            }
         }
     }
 
@@ -46,7 +52,7 @@ impl Route {
     pub(super) fn endpoint(&self) -> String {
         match &self.way {
             Way::Unix { path, .. } => format!("unix://{}", path.display()),
-            Way::Tcp { base, .. } => format!("{base}/v1/"),
+            Way::Tcp { base, .. } | Way::Tls { base, .. } => format!("{base}/v1/"),
         }
     }
 
@@ -54,7 +60,7 @@ impl Route {
     pub(super) fn host(&self) -> String {
         let authority = match &self.way {
             Way::Unix { .. } => None,
-            Way::Tcp { base, .. } => {
+            Way::Tcp { base, .. } | Way::Tls { base, .. } => {
                 base.parse::<Uri>().ok().and_then(|u| u.into_parts().authority)
             }
         };
@@ -64,7 +70,7 @@ impl Route {
     pub(super) fn uri(&self, path: &str) -> Result<Uri, ClientError> {
         let uri: Result<Uri, _> = match &self.way {
             Way::Unix { path: socket, .. } => return Ok(hyperlocal::Uri::new(socket, path).into()),
-            Way::Tcp { base, .. } => format!("{base}{path}").parse(),
+            Way::Tcp { base, .. } | Way::Tls { base, .. } => format!("{base}{path}").parse(),
         };
         uri.map_err(|e| ClientError::Invalid(format!("{path}: {e}")))
     }
@@ -76,6 +82,7 @@ impl Route {
         let sent: Result<_, Error> = match &self.way {
             Way::Unix { pool, .. } => pool.request(request).await,
             Way::Tcp { pool, .. } => pool.request(request).await,
+            Way::Tls { pool, .. } => pool.request(request).await,
         };
         sent.map_err(|error| {
             if error.is_connect() {

@@ -1,5 +1,7 @@
 use std::io;
 
+use super::tls::TlsFault;
+
 /// What can go wrong between a client and its daemon. Each text is one line for people.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -14,6 +16,14 @@ pub enum ClientError {
     NoPermission {
         /// The socket.
         place: String,
+    },
+    /// Somebody listens, but TLS does not come about.
+    #[error("{place} cannot be used: {problem}")]
+    Tls {
+        /// Where it was looked for.
+        place: String,
+        /// Why not, and what to do.
+        problem: String,
     },
     /// The daemon answered with an error.
     #[error("{message}")]
@@ -51,7 +61,10 @@ impl ClientError {
     }
 
     pub(super) fn connecting(place: &str, error: &(dyn std::error::Error + 'static)) -> Self {
-        match io_kind(error) {
+        if let Some(fault) = find::<TlsFault>(error) {
+            return Self::Tls { place: place.to_owned(), problem: fault.to_string() };
+        }
+        match find::<io::Error>(error).map(io::Error::kind) {
             Some(io::ErrorKind::PermissionDenied) => Self::NoPermission { place: place.to_owned() },
             // Whatever else keeps a connection from coming about, nobody answers there.
             Some(_) | None => Self::NotRunning { place: place.to_owned() },
@@ -59,7 +72,14 @@ impl ClientError {
     }
 
     pub(super) fn broken(error: &(dyn std::error::Error + 'static)) -> Self {
-        Self::Broken(innermost(error).to_string())
+        let problem = innermost(error).to_string();
+        // What answers plain HTTP with an alert of TLS.
+        match find::<hyper::Error>(error) {
+            Some(error) if error.is_parse() => {
+                Self::Broken(format!("{problem}; if it speaks TLS: https://"))
+            }
+            Some(_) | None => Self::Broken(problem),
+        }
     }
 }
 
@@ -73,11 +93,14 @@ fn innermost<'a>(
     at
 }
 
-fn io_kind(error: &(dyn std::error::Error + 'static)) -> Option<io::ErrorKind> {
+/// The outermost cause of a type.
+fn find<'a, E: std::error::Error + 'static>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> Option<&'a E> {
     let mut at = Some(error);
     while let Some(e) = at {
-        if let Some(io) = e.downcast_ref::<io::Error>() {
-            return Some(io.kind());
+        if let Some(found) = e.downcast_ref::<E>() {
+            return Some(found);
         }
         at = e.source();
     }

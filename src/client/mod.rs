@@ -11,6 +11,7 @@ mod http;
 mod lines;
 mod models;
 mod sse;
+mod tls;
 pub mod upkeep;
 pub mod wire;
 

@@ -27,7 +27,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     Ok(signed.unsigned_abs())
 }
 
-/// Reads a duration over zero, or `off`: `None`.
+/// Reads a duration over zero; `off`, and what is negative as for [`parse_keep_alive`], is `None`.
 ///
 /// # Errors
 /// What is wrong, as a fragment that fits behind a colon.
@@ -35,9 +35,9 @@ pub fn parse_limit(text: &str) -> Result<Option<Duration>, String> {
     if text.trim().eq_ignore_ascii_case("off") {
         return Ok(None);
     }
-    match parse_duration(text)? {
-        Duration::ZERO => Err("it must be more than zero; off says never".to_owned()),
-        limit => Ok(Some(limit)),
+    match parse_keep_alive(text)? {
+        Some(Duration::ZERO) => Err("it must be more than zero; off says never".to_owned()),
+        limit => Ok(limit),
     }
 }
 
@@ -112,10 +112,12 @@ mod tests {
 
     #[test]
     fn a_limit_is_over_zero_or_off() {
-        for (text, limit) in [("off", None), ("OFF", None), ("90s", Some(90)), ("1h", Some(3600))] {
+        for (text, limit) in
+            [("off", None), ("OFF", None), ("-1", None), ("-5m", None), ("1h", Some(3600))]
+        {
             assert_eq!(parse_limit(text), Ok(limit.map(Duration::from_secs)), "{text}");
         }
-        for text in ["0", "0s", "-1", "never", ""] {
+        for text in ["0", "0s", "-0", "never", ""] {
             assert!(parse_limit(text).is_err(), "{text}");
         }
     }

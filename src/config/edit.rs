@@ -6,24 +6,95 @@ use std::path::Path;
 
 use toml_edit::{Array, DocumentMut, Item, Value};
 
-use super::file::{setting, unknown};
+use super::file::{anchored, setting, unknown};
+use super::said::invalid;
 use super::values::switch;
 use super::{ConfigError, ConfigFile, Kind, Setting};
 use crate::files;
 
-/// The text of a settings file with another value for `key`: what was around it stays. Several
-/// values are for lists.
+/// What some editors write before everything else.
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
+/// A key and what it is to be; several values are for lists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pair {
+    /// Which setting.
+    pub key: String,
+    /// What was typed for it.
+    pub values: Vec<String>,
+}
+
+/// Reads `KEY VALUE`, `KEY VALUE KEY VALUE` and `KEY=VALUE KEY=VALUE`. A key of a list takes all
+/// values behind it, and may be said several times with `=`.
+///
+/// # Errors
+/// [`ConfigError::Invalid`] for an unknown key and for one without a value.
+pub fn pairs(words: &[String]) -> Result<Vec<Pair>, ConfigError> {
+    let mut all: Vec<Pair> = Vec::new();
+    if words.first().is_some_and(|word| word.contains('=')) {
+        for word in words {
+            let (key, value) = word.split_once('=').ok_or_else(|| {
+                invalid("KEY=VALUE", word, "it has no =; write all of them with = or none")
+            })?;
+            known(key)?;
+            match all.iter_mut().find(|pair| pair.key == key) {
+                Some(pair) => pair.values.push(value.to_owned()),
+                None => all.push(Pair { key: key.to_owned(), values: vec![value.to_owned()] }),
+            }
+        }
+        return Ok(all);
+    }
+    let mut rest = words.iter();
+    while let Some(key) = rest.next() {
+        let values: Vec<String> = match Kind::of(known(key)?) {
+            Kind::List => rest.by_ref().cloned().collect(),
+            _ => rest.next().into_iter().cloned().collect(),
+        };
+        if values.is_empty() {
+            return Err(invalid("KEY", key, "its value is missing: write KEY VALUE or KEY=VALUE"));
+        }
+        all.push(Pair { key: key.clone(), values });
+    }
+    Ok(all)
+}
+
+/// The text of a settings file with other values for these keys: what was around them stays.
+/// Relative paths are those of somebody who stands in `here`; the file gets absolute ones, since its
+/// own count from where it is.
 ///
 /// # Errors
 /// [`ConfigError::Invalid`] for an unknown key or several values of what takes one;
 /// [`ConfigError::InFile`] for a file that was wrong before or would be.
-pub fn with_value(
+pub fn with_values(
+    path: &Path,
+    text: &str,
+    pairs: &[Pair],
+    here: &Path,
+) -> Result<String, ConfigError> {
+    let mut changed = text.to_owned();
+    for Pair { key, values } in pairs {
+        let setting = known(key)?;
+        let absolute = |value: &str| match value.trim() {
+            home if home.starts_with("~/") => home.to_owned(),
+            text => anchored(setting, text, here, None),
+        };
+        let values: Vec<String> = match Kind::of(setting) {
+            Kind::List => values.iter().flat_map(|v| v.split(',')).map(absolute).collect(),
+            _ => values.iter().map(|value| absolute(value)).collect(),
+        };
+        changed = with_value(path, &changed, key, &values)?;
+    }
+    Ok(changed)
+}
+
+/// The same for one key whose values are written as they are.
+pub(super) fn with_value(
     path: &Path,
     text: &str,
     key: &str,
     values: &[String],
 ) -> Result<String, ConfigError> {
-    let setting = setting(key).ok_or_else(|| no_key(key))?;
+    let setting = known(key)?;
     let mut new = typed(setting, values)?;
     let mut document = editable(path, text)?;
     match document.get_mut(setting.key()) {
@@ -36,7 +107,7 @@ pub fn with_value(
         }
         None => drop(document.insert(setting.key(), Item::Value(new))),
     }
-    let text = document.to_string();
+    let text = like(text, &document);
     ConfigFile::parse(path, &text, None)?;
     Ok(text)
 }
@@ -47,7 +118,7 @@ pub fn with_value(
 /// [`ConfigError::InFile`] for what is no TOML.
 pub fn without(path: &Path, text: &str, key: &str) -> Result<Option<String>, ConfigError> {
     let mut document = editable(path, text)?;
-    Ok(document.remove(key).map(|_| document.to_string()))
+    Ok(document.remove(key).map(|_| like(text, &document)))
 }
 
 /// What the text says about `key`, as text; `None`: nothing.
@@ -55,9 +126,8 @@ pub fn without(path: &Path, text: &str, key: &str) -> Result<Option<String>, Con
 /// # Errors
 /// [`ConfigError::InFile`] for a file that is wrong.
 pub(super) fn value(path: &Path, text: &str, key: &str) -> Result<Option<String>, ConfigError> {
-    let setting = setting(key).ok_or_else(|| no_key(key))?;
     let file = ConfigFile::parse(path, text, None)?;
-    Ok(file.entry(setting).and_then(|entry| entry.text.clone()))
+    Ok(file.entry(known(key)?).and_then(|entry| entry.text.clone()))
 }
 
 /// Holds others off who change the same file by program, until dropped.
@@ -99,8 +169,20 @@ fn editable(path: &Path, text: &str) -> Result<DocumentMut, ConfigError> {
     })
 }
 
-fn no_key(key: &str) -> ConfigError {
-    ConfigError::Invalid { from: "KEY", value: key.to_owned(), problem: unknown(key, &Item::None) }
+/// The document with the ends of lines and the mark at the beginning that the text before had.
+fn like(before: &str, document: &DocumentMut) -> String {
+    let mut text = document.to_string();
+    if before.contains("\r\n") {
+        text = text.replace("\r\n", "\n").replace('\n', "\r\n");
+    }
+    if before.starts_with(BYTE_ORDER_MARK) && !text.starts_with(BYTE_ORDER_MARK) {
+        text.insert(0, BYTE_ORDER_MARK);
+    }
+    text
+}
+
+fn known(key: &str) -> Result<&'static Setting, ConfigError> {
+    setting(key).ok_or_else(|| invalid("KEY", key, unknown(key, &Item::None)))
 }
 
 /// What was typed, in the type that the setting has.
@@ -156,6 +238,43 @@ mod tests {
         assert!(!removed.contains("info"), "{removed}");
         assert_eq!(without(path, FILE, "tcp"), Ok(None));
         assert_eq!(without(path, "typo = 1\n", "typo"), Ok(Some(String::new())));
+    }
+
+    #[test]
+    fn several_keys_are_set_at_once_or_none() {
+        let read = |words: &[&str]| {
+            let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            pairs(&words).map_err(|error| error.to_string())
+        };
+        let text = |words: &[&str]| {
+            with_values(Path::new("/c/c.toml"), "", &read(words).unwrap(), Path::new("/here"))
+                .unwrap()
+        };
+        let both = "tls-cert = \"/here/c.pem\"\ntls-key = \"/k.pem\"\n";
+        assert_eq!(text(&["tls-cert=c.pem", "tls-key=/k.pem"]), both);
+        assert_eq!(text(&["tls-cert", "c.pem", "tls-key", "/k.pem"]), both);
+        let listed = "log = \"a=b\"\nregistry-ca = [\"/here/a\", \"~/b\", \"/c\"]\n";
+        assert_eq!(text(&["log=a=b", "registry-ca=a,~/b", "registry-ca=/c"]), listed);
+        assert_eq!(text(&["log", "a=b", "registry-ca", "a", "~/b", "/c"]), listed);
+        assert_eq!(text(&["signature-key=o/*=k.pub"]), "signature-key = [\"o/*=/here/k.pub\"]\n");
+        for (words, says) in [
+            (&["log=info", "grace"][..], "write all of them with = or none"),
+            (&["log", "info", "grace"], "\"grace\" is not valid: its value is missing"),
+            (&["log", "info", "tsl-key", "k"], "did you mean tls-key?"),
+            (&["lgo=info"], "did you mean log?"),
+        ] {
+            let error = read(words).unwrap_err();
+            assert!(error.contains(says), "{words:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn ends_of_lines_stay_as_they_were() {
+        let before = "\u{feff}# mine\r\nlog = 'info'\r\n";
+        let after = set(before, "max-queue", &["5"]).unwrap();
+        assert_eq!(after, format!("{before}max-queue = 5\r\n"));
+        let without = without(Path::new("/c.toml"), &after, "max-queue").unwrap();
+        assert_eq!(without.as_deref(), Some(before));
     }
 
     #[test]

@@ -6,6 +6,9 @@ use std::sync::Arc;
 use super::host::DaemonHostVars;
 use super::{ConfigFile, SETTINGS, dmr};
 
+/// In modeld's directory for settings: the authority's certificate and its key, in PEM.
+pub const AUTHORITY_FILE: &str = "authority.pem";
+
 /// All that [`resolve`](super::resolve) may know about the process around it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Env {
@@ -74,6 +77,11 @@ impl Env {
         self.own_dir().map(|dir| dir.join("config.toml"))
     }
 
+    /// The certificate authority that `--tls self-signed` makes for this user, and its key.
+    pub fn own_authority(&self) -> Option<PathBuf> {
+        self.own_dir().map(|dir| dir.join(AUTHORITY_FILE))
+    }
+
     /// The same with a variable set; for tests and for starting daemons inside programs.
     #[must_use]
     pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
@@ -125,6 +133,18 @@ impl Default for Variables {
 /// A directory that a variable of another program names (`OLLAMA_MODELS`). Empty counts as unset.
 pub fn path_variable(name: &str) -> Option<PathBuf> {
     std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+/// The editor that this user likes, which may have arguments.
+pub fn editor() -> String {
+    let named = ["VISUAL", "EDITOR"].into_iter().filter_map(|name| std::env::var(name).ok());
+    let mut named = named.filter(|text| !text.trim().is_empty());
+    named.next().unwrap_or_else(|| "vi".to_owned())
+}
+
+/// Where programs are looked for by their bare names.
+pub fn search_path() -> Vec<PathBuf> {
+    std::env::var_os("PATH").map(|all| std::env::split_paths(&all).collect()).unwrap_or_default()
 }
 
 /// The variable names the journal's stream by device and inode; a program that was started with its

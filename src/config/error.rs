@@ -50,6 +50,17 @@ pub enum ConfigError {
         /// The flag that would help.
         flag: &'static str,
     },
+    /// One of the two files that TLS needs, without the other.
+    #[error(
+        "{given} is given without {missing}: TLS needs both, the certificate and its private key \
+         (`modeld config set tls-cert=FILE tls-key=FILE` sets them together)"
+    )]
+    HalfTls {
+        /// What was given, with its place if that is a file.
+        given: String,
+        /// The key of the other one.
+        missing: &'static str,
+    },
     /// Something in a settings file, with its place.
     #[error("{}:{line}:{column}: {problem}", path.display())]
     InFile {

@@ -37,6 +37,20 @@ impl ConfigFile {
     /// # Errors
     /// [`ConfigError::InFile`] for what is no TOML, an unknown key, and a value of another type.
     pub fn parse(path: &Path, text: &str, home: Option<&Path>) -> Result<Self, ConfigError> {
+        let (file, mut wrong) = Self::usable(path, text, home)?;
+        if wrong.is_empty() { Ok(file) } else { Err(wrong.swap_remove(0).1) }
+    }
+
+    /// The same, going on behind a key that cannot be used: what can be, and what is wrong with each
+    /// of the others, in the order of the file.
+    ///
+    /// # Errors
+    /// [`ConfigError::InFile`] for what is no TOML.
+    pub(super) fn usable(
+        path: &Path,
+        text: &str,
+        home: Option<&Path>,
+    ) -> Result<(Self, Vec<(String, ConfigError)>), ConfigError> {
         let path = kept(path);
         let wrong = |span: Option<Range<usize>>, problem: String| {
             let (line, column) = place(text, span.map_or(0, |span| span.start));
@@ -44,20 +58,28 @@ impl ConfigFile {
         };
         let document = Document::parse(text)
             .map_err(|fault| wrong(fault.span(), fault.message().replace('\n', " ")))?;
-        let mut entries = BTreeMap::new();
+        let (mut entries, mut unusable) = (BTreeMap::new(), Vec::new());
         let table = document.as_table();
         for (name, item) in table.iter() {
             let key = table.get_key_value(name).and_then(|(key, _)| key.span());
             let Some(setting) = setting(name) else {
-                return Err(wrong(key.or_else(|| item.span()), unknown(name, item)));
+                let problem = wrong(key.or_else(|| item.span()), unknown(name, item));
+                unusable.push((name.to_owned(), problem));
+                continue;
             };
             let kind = Kind::of(setting);
             let span = item.span().or(key);
             let read = read(kind, item).and_then(|text| check_commas(kind, text));
-            let read = read.map_err(|Problem { at, text }| {
-                wrong(at.or_else(|| span.clone()), format!("{name} {text}"))
-            })?;
-            let text_of_paths = |text: String| anchored(setting, &text, path, home);
+            let read = match read {
+                Ok(read) => read,
+                Err(Problem { at, text }) => {
+                    let problem = wrong(at.or_else(|| span.clone()), format!("{name} {text}"));
+                    unusable.push((name.to_owned(), problem));
+                    continue;
+                }
+            };
+            let dir = path.parent().unwrap_or(Path::new("/"));
+            let text_of_paths = |text: String| anchored(setting, &text, dir, home);
             let value = match read {
                 Read::Off => None,
                 Read::One(one) => Some(text_of_paths(one)),
@@ -68,7 +90,7 @@ impl ConfigFile {
             let (line, column) = place(text, span.map_or(0, |span| span.start));
             entries.insert(setting.flag, Entry { text: value, line, column });
         }
-        Ok(Self { path, entries })
+        Ok((Self { path, entries }, unusable))
     }
 
     pub(super) fn path(&self) -> &'static Path {
@@ -102,7 +124,7 @@ pub(super) fn unknown(key: &str, item: &Item) -> String {
 }
 
 /// The known key that is nearest to a mistyped one, if any is near.
-pub(super) fn nearest(key: &str) -> Option<&'static str> {
+pub fn nearest(key: &str) -> Option<&'static str> {
     let typed = key.trim_start_matches('-').replace('_', "-").to_ascii_lowercase();
     let far = |known: &str| strsim::damerau_levenshtein(&typed, known);
     let near = SETTINGS.iter().map(Setting::key).min_by_key(|known| far(known))?;
@@ -174,15 +196,16 @@ fn with_article(type_name: &str) -> String {
     }
 }
 
-/// A path relative to the file's directory: a daemon stands anywhere.
-fn anchored(setting: &Setting, text: &str, file: &Path, home: Option<&Path>) -> String {
+/// The text of a setting with its path, if it is one, made absolute: relative paths begin at `dir`,
+/// `~/` is `home`. A daemon stands anywhere.
+pub(super) fn anchored(setting: &Setting, text: &str, dir: &Path, home: Option<&Path>) -> String {
     let absolute = |text: &str| {
         if text.is_empty() {
             return String::new();
         }
         let path = match (text.strip_prefix("~/"), home) {
             (Some(rest), Some(home)) => home.join(rest),
-            _ => file.parent().unwrap_or(Path::new("/")).join(text),
+            _ => dir.join(text),
         };
         path.to_string_lossy().into_owned()
     };
@@ -300,6 +323,16 @@ mod tests {
             let error = parse(text).unwrap_err().to_string();
             assert_eq!(error, format!("/etc/x/c.toml:{says}"), "{text}");
         }
+    }
+
+    #[test]
+    fn what_can_be_used_is_though_others_cannot() {
+        let text = "typo = 1\nsocket = \"/s\"\nmax-queue = true\n[engines.x]\nurl = 1\n";
+        let (file, wrong) = ConfigFile::usable(Path::new("/c.toml"), text, None).unwrap();
+        assert_eq!(file.entry(&settings::SOCKET).unwrap().text.as_deref(), Some("/s"));
+        let keys: Vec<&str> = wrong.iter().map(|(key, _)| key.as_str()).collect();
+        assert_eq!(keys, ["typo", "max-queue", "engines"]);
+        assert!(ConfigFile::usable(Path::new("/c.toml"), "a = [", None).is_err());
     }
 
     #[test]

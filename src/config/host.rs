@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 
+use super::resolved::{Origin, Set};
 use super::{ConfigError, Env, resolve::socket_path};
 
 /// Where clients find the daemon.
@@ -7,8 +8,14 @@ use super::{ConfigError, Env, resolve::socket_path};
 pub enum DaemonHost {
     /// A Unix socket.
     Unix(PathBuf),
-    /// An `http://` URL without a trailing slash; may have a base path.
-    Http(String),
+    /// An `http://` or `https://` URL without a trailing slash; may have a base path.
+    Http {
+        /// The URL.
+        base: String,
+        /// Whose certificates to believe besides the system's: modeld's own authority, where TLS is
+        /// spoken and there is a place for it.
+        authority: Option<PathBuf>,
+    },
 }
 
 /// The variables that clients read, first one first.
@@ -19,18 +26,20 @@ impl DaemonHostVars {
 }
 
 /// Finds the daemon as `modeld serve` would place it: `--host`, `MODELD_HOST`,
-/// `MODEL_RUNNER_HOST`, else the socket. Hosts are `unix:///path` or `http://host[:port][/base]`;
-/// without a scheme they are `http://`.
+/// `MODEL_RUNNER_HOST`, else the socket. Hosts are `unix:///path`, `http://host[:port][/base]` or
+/// the same with `https://`; without a scheme they are `http://`.
 ///
 /// # Errors
 /// [`ConfigError::Invalid`] for other schemes, and the errors of the socket path.
-pub fn daemon_host(flag: Option<&str>, env: &Env) -> Result<DaemonHost, ConfigError> {
-    let said = flag
-        .map(|v| ("--host", v))
-        .or_else(|| DaemonHostVars::NAMES.iter().find_map(|n| Some((*n, env.get(n)?))));
-    match said {
-        Some((from, text)) => parse(from, text, env),
-        None => Ok(DaemonHost::Unix(socket_path(None, env)?.value)),
+pub fn daemon_host(flag: Option<&str>, env: &Env) -> Result<Set<DaemonHost>, ConfigError> {
+    let flag = flag.map(|text| (Origin::Flag("--host"), "--host", text));
+    let named = |name: &&'static str| Some((Origin::Env(name), *name, env.get(name)?));
+    match flag.or_else(|| DaemonHostVars::NAMES.iter().find_map(named)) {
+        Some((origin, from, text)) => Ok(Set { value: parse(from, text, env)?, origin }),
+        None => {
+            let Set { value, origin } = socket_path(None, env)?;
+            Ok(Set { value: DaemonHost::Unix(value), origin })
+        }
     }
 }
 
@@ -49,18 +58,18 @@ fn parse(from: &'static str, text: &str, env: &Env) -> Result<DaemonHost, Config
     if text.starts_with('/') {
         return Ok(DaemonHost::Unix(socket_path(Some(text), env)?.value));
     }
-    let rest = match text.split_once("://") {
-        Some(("http", rest)) => rest,
-        Some(("https", _)) => {
-            return Err(invalid("the commands do not speak TLS; use http:// or unix://"));
-        }
-        Some(_) => return Err(invalid("only http:// and unix:// are known")),
-        None => text,
+    let (scheme, rest) = match text.split_once("://") {
+        Some((scheme @ ("http" | "https"), rest)) => (scheme, rest),
+        Some(_) => return Err(invalid("only http://, https:// and unix:// are known")),
+        None => ("http", text),
     };
-    let url = format!("http://{}", rest.trim_end_matches('/'));
-    let parsed: http::Uri = url.parse().map_err(|_| invalid("it is not a URL"))?;
+    let base = format!("{scheme}://{}", rest.trim_end_matches('/'));
+    let parsed: http::Uri = base.parse().map_err(|_| invalid("it is not a URL"))?;
+    let authority = (scheme == "https").then(|| env.own_authority()).flatten();
     match parsed.host() {
-        Some(host) if !host.is_empty() && parsed.query().is_none() => Ok(DaemonHost::Http(url)),
+        Some(host) if !host.is_empty() && parsed.query().is_none() => {
+            Ok(DaemonHost::Http { base, authority })
+        }
         Some(_) | None => Err(invalid("it names no host")),
     }
 }
@@ -68,6 +77,14 @@ fn parse(from: &'static str, text: &str, env: &Env) -> Result<DaemonHost, Config
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn found(flag: Option<&str>, env: &Env) -> Result<DaemonHost, ConfigError> {
+        daemon_host(flag, env).map(|host| host.value)
+    }
+
+    fn http(base: &str) -> DaemonHost {
+        DaemonHost::Http { base: base.to_owned(), authority: None }
+    }
 
     fn env() -> Env {
         Env {
@@ -79,38 +96,38 @@ mod tests {
 
     #[test]
     fn the_socket_is_the_default() {
-        let found = daemon_host(None, &env()).unwrap();
-        assert_eq!(found, DaemonHost::Unix("/run/user/7/modeld/modeld.sock".into()));
-        let moved = daemon_host(None, &env().with("MODEL_RUNNER_SOCK", "/s/x.sock")).unwrap();
+        let usual = found(None, &env()).unwrap();
+        assert_eq!(usual, DaemonHost::Unix("/run/user/7/modeld/modeld.sock".into()));
+        let moved = found(None, &env().with("MODEL_RUNNER_SOCK", "/s/x.sock")).unwrap();
         assert_eq!(moved, DaemonHost::Unix("/s/x.sock".into()));
     }
 
     #[test]
     fn flag_then_own_variable_then_the_shared_one() {
         let shared = env().with("MODEL_RUNNER_HOST", "http://localhost:1");
-        assert_eq!(
-            daemon_host(None, &shared).unwrap(),
-            DaemonHost::Http("http://localhost:1".into())
-        );
+        assert_eq!(found(None, &shared).unwrap(), http("http://localhost:1"));
         let own = shared.with("MODELD_HOST", "http://localhost:2");
-        assert_eq!(daemon_host(None, &own).unwrap(), DaemonHost::Http("http://localhost:2".into()));
-        let flag = daemon_host(Some("unix:///s/f.sock"), &own).unwrap();
+        assert_eq!(found(None, &own).unwrap(), http("http://localhost:2"));
+        let flag = found(Some("unix:///s/f.sock"), &own).unwrap();
         assert_eq!(flag, DaemonHost::Unix("/s/f.sock".into()));
     }
 
     #[test]
     fn every_spelling() {
         for (text, host) in [
-            ("localhost:12434", DaemonHost::Http("http://localhost:12434".into())),
-            ("http://127.0.0.1:9/", DaemonHost::Http("http://127.0.0.1:9".into())),
-            ("http://h/exp/vDD4.40", DaemonHost::Http("http://h/exp/vDD4.40".into())),
+            ("localhost:12434", http("http://localhost:12434")),
+            ("http://127.0.0.1:9/", http("http://127.0.0.1:9")),
+            ("http://h/exp/vDD4.40", http("http://h/exp/vDD4.40")),
             ("unix://rel.sock", DaemonHost::Unix("/here/rel.sock".into())),
             ("/abs.sock", DaemonHost::Unix("/abs.sock".into())),
         ] {
-            assert_eq!(daemon_host(Some(text), &env()).unwrap(), host, "{text}");
+            assert_eq!(found(Some(text), &env()).unwrap(), host, "{text}");
         }
-        for text in ["https://h", "ftp://h", "unix://", "http://", "http://a b", "http://h?q=1"] {
-            assert!(daemon_host(Some(text), &env()).is_err(), "{text}");
+        let tls = found(Some("https://h:1/"), &Env { config_dir: Some("/c".into()), ..env() });
+        let authority = Some("/c/modeld/authority.pem".into());
+        assert_eq!(tls, Ok(DaemonHost::Http { base: "https://h:1".into(), authority }));
+        for text in ["ftp://h", "unix://", "http://", "http://a b", "http://h?q=1"] {
+            assert!(found(Some(text), &env()).is_err(), "{text}");
         }
     }
 }

@@ -35,13 +35,19 @@ pub fn settings_page() -> String {
          \n\
          The keys are the flags without `--`, all at the top. Durations are texts (`\"5m\"`) or numbers of \
          seconds. `tcp`, `containers` and `ollama-port` take an address, a port, `true` for what the bare \
-         flag means, or `false`. Paths are relative to the file; `~/` is your home. A key that is \
-         unknown, a value of another type and one that cannot be read are errors with their line and \
-         column, and modeld does not start (exit code 78). So are a file that others can write to and \
-         one that belongs to another user.\n\
+         flag means, or `false`. Relative paths begin at the directory of the file; `~/` is your \
+         home. A key that is unknown, a value of another type and one that cannot be read are errors \
+         with their line and column, and modeld does not start (exit code 78). So are a file that \
+         others can write to, one that belongs to another user, and a link that leads nowhere. Commands \
+         that talk to a daemon name such a mistake and go on where the file still says where that is; \
+         where it does not, they end with 78.\n\
          \n\
-         `modeld config check` looks for all of this without starting anything, `modeld config set KEY \
-         VALUE` and `unset KEY` change the file and keep its comments.\n\
+         `modeld config check` looks for all of this without starting anything. `modeld config set KEY \
+         VALUE` and `unset KEY` change the file and keep its comments; `modeld config set KEY=VALUE \
+         KEY=VALUE` changes all of them or none, as `tls-cert` and `tls-key` want it (one of both may \
+         stand in the file while the other comes by flag or variable). Relative paths typed there are \
+         those from where you stand, and the file gets absolute ones. `modeld config edit` opens the \
+         file in `$VISUAL` or `$EDITOR`; what cannot be used does not take its place.\n\
          \n\
          ## Reloading\n\
          \n\

@@ -369,14 +369,17 @@ mod tests {
         assert_eq!(tls(Some("self-signed"), None, None), Ok(Some(Tls::SelfSigned)));
         let files = Tls::Files { cert: "/here/c".into(), key: "/k".into() };
         assert_eq!(tls(None, Some("c"), Some("/k")), Ok(Some(files)));
-        for (own, cert, key) in [
-            (None, Some("c"), None),
-            (None, None, Some("k")),
-            (Some("self-signed"), Some("c"), Some("k")),
-            (Some("on"), None, None),
-        ] {
+        for (own, cert, key) in
+            [(Some("self-signed"), Some("c"), Some("k")), (Some("on"), None, None)]
+        {
             let error = tls(own, cert, key).unwrap_err();
             assert!(matches!(error, ConfigError::Invalid { .. }), "{own:?} {cert:?} {key:?}");
+        }
+        for (cert, key, given, missing) in
+            [(Some("c"), None, "--tls-cert", "tls-key"), (None, Some("k"), "--tls-key", "tls-cert")]
+        {
+            let given = given.to_owned();
+            assert_eq!(tls(None, cert, key), Err(ConfigError::HalfTls { given, missing }));
         }
     }
 

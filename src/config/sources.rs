@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use super::{Config, ConfigError, ConfigFile, Env, RawConfig, Shown, shown};
+use super::{Config, ConfigError, ConfigFile, Env, RawConfig, Shown, settings, shown};
 use crate::files::open_regular;
 
 /// The settings of the whole machine, below those of each user.
@@ -33,12 +33,12 @@ impl Sources {
     /// The user's file: the one that is named by the flag or `MODELD_CONFIG`, else the one in the
     /// directory for settings. `None`: without a home there is no place for it.
     pub fn user_file(&self) -> Option<PathBuf> {
-        self.chosen().or_else(|| self.env.own_file())
+        self.named_file().or_else(|| self.env.own_file())
     }
 
     /// The files that are read, the one that counts most first, and whether each has to exist.
     pub fn files(&self) -> Vec<(PathBuf, bool)> {
-        let user = self.user_file().map(|path| (path, self.chosen().is_some()));
+        let user = self.user_file().map(|path| (path, self.named_file().is_some()));
         user.into_iter().chain(self.system.clone().map(|path| (path, false))).collect()
     }
 
@@ -56,6 +56,34 @@ impl Sources {
         Ok(env)
     }
 
+    /// The same, with what can be used of files that are partly wrong: for whoever only looks for
+    /// the daemon.
+    pub fn read_usable(&self) -> Usable {
+        let mut usable = Usable { env: self.env.clone(), problem: None, hides_the_socket: false };
+        for (path, must_exist) in self.files() {
+            let home = usable.env.home.clone();
+            let read = match read_file(&path, must_exist) {
+                Ok(None) => continue,
+                Ok(Some(text)) => ConfigFile::usable(&path, &text, home.as_deref()),
+                Err(error) => Err(error),
+            };
+            match read {
+                Ok((file, wrong)) => {
+                    usable.env.files.push(file);
+                    for (key, error) in wrong {
+                        usable.hides_the_socket |= key == settings::SOCKET.key();
+                        usable.problem.get_or_insert(error);
+                    }
+                }
+                Err(error) => {
+                    usable.hides_the_socket = true;
+                    usable.problem.get_or_insert(error);
+                }
+            }
+        }
+        usable
+    }
+
     /// What holds, and how it is shown.
     ///
     /// # Errors
@@ -65,12 +93,24 @@ impl Sources {
         Ok((Config { settings_file: self.user_file(), ..config }, shown))
     }
 
-    fn chosen(&self) -> Option<PathBuf> {
+    /// The file that is named in the place of the user's own, by the flag or `MODELD_CONFIG`.
+    pub fn named_file(&self) -> Option<PathBuf> {
         let named = self.named.clone();
         named
             .or_else(|| self.env.get(Env::CONFIG).map(PathBuf::from))
             .map(|path| self.env.current_dir.join(path))
     }
+}
+
+/// What can be used of settings files.
+#[derive(Debug, Clone)]
+pub struct Usable {
+    /// The environment with what the files say.
+    pub env: Env,
+    /// The first thing that is wrong with them.
+    pub problem: Option<ConfigError>,
+    /// Whether they may say where the socket is in a part that cannot be used.
+    pub hides_the_socket: bool,
 }
 
 /// Reads a settings file that nobody else can have written. `None`: it is not there, and need not be.
@@ -82,7 +122,17 @@ pub fn read_file(path: &Path, must_exist: bool) -> Result<Option<String>, Config
     let file = match open_regular(path) {
         Ok(file) => file,
         // There may also be a file where its directory should be.
-        Err(error) if error.is_missing() && !must_exist => return Ok(None),
+        Err(error) if error.is_missing() => match path.read_link() {
+            // Whoever made it means to have settings; without them the daemon would be another.
+            Ok(target) => {
+                return Err(unusable(format!(
+                    "is a link to {}, which is not there; make that file or remove the link",
+                    target.display()
+                )));
+            }
+            Err(_) if !must_exist => return Ok(None),
+            Err(_) => return Err(unusable(error.to_string())),
+        },
         Err(error) => return Err(unusable(error.to_string())),
     };
     let us = rustix::process::geteuid().as_raw();
@@ -234,6 +284,25 @@ mod tests {
     }
 
     #[test]
+    fn what_says_where_the_daemon_is_counts_though_the_rest_is_wrong() {
+        let place = Place::new();
+        for (text, socket, hides) in [
+            ("typo = 1\nsocket = \"/s\"", "/s", false),
+            ("max-queue = true", "/run/user/7/modeld/modeld.sock", false),
+            ("socket = 5", "/run/user/7/modeld/modeld.sock", true),
+            ("socket = \"/s", "/run/user/7/modeld/modeld.sock", true),
+        ] {
+            place.write(USER, text);
+            let usable = place.sources.read_usable();
+            let found = super::super::socket_path(None, &usable.env).unwrap().value;
+            assert_eq!(found, PathBuf::from(socket), "{text}");
+            assert!(usable.problem.is_some() && usable.hides_the_socket == hides, "{text}");
+        }
+        place.write(USER, "max-queue = 0");
+        assert_eq!(place.sources.read_usable().problem, None);
+    }
+
+    #[test]
     fn what_others_can_write_is_refused() {
         let place = Place::new();
         let path = place.write(USER, "max-queue = 2");
@@ -280,6 +349,13 @@ mod tests {
         assert_eq!(
             place.error(),
             "the settings file DIR/x.toml is a named pipe, not a regular file"
+        );
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("gone.toml", &path).unwrap();
+        assert_eq!(
+            place.error(),
+            "the settings file DIR/x.toml is a link to gone.toml, which is not there; make that \
+             file or remove the link"
         );
         if !rustix::process::geteuid().is_root() {
             place.write("y.toml", "");

@@ -1,7 +1,7 @@
 use super::resolve::absolute;
-use super::resolved::{Set, Tls};
+use super::resolved::{Origin, Set, Tls};
 use super::said::{Said, invalid};
-use super::{ConfigError, Env, RawConfig, settings};
+use super::{ConfigError, Env, RawConfig, Setting, settings};
 
 /// Files, or our own authority; both would leave it open which of them clients see.
 pub(super) fn tls(raw: &RawConfig, env: &Env) -> Result<Set<Option<Tls>>, ConfigError> {
@@ -24,11 +24,15 @@ pub(super) fn tls(raw: &RawConfig, env: &Env) -> Result<Set<Option<Tls>>, Config
             let (path, key) = (absolute(cert.text, env), absolute(key.text, env));
             Ok(Set { value: Some(Tls::Files { cert: path, key }), origin: cert.origin })
         }
-        (Some(cert), None) => {
-            Err(invalid(cert.name(), cert.text, "its private key is missing: --tls-key"))
-        }
-        (None, Some(key)) => {
-            Err(invalid(key.name(), key.text, "its certificate is missing: --tls-cert"))
-        }
+        (Some(cert), None) => Err(half(cert, settings::TLS_KEY)),
+        (None, Some(key)) => Err(half(key, settings::TLS_CERT)),
     }
+}
+
+fn half(said: Said<'_>, missing: Setting) -> ConfigError {
+    let given = match said.origin {
+        Origin::File { path, line } => format!("{}:{line}: {}", path.display(), said.name()),
+        Origin::Flag(_) | Origin::Env(_) | Origin::Default => said.name().to_owned(),
+    };
+    ConfigError::HalfTls { given, missing: missing.key() }
 }

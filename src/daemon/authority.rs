@@ -10,10 +10,9 @@ use rcgen::{
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use super::DaemonError;
+use crate::config::AUTHORITY_FILE as FILE;
 use crate::files::{self, ReadError};
 
-/// In modeld's directory for settings: the authority's certificate and its key, in PEM.
-const FILE: &str = "authority.pem";
 /// More than any such file has.
 const MAX_BYTES: u64 = 64 << 10;
 /// The last day of the authority is so many days after its first.

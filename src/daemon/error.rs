@@ -1,3 +1,4 @@
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -122,6 +123,32 @@ pub enum DaemonError {
 }
 
 impl DaemonError {
+    /// Whether another start would end the same way until a person changes a setting or what it
+    /// names.
+    pub fn needs_other_settings(&self) -> bool {
+        match self {
+            Self::UnsafeDirectory { .. }
+            | Self::SocketTaken { .. }
+            | Self::Inherited { .. }
+            | Self::NoTokens { .. }
+            | Self::Tls { .. }
+            | Self::Authority { .. }
+            | Self::SocketGroup { .. }
+            | Self::Registries { .. } => true,
+            // A port below 1024; one that is taken may be free again soon.
+            Self::Tcp { source, .. } => source.kind() == ErrorKind::PermissionDenied,
+            Self::Io { source, .. } => matches!(
+                source.kind(),
+                ErrorKind::PermissionDenied
+                    | ErrorKind::NotADirectory
+                    | ErrorKind::AlreadyExists
+                    | ErrorKind::ReadOnlyFilesystem
+            ),
+            Self::Store(error) => error.needs_other_settings(),
+            Self::AlreadyRunning { .. } | Self::StoreInUse { .. } => false,
+        }
+    }
+
     pub(super) fn io(doing: impl Into<String>, source: impl Into<std::io::Error>) -> Self {
         Self::Io { doing: doing.into(), source: source.into() }
     }

@@ -425,8 +425,15 @@ mod tests {
     #[tokio::test]
     async fn a_kept_socket_is_for_the_group_that_holds_now() {
         use std::os::unix::fs::MetadataExt as _;
-        let (_dir, mut config) = place(None);
+        use std::os::unix::fs::PermissionsExt as _;
+        let (dir, mut config) = place(None);
         let own = rustix::process::getegid().as_raw();
+        // A place that a group can reach.
+        std::fs::create_dir_all(config.socket.value.parent().unwrap()).unwrap();
+        for place in ["", "run", "run/modeld"] {
+            let open = std::fs::Permissions::from_mode(0o711);
+            std::fs::set_permissions(dir.path().join(place), open).unwrap();
+        }
         for (group, mode) in [(None, 0o600), (Some(own), 0o660), (None, 0o600)] {
             config.socket_group.value = group.map(|group| group.to_string());
             // Made under the other setting, and kept.

@@ -9,7 +9,7 @@ use super::activity::Activity;
 use super::build::Bound;
 use super::connection::Server;
 use super::idle::Use;
-use super::listen::Doors;
+use super::listen::{Address, Doors};
 use super::notify;
 use crate::config::settings;
 
@@ -70,6 +70,9 @@ impl Bound {
         };
         let limit = self.idle_exit.filter(|_| self.listeners.managed);
         let places = self.listeners.addresses.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let speaks_tls = acceptor.tls.is_some();
+        let tls_is_heard =
+            self.listeners.addresses.iter().any(|address| matches!(address, Address::Tls(_)));
         let (mut doors, (socket_file, lock)) = self.listeners.serve(acceptor, self.control);
         let places = format!("listening on {}", places.join(", "));
         tracing::info!("{places}");
@@ -78,6 +81,13 @@ impl Bound {
                 "{} is of no effect: a socket that the daemon opened itself ends with it, and \
                  nothing would start it again",
                 settings::IDLE_EXIT.flag
+            );
+        }
+        if speaks_tls && !tls_is_heard {
+            tracing::warn!(
+                "{} is of no effect: nothing listens on TCP; {}, or modeld tcp enable, changes that",
+                settings::TLS.flag,
+                settings::TCP.flag
             );
         }
         notify::ready(&places);

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use tokio::net::{TcpListener, TcpSocket, UnixListener, UnixSocket, UnixStream};
 
 use super::DaemonError;
+use crate::config::settings;
 
 /// Connections that may wait to be accepted; the kernel caps it at `net.core.somaxconn`.
 pub(super) const BACKLOG: u32 = 4096;
@@ -33,26 +34,41 @@ pub(super) fn prepare_directory(socket: &Path, group: Option<u32>) -> Result<(),
     }
     let meta = std::fs::metadata(dir)
         .map_err(|e| DaemonError::io(format!("look at {}", dir.display()), e))?;
-    if let Some(group) = group
-        && meta.mode() & 0o001 == 0
-        && (meta.mode() & 0o010 == 0 || meta.gid() != group)
-    {
-        tracing::warn!(
-            group,
-            "members of the group cannot reach the socket, because {} is closed to them: \
-             chgrp {group} and chmod 0750 open it",
-            dir.display()
-        );
-    }
     let uid = rustix::process::geteuid().as_raw();
     let problem = if meta.uid() != uid {
         format!("belongs to uid {}, not to us (uid {uid})", meta.uid())
     } else if meta.mode() & 0o022 != 0 {
         format!("is writable for others (mode {:04o})", meta.mode() & 0o7777)
     } else {
-        return Ok(());
+        return group.map_or(Ok(()), |group| can_pass(dir, group));
     };
     Err(DaemonError::UnsafeDirectory { path: dir.to_owned(), problem })
+}
+
+/// Refuses a place that the group's members cannot reach, with what opens it. Where access lists may
+/// let them through, which show in the group's bits, it is only said.
+fn can_pass(dir: &Path, group: u32) -> Result<(), DaemonError> {
+    for dir in dir.ancestors() {
+        let Ok(meta) = std::fs::metadata(dir) else { continue };
+        let bit = if meta.gid() == group { 0o010 } else { 0o001 };
+        if meta.mode() & bit != 0 {
+            continue;
+        }
+        let problem = format!(
+            "{}: members of group {group} cannot reach the socket, because {} is closed to them \
+             (mode {:04o}, group {}); chgrp {group} {1} && chmod g+x {1} opens it, or choose \
+             another place with --socket, such as /run/modeld/modeld.sock",
+            settings::SOCKET_GROUP.flag,
+            dir.display(),
+            meta.mode() & 0o7777,
+            meta.gid()
+        );
+        if meta.mode() & 0o011 == 0 {
+            return Err(DaemonError::SocketGroup { problem });
+        }
+        tracing::warn!("{problem}");
+    }
+    Ok(())
 }
 
 /// Gives a file or directory to a group, and then its mode: never the other way round.
@@ -215,6 +231,8 @@ mod tests {
     #[tokio::test]
     async fn socket_0660_in_a_directory_0750_for_a_group() {
         let dir = tempfile::tempdir().unwrap();
+        let open = std::fs::Permissions::from_mode(0o711);
+        std::fs::set_permissions(dir.path(), open).unwrap();
         let path = dir.path().join("run/m.sock");
         // Everybody may give what is theirs to a group of their own.
         let group = rustix::process::getegid().as_raw();
@@ -222,6 +240,34 @@ mod tests {
         let _bound = bind(&path, Some(group)).await.unwrap();
         assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o660, 0o750));
         assert_eq!(std::fs::metadata(&path).unwrap().gid(), group);
+    }
+
+    #[test]
+    fn a_place_that_the_group_cannot_reach_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let (below, group) = (dir.path().join("run"), rustix::process::getegid().as_raw());
+        std::fs::create_dir(&below).unwrap();
+        let bits = |path: &Path, bits: u32| {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(bits)).unwrap();
+        };
+        for (above, own, closed) in [
+            (0o700, 0o755, Some(dir.path())),
+            (0o711, 0o700, Some(below.as_path())),
+            (0o711, 0o711, None),
+            (0o710, 0o710, None),
+        ] {
+            bits(dir.path(), above);
+            bits(&below, own);
+            let done = prepare_directory(&below.join("m.sock"), Some(group));
+            match (done, closed) {
+                (Ok(()), None) => {}
+                (Err(error @ DaemonError::SocketGroup { .. }), Some(closed)) => {
+                    let fix = format!("chmod g+x {} opens it", closed.display());
+                    assert!(error.to_string().contains(&fix), "{error}");
+                }
+                (done, closed) => panic!("{above:o} {own:o}: {done:?}, not {closed:?}"),
+            }
+        }
     }
 
     #[test]

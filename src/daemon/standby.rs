@@ -43,9 +43,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// A program that ran this long was fine, whatever happened to it then.
 const FINE_AFTER: Duration = Duration::from_secs(60);
 
-/// Ends after which another start would end the same way: somebody else is running (75), a setting
-/// cannot be used (78).
-const FINAL: [u8; 2] = [75, 78];
+/// Ends after which another start would end the same way: the command line makes no sense (2),
+/// somebody else is running (75), a setting cannot be used (78).
+const FINAL: [u8; 3] = [2, 75, 78];
 
 /// Listeners without a program.
 #[derive(Debug)]

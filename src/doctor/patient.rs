@@ -35,7 +35,7 @@ impl Patient {
         let without_files = resolve(&sources.raw, &sources.env).ok();
         Self {
             config,
-            host: daemon_host(host, &env),
+            host: daemon_host(host, &env).map(|host| host.value),
             without_files,
             files: sources.files().into_iter().map(|(path, _)| path).collect(),
             env,
@@ -67,7 +67,7 @@ impl Patient {
     pub(super) fn socket(&self) -> Option<&Path> {
         match &self.host {
             Ok(DaemonHost::Unix(path)) => Some(path),
-            Ok(DaemonHost::Http(_)) | Err(_) => None,
+            Ok(DaemonHost::Http { .. }) | Err(_) => None,
         }
     }
 }
@@ -106,7 +106,7 @@ pub(super) mod testing {
         let sources = Sources { env: env.clone(), ..Sources::default() };
         Patient {
             config: sources.shown().map(|(config, _)| config),
-            host: daemon_host(None, &env),
+            host: daemon_host(None, &env).map(|host| host.value),
             without_files: resolve(&sources.raw, &env).ok(),
             files: sources.files().into_iter().map(|(path, _)| path).collect(),
             env,

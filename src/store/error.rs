@@ -119,8 +119,34 @@ pub enum StoreError {
     #[error("the manifest cannot be read: {0}")]
     BadManifest(String),
     /// The directory is not a model store.
-    #[error("{} holds other files and no layout.json: it is not a model store", .0.display())]
+    #[error(
+        "{} holds other files and no layout.json: it is not a model store; choose an empty or a \
+         new directory with --models-path",
+        .0.display()
+    )]
     NotAStore(PathBuf),
+    /// What would say whether the directory is one.
+    #[error(
+        "{} is there and cannot be read by user {user} ({source}); give that user the right to \
+         read it, or choose another store with --models-path",
+        path.display()
+    )]
+    UnreadableLayout {
+        /// layout.json.
+        path: PathBuf,
+        /// Who we are.
+        user: u32,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The same, with something else in it.
+    #[error(
+        "{} names no version of a model store, and the directory holds other files: it is not a \
+         model store, or that file is damaged; choose another directory with --models-path, or \
+         write {{\"version\": \"1.0.0\"}} into the file if models are in it",
+        .0.display()
+    )]
+    DamagedLayout(PathBuf),
     /// The directory is of a version that we do not know.
     #[error("the model store {} has the layout {version:?}; only 1.x is known", root.display())]
     UnknownLayout {
@@ -163,6 +189,27 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether it will be so again until a person changes the setting or what it names.
+    pub fn needs_other_settings(&self) -> bool {
+        use std::io::ErrorKind as Kind;
+        match self {
+            Self::ReadOnly { .. }
+            | Self::NotWritable { .. }
+            | Self::NoLocks { .. }
+            | Self::NotAStore(_)
+            | Self::UnreadableLayout { .. }
+            | Self::DamagedLayout(_)
+            | Self::UnknownLayout { .. }
+            | Self::ForeignOwner { .. }
+            | Self::Writable { .. } => true,
+            Self::Io { source, .. } => matches!(
+                source.kind(),
+                Kind::PermissionDenied | Kind::NotADirectory | Kind::AlreadyExists
+            ),
+            _ => false,
+        }
+    }
+
     /// For `map_err`: what was tried on which path.
     pub(super) fn io(
         action: &'static str,
@@ -194,6 +241,8 @@ impl From<StoreError> for Error {
             | StoreError::MissingBlob { .. }
             | StoreError::BadManifest(_) => ErrorKind::InvalidModel,
             StoreError::NotAStore(_)
+            | StoreError::UnreadableLayout { .. }
+            | StoreError::DamagedLayout(_)
             | StoreError::UnknownLayout { .. }
             | StoreError::ForeignOwner { .. }
             | StoreError::Writable { .. }

@@ -295,6 +295,9 @@ pub(super) fn read_up_to(path: &Path, max: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// More than any layout.json has.
+const MAX_LAYOUT: u64 = 64 << 10;
+
 fn check_owner(root: &Path) -> Result<(), StoreError> {
     let found = root.metadata().map_err(StoreError::io("look at", root))?;
     let user = rustix::process::geteuid().as_raw();
@@ -310,13 +313,23 @@ fn check_owner(root: &Path) -> Result<(), StoreError> {
 
 pub(super) fn check_version(layout: &Layout) -> Result<(), StoreError> {
     let path = layout.version_file();
+    let mut problem = StoreError::NotAStore(layout.root.clone());
     let started = match path.symlink_metadata() {
         Ok(_) => match read_version(&path) {
             Some(version) if version == "1" || version.starts_with("1.") => return Ok(()),
             Some(version) => {
                 return Err(StoreError::UnknownLayout { root: layout.root.clone(), version });
             }
-            None => false,
+            None => {
+                problem = match read_small(&path, MAX_LAYOUT) {
+                    Err(StoreError::Io { source, .. }) => {
+                        let user = rustix::process::geteuid().as_raw();
+                        StoreError::UnreadableLayout { path: path.clone(), user, source }
+                    }
+                    Ok(_) | Err(_) => StoreError::DamagedLayout(path.clone()),
+                };
+                false
+            }
         },
         Err(_) => {
             // A start that was interrupted before it wrote layout.json left only what is ours.
@@ -338,12 +351,13 @@ pub(super) fn check_version(layout: &Layout) -> Result<(), StoreError> {
     if started || is_store {
         return Ok(());
     }
-    Err(StoreError::NotAStore(layout.root.clone()))
+    Err(problem)
 }
 
 /// What layout.json says; `None` for one that says nothing.
 pub(super) fn read_version(path: &Path) -> Option<String> {
-    let file: serde_json::Value = serde_json::from_slice(&read_small(path, 64 << 10).ok()?).ok()?;
+    let file: serde_json::Value =
+        serde_json::from_slice(&read_small(path, MAX_LAYOUT).ok()?).ok()?;
     match file.get("version")? {
         serde_json::Value::String(version) => Some(version.chars().take(40).collect()),
         serde_json::Value::Number(version) => Some(version.to_string()),

@@ -303,6 +303,16 @@ fn only_directories_that_are_ours_open() {
     std::fs::write(at("future/layout.json"), b"{\"version\":\"2.0.0\"}").unwrap();
     assert!(matches!(Store::open(&at("future")), Err(StoreError::UnknownLayout { .. })));
 
+    std::fs::write(at("photos/layout.json"), b"{}").unwrap();
+    assert!(matches!(Store::open(&at("photos")), Err(StoreError::DamagedLayout(_))));
+    std::fs::remove_file(at("photos/layout.json")).unwrap();
+    // Which nobody can read, whatever their rights are.
+    std::fs::create_dir(at("photos/layout.json")).unwrap();
+    let unreadable = Store::open(&at("photos")).err().expect("an error");
+    assert!(matches!(unreadable, StoreError::UnreadableLayout { .. }), "{unreadable}");
+    let said = unreadable.to_string();
+    assert!(said.contains("layout.json is there and cannot be read"), "{said}");
+
     std::fs::write(at("file"), b"x").unwrap();
     assert!(matches!(Store::open(&at("file")), Err(StoreError::Io { .. })));
 

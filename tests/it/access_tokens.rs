@@ -135,7 +135,29 @@ fn an_authority_of_ones_own_is_enough_for_tls() {
     assert!(curl(ca, &format!("http://127.0.0.1:{port}/models")).0.starts_with("000"));
     daemon.client().get("/models").expect(200);
     assert!(daemon.log().contains(&format!("https://127.0.0.1:{port}")), "{}", daemon.log());
-    drop(daemon);
+    // Commands of the same user believe it without a word; others are told what is missing.
+    let list = |host: &str, config: &Path| {
+        let mut command = crate::support::daemon::modeld(daemon.dir(), &daemon.socket);
+        command.env("MODELD_HOST", host).env("XDG_CONFIG_HOME", config).arg("list");
+        let output = command.stdin(Stdio::null()).output().expect("it runs");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (own, other) = (daemon.dir().join(".config"), daemon.dir().join("other"));
+    for host in ["127.0.0.1", "localhost"] {
+        let (code, said) = list(&format!("https://{host}:{port}"), &own);
+        assert_eq!(code, Some(0), "{host}: {said}");
+    }
+    for (host, config, says) in [
+        (format!("https://127.0.0.1:{port}"), &other, "modeld tls ca"),
+        (format!("https://127.0.0.2:{port}"), &own, "modeld is not running"),
+        (format!("http://127.0.0.1:{port}"), &own, "if it speaks TLS: https://"),
+    ] {
+        let (code, said) = list(&host, config);
+        assert!(code != Some(0) && said.contains(says), "{host}: {said}");
+    }
+    let plain = Daemon::builder().tcp().start();
+    let (code, said) = list(&format!("https://127.0.0.1:{}", plain.port().port()), &own);
+    assert!(code == Some(1) && said.contains("use http://"), "{said}");
 }
 
 #[test]

@@ -227,7 +227,7 @@ fn what_will_not_help_is_not_tried_again() {
     for (program, code) in [
         (vec!["sh", "-c", "echo x >> {dir}/runs; exit 75"], 75),
         (vec!["sh", "-c", "echo x >> {dir}/runs; exit 78"], 78),
-        (vec!["{dir}/no-such-program"], 78),
+        (vec![MODELD, "serve", "--no-such-flag"], 2),
         (vec![MODELD, "serve", "--keep-alive", "soon"], 78),
     ] {
         let mut shim = Shim::start(&[], &program);
@@ -235,6 +235,20 @@ fn what_will_not_help_is_not_tried_again() {
         assert_eq!(shim.end().code(), Some(code), "{program:?}: {}", shim.log());
         assert!(shim.starts().len() <= 1, "{program:?}");
         assert!(!shim.socket().exists());
+    }
+}
+
+#[test]
+fn a_program_that_is_not_there_is_named_at_once() {
+    let dir = TempDir::new().unwrap();
+    let socket = dir.path().join("run/a.sock");
+    for program in ["/nonexistent/program", "no-such-program-anywhere"] {
+        let mut command = modeld(dir.path(), &socket);
+        command.args(["activate", "--", program]).stdin(Stdio::null());
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(78), "{said}");
+        assert!(said.contains(program) && !socket.exists(), "{said}");
     }
 }
 

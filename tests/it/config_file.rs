@@ -184,6 +184,156 @@ fn a_daemon_is_found_where_the_file_says() {
     assert!(stderr(&named).contains("going on without it"), "{}", stderr(&named));
 }
 
+/// A command never says that no daemon runs where it could not even look.
+#[test]
+fn a_client_says_what_is_wrong_with_the_file() {
+    let home = TempDir::new().unwrap();
+    let path = home.path();
+    let list = |vars: &[(&str, &str)]| {
+        let mut command = modeld(path, &path.join("unused"));
+        command.env_remove("MODEL_RUNNER_SOCK").envs(vars.iter().copied()).arg("list");
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        (output.status.code(), stderr(&output))
+    };
+    for (text, says, looks) in [
+        ("keep-alvie = 5\n", ":1:1: unknown key \"keep-alvie\"; did you mean keep-alive?", true),
+        ("max-queue = true\n", ":1:13: max-queue takes a whole number", true),
+        ("socket = 5\n", ":1:10: socket takes a text in quotes", false),
+        ("socket = \"/x\n", ":1:", false),
+    ] {
+        let file = write(path, text);
+        let (code, said) = list(&[]);
+        assert_eq!(code, Some(78), "{text}: {said}");
+        assert!(said.contains(&format!("{}{says}", file.display())), "{text}: {said}");
+        assert_eq!(said.contains("is not running"), looks, "{text}: {said}");
+        assert!(!said.contains("start it with"), "{text}: {said}");
+        let (code, said) = list(&[("MODEL_RUNNER_SOCK", "/nonexistent/s")]);
+        assert_eq!(code, Some(69), "{text}: {said}");
+        assert!(said.contains(says) && said.contains("going on without it"), "{text}: {said}");
+    }
+    write(path, "max-queue = 5\n");
+    assert_eq!(list(&[]).0, Some(69));
+}
+
+#[test]
+fn a_certificate_and_its_key_are_set_together_or_one_by_one() {
+    let home = TempDir::new().unwrap();
+    let path = home.path();
+    let file = user_file(path);
+    let read = || fs::read_to_string(&file).unwrap();
+    let set = |args: &[&str]| {
+        let mut command = modeld(path, &path.join("d.sock"));
+        command.current_dir(path).args(["config", "set"]).args(args);
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        (output.status.code(), stderr(&output))
+    };
+    let (here, both) = (path.canonicalize().unwrap(), ["tls-cert=c.pem", "tls-key=/k.pem"]);
+    assert_eq!(set(&both).0, Some(0));
+    let text = format!("tls-cert = \"{}/c.pem\"\ntls-key = \"/k.pem\"\n", here.display());
+    assert_eq!(read(), text);
+    // All of it or nothing.
+    assert_eq!(set(&["tls-cert=/other", "max-queue=0"]).0, Some(78));
+    assert_eq!(read(), text);
+    fs::remove_file(&file).unwrap();
+    let (code, said) = set(&["tls-cert", "/c.pem"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("will not start yet") && said.contains("without tls-key"), "{said}");
+    for verb in ["serve", "config check"] {
+        let output = run(path, &[], &verb.split(' ').collect::<Vec<_>>());
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(78), "{said}");
+        let place = format!("{}:1: tls-cert is given without tls-key", file.display());
+        assert!(said.contains(&place), "{said}");
+    }
+    let (code, said) = set(&["tls-key", "/k.pem"]);
+    assert!(code == Some(0) && !said.contains("will not start"), "{said}");
+    // A file's own relative paths begin at the file.
+    write(path, "models-path = \"m\"\n");
+    let is = file.parent().unwrap().join("m");
+    assert_eq!(shown(path, &[], &[], "models-path")["value"], json!(is));
+}
+
+#[test]
+fn an_editor_changes_a_copy_that_has_to_be_right() {
+    let home = TempDir::new().unwrap();
+    let path = home.path();
+    let file = write(path, "# mine\nkeep-alive = \"5m\"\n");
+    let edit = |editor: &str| {
+        let output = run(path, &[("VISUAL", ""), ("EDITOR", editor)], &["config", "edit"]);
+        (output.status.code(), stderr(&output))
+    };
+    let files = || fs::read_dir(file.parent().unwrap()).unwrap().count();
+    assert_eq!(edit("true").0, Some(0));
+    assert_eq!(edit("sed -i.bak -e s/5m/7m/").0, Some(0));
+    assert_eq!(fs::read_to_string(&file).unwrap(), "# mine\nkeep-alive = \"7m\"\n");
+    let before = files();
+    let (code, said) = edit("sed -i -e s/7m/soon/");
+    assert_eq!(code, Some(78), "{said}");
+    assert!(
+        said.contains(":2:14: keep-alive: \"soon\"") && said.contains("is as it was"),
+        "{said}"
+    );
+    let kept = said.trim_end().rsplit_once("what you wrote is in ").unwrap().1;
+    assert_eq!(fs::read_to_string(kept).unwrap(), "# mine\nkeep-alive = \"soon\"\n");
+    assert_eq!(fs::read_to_string(&file).unwrap(), "# mine\nkeep-alive = \"7m\"\n");
+    assert_eq!(files(), before + 1);
+    let (code, said) = edit("false");
+    assert!(code == Some(1) && said.contains("VISUAL or EDITOR"), "{said}");
+    let other = format!("sh -c 'echo tcp=false >> {}; echo log=1 > $0'", file.display());
+    let (code, said) = edit(&other.replace("log=1", "\"log=\\\"warn\\\"\""));
+    assert!(code == Some(1) && said.contains("by somebody else meanwhile"), "{said}");
+}
+
+/// What starting again would not change ends with the code that the units list for that.
+#[test]
+fn what_a_person_has_to_change_ends_with_78() {
+    let home = TempDir::new().unwrap();
+    let path = home.path();
+    fs::create_dir(path.join("photos")).unwrap();
+    fs::write(path.join("photos/cat.jpg"), "x").unwrap();
+    fs::write(path.join("file"), "x").unwrap();
+    let at = |name: &str| path.join(name).to_str().unwrap().to_owned();
+    let (file, photos) = (at("file"), at("photos"));
+    let below_file = at("file/m.sock");
+    for (flags, says) in [
+        (&["--models-path", &photos][..], "no layout.json"),
+        (&["--models-path", &file], "file"),
+        (&["--socket", &below_file], "file"),
+        (&["--socket", &file], "is not a socket"),
+        (&["--idle-exit", "0"], "off says never"),
+        (&["--grace", "-5s"], "must not be negative"),
+        (&["--max-queue", "-1"], "write a whole number from 1"),
+        (&["--tls-cert", &file], "without tls-key"),
+        (&["--tls-cert", "/dev/zero", "--tls-key", &file], "it is a device"),
+        (&["--tcp", "0.0.0.0:1"], "modeld token create"),
+        (&["--registry-ca", &file], "no PEM certificate"),
+        (&["--socket-group", "no-such-group"], "groupadd"),
+    ] {
+        let mut args = vec!["serve", "--models-path", "models"];
+        if flags[0] == "--models-path" {
+            args.truncate(1);
+        }
+        let output = run(path, &[], &[&args[..], flags].concat());
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(78), "{flags:?}: {said}");
+        assert!(said.contains(says), "{flags:?}: {said}");
+    }
+    let unit = include_str!("../../systemd/modeld.service");
+    assert!(unit.contains("\nRestartPreventExitStatus=2 75 78\n"));
+    assert_eq!(run(path, &[], &["serve", "--no-such-flag"]).status.code(), Some(2));
+}
+
+#[test]
+fn tls_without_tcp_is_said() {
+    let home = TempDir::new().unwrap();
+    let daemon = serve(home.path(), &[], &["--tls", "self-signed", "--idle-exit", "-1"]);
+    daemon.client.get("/models").expect(200);
+    drop(daemon);
+    let log = fs::read_to_string(home.path().join("log")).unwrap();
+    assert!(log.contains("--tls is of no effect: nothing listens on TCP"), "{log}");
+    assert!(!log.contains("--idle-exit is of no effect"), "{log}");
+}
+
 #[test]
 fn the_file_is_changed_by_commands_and_its_comments_stay() {
     let home = TempDir::new().unwrap();
@@ -369,4 +519,29 @@ fn variables_of_docker_model_runner_are_heeded_or_named() {
     let output = run(path, &host, &["list"]);
     assert_eq!(output.status.code(), Some(69));
     assert!(stderr(&output).contains("127.0.0.1:1"), "{}", stderr(&output));
+}
+
+/// The manager is told the beginning and the end of a reload, and keeps what it knows of the daemon.
+#[test]
+fn the_service_manager_keeps_its_status_over_a_reload() {
+    let home = TempDir::new().unwrap();
+    let daemon = serve(home.path(), &[], &[]);
+    let manager = home.path().join("notify");
+    fs::remove_file(&manager).unwrap();
+    let manager = std::os::unix::net::UnixDatagram::bind(&manager).unwrap();
+    manager.set_read_timeout(Some(SOON)).unwrap();
+    // What the daemon does is told in between, whenever it changes.
+    let told = |what: &str| loop {
+        let mut message = [0; 4096];
+        let length = manager.recv(&mut message).expect("a message");
+        let message = String::from_utf8_lossy(&message[..length]).into_owned();
+        if message.lines().any(|line| line == what) {
+            break message;
+        }
+    };
+    send(daemon.child.id().cast_signed(), Signal::HUP);
+    let begin = told("RELOADING=1");
+    let since = begin.lines().find_map(|line| line.strip_prefix("MONOTONIC_USEC="));
+    assert!(since.is_some_and(|since| since.parse::<u64>().is_ok()), "{begin}");
+    assert_eq!(told("READY=1").trim_end(), "READY=1");
 }

@@ -19,7 +19,7 @@ done
 units=$HOME/.config/systemd/user
 # What differs from run to run is left out.
 show() {
-    sed -e "s|$MODELD|MODELD|g; s|$HOME|HOME|g; s|$XDG_RUNTIME_DIR|RUN|g; s|pid [0-9]*|pid N|; s|127.0.0.1:$PORT|ADDRESS|g" \
+    sed -e "s|$MODELD|MODELD|g; s|$HOME|HOME|g; s|$DIR|DIR|g; s|$XDG_RUNTIME_DIR|RUN|g; s|pid [0-9]*|pid N|; s|127.0.0.1:$PORT|ADDRESS|g" \
         -e '/^Lingering/d'
 }
 state() {
@@ -73,3 +73,22 @@ ls -A "$units" | show
 ls -d "$XDG_RUNTIME_DIR/modeld" 2>/dev/null || echo "no directory of the socket"
 "$MODELD" service uninstall 2>/dev/null | show
 ls "$HOME/.config/modeld"
+echo "== where the settings say"
+"$MODELD" config set socket="$DIR/own.sock" tcp="127.0.0.1:$PORT" 2>/dev/null | show
+"$MODELD" service install 2>&1 | show
+curl -sS --max-time 30 --unix-socket "$DIR/own.sock" http://localhost/health
+echo
+curl -sS --noproxy '*' -o /dev/null -w '%{http_code}\n' "http://127.0.0.1:$PORT/models"
+"$MODELD" list >/dev/null && echo "found"
+systemctl --user stop modeld-tcp.socket modeld.socket modeld.service
+echo "keep-alvie = 5" >"$DIR/other.toml"
+chmod 600 "$DIR/other.toml"
+echo "== a file that cannot be used"
+"$MODELD" --config "$DIR/other.toml" service install 2>&1 | show
+echo "socket = 'other.sock'" >"$DIR/other.toml"
+echo "== another file"
+"$MODELD" --config "$DIR/other.toml" service install 2>&1 | show
+grep '^Environment="' "$units/modeld.service" | show
+curl -sS --max-time 30 --unix-socket "$DIR/other.sock" http://localhost/health
+echo
+"$MODELD" service uninstall 2>/dev/null | show

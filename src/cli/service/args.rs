@@ -2,7 +2,7 @@ use super::context::Context;
 use super::{install, launchd, linger, logs, status, uninstall};
 use crate::cli::{CliError, Printer};
 use crate::client::Client;
-use crate::config::DaemonHost;
+use crate::config::{DaemonHost, Sources};
 use crate::doctor::SystemPrograms;
 
 /// Have the system start the daemon: install, uninstall, status, logs
@@ -10,6 +10,13 @@ use crate::doctor::SystemPrograms;
 pub struct Args {
     #[command(subcommand)]
     what: What,
+}
+
+impl Args {
+    /// Whether this writes units, which settings that cannot be used would spoil.
+    pub(in crate::cli) fn installs(&self) -> bool {
+        matches!(self.what, What::Install(_))
+    }
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -81,10 +88,11 @@ pub(super) struct Logs {
 
 pub(in crate::cli) async fn run(
     args: Args,
+    sources: &Sources,
     client: &Client,
     printer: &mut Printer,
 ) -> Result<(), CliError> {
-    let context = Context::of_process(&SystemPrograms)?;
+    let context = Context::of_process(sources, args.installs(), &SystemPrograms)?;
     let is_mac = cfg!(target_os = "macos");
     match args.what {
         What::Install(args) if is_mac => launchd::install(&context, args, printer),

@@ -1,8 +1,12 @@
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::units::Scope;
 use crate::cli::CliError;
-use crate::config::{Env, RawConfig, resolve, socket_path};
+use crate::config::{
+    Config, Env, Origin, RawConfig, SETTINGS, SYSTEM_FILE, Set, Sources, resolve, settings,
+    socket_path,
+};
 use crate::doctor::Programs;
 
 /// Where packages put the units of users, the first one that counts for systemd first.
@@ -23,6 +27,51 @@ const SYSTEM_SOCKET: &str = "/run/modeld/modeld.sock";
 /// What the machine's service cannot see (`ProtectHome=`).
 const HOMES: [&str; 3] = ["/home", "/root", "/run/user"];
 
+/// What settings mean for units, which listen before any daemon has read them.
+#[derive(Debug, Clone, Default)]
+pub(in crate::cli) struct Settings {
+    /// Where the socket is, if somebody says so, and who.
+    pub socket: Option<(PathBuf, Origin)>,
+    /// Who may use it besides its owner.
+    pub group: Option<String>,
+    /// The settings file that is named in the place of the user's own.
+    pub file: Option<PathBuf>,
+    /// Where the service manager can listen on TCP, too.
+    pub tcp: Option<SocketAddr>,
+    /// The keys of what only the daemon itself opens.
+    pub late: Vec<&'static str>,
+    /// Variables that say something here and not to the service.
+    pub shell: Vec<&'static str>,
+}
+
+impl Settings {
+    fn of(config: &Config, file: Option<PathBuf>) -> Self {
+        let Set { value, origin } = &config.socket;
+        let socket = (*origin != Origin::Default).then(|| (value.clone(), *origin));
+        // The service has none of the variables of the shell that installs it.
+        let kept = |origin: Origin| matches!(origin, Origin::File { .. });
+        let tcp = config.tcp.value.filter(|_| kept(config.tcp.origin));
+        let is_local = |address: &SocketAddr| address.ip().to_canonical().is_loopback();
+        let late = [
+            (settings::TCP, tcp.is_some_and(|address| !is_local(&address))),
+            (
+                settings::CONTAINERS,
+                config.containers.value.is_some() && kept(config.containers.origin),
+            ),
+            (settings::OLLAMA_PORT, config.ollama.value.is_some() && kept(config.ollama.origin)),
+        ];
+        let late = late.iter().filter(|(_, is_wanted)| *is_wanted);
+        Self {
+            socket,
+            group: config.socket_group.value.clone().filter(|_| kept(config.socket_group.origin)),
+            file,
+            tcp: tcp.filter(|address| is_local(address) && address.port() != 0),
+            late: late.map(|(setting, _)| setting.key()).collect(),
+            shell: Vec::new(),
+        }
+    }
+}
+
 /// All that the verbs of `service` know of the world.
 pub(in crate::cli) struct Context<'a> {
     pub programs: &'a dyn Programs,
@@ -40,6 +89,8 @@ pub(in crate::cli) struct Context<'a> {
     pub program: PathBuf,
     /// The daemon's socket.
     pub socket: PathBuf,
+    /// What the settings say of how the service is to be started.
+    pub settings: Settings,
     /// The log's file, where one is kept.
     pub log: Option<PathBuf>,
     /// What stays when the service goes: models, settings.
@@ -48,11 +99,16 @@ pub(in crate::cli) struct Context<'a> {
 }
 
 impl<'a> Context<'a> {
-    /// Of this process.
+    /// Of this process. Who installs has to have settings that a daemon would start with; the others
+    /// make do with what can be used of them.
     ///
     /// # Errors
-    /// Where there is no home, or the program's own file is gone.
-    pub(super) fn of_process(programs: &'a dyn Programs) -> Result<Self, CliError> {
+    /// Where there is no home, or the program's own file is gone; those of the settings.
+    pub(super) fn of_process(
+        sources: &Sources,
+        installs: bool,
+        programs: &'a dyn Programs,
+    ) -> Result<Self, CliError> {
         let program = std::env::current_exe()
             .map_err(|e| CliError::Failed(format!("this program's own path is unknown: {e}")))?;
         if !program.exists() {
@@ -61,7 +117,18 @@ impl<'a> Context<'a> {
                 program.display()
             )));
         }
-        Self::of(&Env::from_process(), program, programs)
+        let named = sources.named_file();
+        if !installs {
+            let context = Self::of(&sources.read_usable().env, program, programs)?;
+            return Ok(Self { settings: Settings { file: named, ..context.settings }, ..context });
+        }
+        let (config, _) = sources.shown()?;
+        let context = Self::of(&sources.read()?, program, programs)?;
+        let variables = SETTINGS.iter().map(|setting| setting.env);
+        let shell = variables
+            .filter(|name| *name != settings::SOCKET.env && sources.env.get(name).is_some());
+        let shell = shell.collect();
+        Ok(Self { settings: Settings { shell, ..Settings::of(&config, named) }, ..context })
     }
 
     /// Of an environment.
@@ -76,11 +143,12 @@ impl<'a> Context<'a> {
         let no_home = || {
             CliError::Failed("neither HOME nor XDG_CONFIG_HOME is set: units have no place".into())
         };
-        let settings = env.config_dir.clone().ok_or_else(no_home)?;
+        let config_dir = env.config_dir.clone().ok_or_else(no_home)?;
         let home = env.home.clone().ok_or_else(no_home)?;
         // A setting that cannot be used is no reason not to install or look at the service.
         let config = resolve(&RawConfig::default(), env).ok();
         let models = config.as_ref().map(|config| config.models_path.value.clone());
+        let settings = config.as_ref().map(|config| Settings::of(config, None)).unwrap_or_default();
         let log = config.and_then(|config| config.log_file.value);
         let mut staying = vec![("settings", env.own_dir().ok_or_else(no_home)?)];
         staying.extend(models.map(|models| ("models", models)));
@@ -90,11 +158,12 @@ impl<'a> Context<'a> {
             scope: Scope::User,
             root: PathBuf::from("/"),
             home: home.clone(),
-            units: settings.join("systemd/user"),
+            units: config_dir.join("systemd/user"),
             packaged: PACKAGED.iter().map(PathBuf::from).collect(),
             agents: home.join("Library/LaunchAgents"),
             program,
             socket: socket_path(None, env)?.value,
+            settings,
             log,
             staying,
             uid: rustix::process::getuid().as_raw(),
@@ -112,13 +181,29 @@ impl<'a> Context<'a> {
                 "the machine's service is root's to change: sudo modeld service …".to_owned(),
             ));
         }
-        if changes && HOMES.iter().any(|home| self.program.starts_with(home)) {
+        if changes && is_hidden(&self.program) {
             return Err(CliError::Failed(format!(
                 "{} lies where the machine's service cannot see it; install it first, as \
                  /usr/local/bin/modeld, and run that one",
                 self.program.display()
             )));
         }
+        if changes && let Some((path, origin @ Origin::File { .. })) = &self.settings.socket {
+            return Err(CliError::Unusable(format!(
+                "{origin}: socket = {}: the machine's service listens on {SYSTEM_SOCKET}, where \
+                 members of its group look; take the key out of the file",
+                path.display()
+            )));
+        }
+        if changes && let Some(file) = self.settings.file.as_ref().filter(|file| is_hidden(file)) {
+            return Err(CliError::Unusable(format!(
+                "the settings file {} lies where the machine's service cannot see it; it reads \
+                 {SYSTEM_FILE}",
+                file.display()
+            )));
+        }
+        self.settings.socket = None;
+        self.settings.group = None;
         self.scope = Scope::System;
         self.units = self.root.join("etc/systemd/system");
         self.packaged = PACKAGED_SYSTEM.iter().map(PathBuf::from).collect();
@@ -137,6 +222,10 @@ impl<'a> Context<'a> {
     pub(super) fn is_answered(&self) -> bool {
         is_answered(&self.socket)
     }
+}
+
+fn is_hidden(path: &Path) -> bool {
+    HOMES.iter().any(|home| path.starts_with(home))
 }
 
 fn is_answered(socket: &Path) -> bool {

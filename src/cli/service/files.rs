@@ -13,7 +13,7 @@ const STAMP: &str =
     "modeld service install made this file; once changed, it is left alone. sha256:";
 
 /// A unit is a page of text; what is larger is somebody else's.
-const MAX_BYTES: u64 = 1 << 20;
+pub(super) const MAX_BYTES: u64 = 1 << 20;
 
 /// What is at the place of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,14 +1,29 @@
 use std::path::Path;
 
 use super::args::Install;
-use super::context::Context;
+use super::context::{Context, Settings};
 use super::files::{self, Comment, Written};
 use super::systemd::Systemd;
-use super::units::{self, SERVICE, SOCKET, Scope};
+use super::tcp_socket::{self, TcpSocket};
+use super::units::{self, SERVICE, SOCKET, Scope, TCP_SOCKET};
 use crate::cli::{CliError, Printer};
 
 /// The drop-in that has a package's unit start this program.
 pub(super) const DROP_IN: &str = "modeld.service.d/50-program.conf";
+
+/// The one that has a package's unit listen elsewhere.
+pub(super) const SOCKET_DROP_IN: &str = "modeld.socket.d/50-socket.conf";
+
+/// What became of the files.
+#[derive(Default)]
+struct Units {
+    /// Whether the manager has anything to read anew.
+    changed: bool,
+    /// Whether that is so of the socket, which may listen at an old place.
+    socket_changed: bool,
+    /// What somebody else changed.
+    left: Vec<String>,
+}
 
 /// Writes the units, has the manager read them, enables and starts the socket.
 pub(super) fn run(
@@ -17,23 +32,31 @@ pub(super) fn run(
     printer: &mut Printer,
 ) -> Result<(), CliError> {
     let systemd = Systemd::find(context)?;
-    let (changed, left) = write_units(context, args.force, printer)?;
-    if changed {
+    let user = if context.scope == Scope::User { " --user" } else { "" };
+    for unit in [SOCKET, SERVICE] {
+        if systemd.unit(unit)?.is_masked() {
+            return Err(CliError::Failed(format!(
+                "{unit} is masked, so that nothing can start it; nothing was changed. Somebody \
+                 meant it: systemctl{user} unmask {unit}, then install again"
+            )));
+        }
+    }
+    let units = write_units(context, args.force, printer)?;
+    if units.changed {
         systemd.run(&["daemon-reload"])?;
     }
-    if !left.is_empty() {
+    if !units.left.is_empty() {
         return Err(CliError::Failed(format!(
             "{} {} not what this command writes and was left alone: compare it with \
              `modeld service install --force`, which replaces it, or keep yours and use \
-             systemctl --user enable --now {SOCKET}",
-            left.join(" and "),
-            if left.len() == 1 { "is" } else { "are" }
+             systemctl{user} enable --now {SOCKET}",
+            units.left.join(" and "),
+            if units.left.len() == 1 { "is" } else { "are" }
         )));
     }
-    if context.scope == Scope::System && changed {
+    if context.scope == Scope::System && units.changed {
         prepare(context)?;
     }
-    let user = if context.scope == Scope::User { " --user" } else { "" };
     let wanted: &[&str] = if args.always { &[SOCKET, SERVICE] } else { &[SOCKET] };
     for unit in wanted {
         if systemd.unit(unit)?.is_enabled() {
@@ -43,15 +66,31 @@ pub(super) fn run(
             printer.line(format!("enabled    {unit}"))?;
         }
     }
+    let tcp = context.settings.tcp.filter(|_| context.scope == Scope::User);
+    if let Some(address) = tcp {
+        for note in tcp_socket::follow(context, TcpSocket::Open(address))? {
+            printer.note(note);
+        }
+    }
     let program = context.program.display();
     let system = if context.scope == Scope::System { " --system" } else { "" };
     if args.no_start {
         printer.note(format!("Nothing was started: systemctl{user} start {SOCKET} does."));
-    } else if start(context, &systemd, wanted, printer)? && changed {
-        printer.note(format!(
-            "A running daemon goes on as it is; systemctl{user} restart {SERVICE} has it use what \
-             changed."
-        ));
+    } else {
+        match start(context, &systemd, wanted, &units, printer)? {
+            Started::Before if units.changed => printer.note(format!(
+                "A running daemon goes on as it is; systemctl{user} restart {SERVICE} has it use \
+                 what changed."
+            )),
+            // Under a running daemon it cannot be opened, nor has to be.
+            Started::Now if tcp.is_some() && !args.always => {
+                if !systemd.unit(TCP_SOCKET)?.is_active() {
+                    systemd.run(&["start", TCP_SOCKET])?;
+                    printer.line(format!("started    {TCP_SOCKET}"))?;
+                }
+            }
+            Started::Before | Started::Now | Started::Not => {}
+        }
     }
     printer.note(format!(
         "\n{program} is started {}, with the socket {}.\nLook: modeld service status{system}; undo: \
@@ -59,6 +98,7 @@ pub(super) fn run(
         if args.always { "at login" } else { "with the first connection" },
         context.socket.display()
     ));
+    heeded(context, args.always, printer);
     if context.scope == Scope::System {
         printer.note(format!(
             "Members of the group modeld may use it: usermod -aG modeld NAME; their programs find it \
@@ -69,34 +109,76 @@ pub(super) fn run(
     Ok(())
 }
 
-/// Writes what is missing. Answers whether anything changed, and what somebody else changed.
+/// Says which settings the units go by: they are read once more only by the next install.
+pub(super) fn heeded(context: &Context<'_>, always: bool, printer: &mut Printer) {
+    let Settings { socket, group, file, tcp, late, shell } = &context.settings;
+    let mut said = Vec::new();
+    if let Some(file) = file {
+        said.push(format!(
+            "it reads {} (and install has to be told --config again)",
+            file.display()
+        ));
+    }
+    if let Some((path, origin)) = socket {
+        said.push(format!("it listens on {}, as {origin} says", path.display()));
+    }
+    if let Some(group) = group {
+        said.push(format!("the group {group} may use the socket"));
+    }
+    if let Some(address) = tcp.filter(|_| context.scope == Scope::User) {
+        said.push(format!("it listens on http://{address}, as the settings say"));
+    }
+    if !said.is_empty() {
+        printer.note(format!(
+            "From the settings: {}. After a change of these, install once more.",
+            said.join("; ")
+        ));
+    }
+    if !shell.is_empty() {
+        printer.note(format!(
+            "The service does not see what this shell sets: {}. What it is to go by belongs in the \
+             settings file: modeld config set.",
+            shell.join(", ")
+        ));
+    }
+    if !late.is_empty() && !always {
+        printer.note(format!(
+            "Only a running daemon listens for {}: --always starts it at login.",
+            late.join(" and ")
+        ));
+    }
+}
+
+/// Writes what is missing.
 fn write_units(
     context: &Context<'_>,
     force: bool,
     printer: &mut Printer,
-) -> Result<(bool, Vec<String>), CliError> {
+) -> Result<Units, CliError> {
     if let Some(package) = context.packaged(SERVICE).filter(|_| !force) {
-        return Ok((beside_package(context, &package, printer)?, Vec::new()));
+        return beside_package(context, &package, printer);
     }
-    let (mut changed, mut left) = (false, Vec::new());
+    let mut units = Units::default();
     for (name, text) in context.scope.units() {
         let path = context.units.join(name);
-        let own = units::with_program(text, &context.program)?;
+        let own = units::filled(text, &context.program, &context.settings)?;
         let done = files::put(&path, &own, Comment::Hash, Some(text), force)?;
-        changed |= report(done, &path, printer)?;
+        let changed = report(done, &path, printer)?;
+        units.changed |= changed;
+        units.socket_changed |= changed && *name == SOCKET;
         if done == Written::Left {
-            left.push(path.display().to_string());
+            units.left.push(path.display().to_string());
         }
     }
     for (name, text) in context.scope.extras() {
         let path = context.root.join(name);
         let done = files::put(&path, text, Comment::Hash, Some(text), force)?;
-        changed |= report(done, &path, printer)?;
+        units.changed |= report(done, &path, printer)?;
         if done == Written::Left {
-            left.push(path.display().to_string());
+            units.left.push(path.display().to_string());
         }
     }
-    Ok((changed, left))
+    Ok(units)
 }
 
 /// Makes the user of the machine's daemon and the directory of its socket.
@@ -117,29 +199,41 @@ fn prepare(context: &Context<'_>) -> Result<(), CliError> {
     Ok(())
 }
 
-/// A package has brought the units: only the program may have to be another one.
+/// A package has brought the units: only the program, the settings file and the socket may have to be
+/// other ones.
 fn beside_package(
     context: &Context<'_>,
     package: &Path,
     printer: &mut Printer,
-) -> Result<bool, CliError> {
+) -> Result<Units, CliError> {
     printer.line(format!("unchanged  {} is a package's", package.display()))?;
-    let text = std::fs::read_to_string(package)
-        .map_err(|e| CliError::Failed(format!("cannot read {}: {e}", package.display())))?;
-    let path = context.units.join(DROP_IN);
-    if units::starts(&text, &context.program) {
-        let removed = files::remove(&path, None, false)? == Some(true);
+    let text = crate::files::read_regular(package, files::MAX_BYTES)
+        .map_err(|e| CliError::Failed(format!("{} {e}", package.display())))?;
+    let text = String::from_utf8_lossy(&text);
+    let settings = &context.settings;
+    let is_fine = units::starts(&text, &context.program) && settings.file.is_none();
+    let program =
+        if is_fine { None } else { Some(units::program_drop_in(&context.program, settings)?) };
+    let changed = drop_in(&context.units.join(DROP_IN), program, printer)?;
+    let socket = units::socket_drop_in(settings)?;
+    let socket_changed = drop_in(&context.units.join(SOCKET_DROP_IN), socket, printer)?;
+    Ok(Units { changed: changed || socket_changed, socket_changed, left: Vec::new() })
+}
+
+/// Writes a drop-in, or takes ours away where there is nothing to say.
+fn drop_in(path: &Path, text: Option<String>, printer: &mut Printer) -> Result<bool, CliError> {
+    let Some(text) = text else {
+        let removed = files::remove(path, None, false)? == Some(true);
         if removed {
             printer.line(format!("removed    {}", path.display()))?;
         }
         return Ok(removed);
-    }
-    let text = units::drop_in(&context.program)?;
-    let done = files::put(&path, &text, Comment::Hash, None, false)?;
+    };
+    let done = files::put(path, &text, Comment::Hash, None, false)?;
     if done == Written::Left {
         printer.note(format!("{} was changed by somebody and left alone.", path.display()));
     }
-    report(done, &path, printer)
+    report(done, path, printer)
 }
 
 fn report(done: Written, path: &Path, printer: &mut Printer) -> Result<bool, CliError> {
@@ -153,33 +247,56 @@ fn report(done: Written, path: &Path, printer: &mut Printer) -> Result<bool, Cli
     Ok(changed)
 }
 
-/// Starts what is wanted and can be. Answers whether a daemon of the service ran before.
+/// What became of the units.
+enum Started {
+    /// Something is in their way.
+    Not,
+    /// They are active.
+    Now,
+    /// So was a daemon of the service before.
+    Before,
+}
+
+/// Starts what is wanted and can be.
 fn start(
     context: &Context<'_>,
     systemd: &Systemd<'_>,
     wanted: &[&str],
+    units: &Units,
     printer: &mut Printer,
-) -> Result<bool, CliError> {
+) -> Result<Started, CliError> {
+    let user = if context.scope == Scope::User { " --user" } else { "" };
     let (socket, service) = (systemd.unit(SOCKET)?, systemd.unit(SERVICE)?);
     let ran = service.is_active();
     if !socket.is_active() {
         if ran {
-            printer.note(
+            printer.note(format!(
                 "modeld.service runs without its socket, which cannot be opened under it; this \
-                 does, and ends what runs: systemctl --user stop modeld.service; \
-                 systemctl --user start modeld.socket",
-            );
-            return Ok(ran);
+                 does, and ends what runs: systemctl{user} stop modeld.service; \
+                 systemctl{user} start modeld.socket"
+            ));
+            return Ok(Started::Before);
         }
         // systemd would take the path away from under it.
         if context.is_answered() {
             printer.note(format!(
                 "Not started: another daemon serves {} already. End it, then: \
-                 systemctl --user start {}",
+                 systemctl{user} start {}",
                 context.socket.display(),
                 wanted.join(" ")
             ));
-            return Ok(false);
+            return Ok(Started::Not);
+        }
+    }
+    if socket.is_active() && units.socket_changed {
+        if ran {
+            printer.note(format!(
+                "The socket stays where it was until the daemon ends; this moves it, and ends what \
+                 runs: systemctl{user} stop {SERVICE} && systemctl{user} restart {SOCKET}"
+            ));
+        } else {
+            systemd.run(&["restart", SOCKET])?;
+            printer.line(format!("restarted  {SOCKET}"))?;
         }
     }
     for unit in wanted {
@@ -191,13 +308,14 @@ fn start(
             printer.line(format!("started    {unit}"))?;
         }
     }
-    Ok(ran)
+    Ok(if ran { Started::Before } else { Started::Now })
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::testing::{Manager, Place};
     use super::*;
+    use crate::config::Origin;
 
     fn install(place: &Place, manager: &Manager, args: Install) -> (Result<(), CliError>, String) {
         place.capture(|printer| run(&place.context(manager), args, printer))
@@ -309,6 +427,78 @@ mod tests {
             }
             assert!(!place.units().exists());
         }
+    }
+
+    #[test]
+    fn a_masked_unit_is_left_to_who_masked_it() {
+        let place = Place::new();
+        let manager = Manager { masked: vec![SERVICE], ..Manager::default() };
+        let (done, _) = install(&place, &manager, Install::default());
+        let said = done.unwrap_err().to_string();
+        assert!(said.contains("systemctl --user unmask modeld.service"), "{said}");
+        assert!(!place.units().exists() && manager.changes().is_empty());
+    }
+
+    #[test]
+    fn units_listen_where_the_settings_say_and_say_so() {
+        let place = Place::new();
+        let manager = Manager { loaded: vec![TCP_SOCKET], ..Manager::default() };
+        let with = |manager, socket: &str| {
+            let mut context = place.context(manager);
+            let origin = Origin::Flag("--socket");
+            context.settings = Settings {
+                socket: Some((socket.into(), origin)),
+                file: Some("/c/other.toml".into()),
+                tcp: Some(([127, 0, 0, 1], 9000).into()),
+                late: vec!["containers"],
+                ..Settings::default()
+            };
+            place.capture(|printer| run(&context, Install::default(), printer))
+        };
+        let (done, said) = with(&manager, "/run/one.sock");
+        done.unwrap();
+        for text in [
+            "it listens on /run/one.sock, as --socket says",
+            "it reads /c/other.toml",
+            "http://127.0.0.1:9000",
+            "Only a running daemon listens for containers: --always",
+        ] {
+            assert!(said.contains(text), "{text} in {said}");
+        }
+        let unit = std::fs::read_to_string(place.units().join(SOCKET)).unwrap();
+        assert!(unit.contains("\nListenStream=/run/one.sock\n"), "{unit}");
+        let changes = manager.changes();
+        for change in ["enable modeld-tcp.socket", "start modeld-tcp.socket"] {
+            assert!(changes.contains(&change.to_owned()), "{changes:?}");
+        }
+        // The next time it moves.
+        let idle = Manager { on: vec![SOCKET], loaded: vec![SOCKET], ..Manager::default() };
+        with(&idle, "/run/two.sock").0.unwrap();
+        assert!(idle.changes().contains(&"restart modeld.socket".to_owned()));
+        let busy = Manager::running();
+        let (_, said) = with(&busy, "/run/three.sock");
+        assert!(said.contains("systemctl --user restart modeld.socket"), "{said}");
+        assert!(!busy.changes().contains(&"restart modeld.socket".to_owned()));
+    }
+
+    #[test]
+    fn a_package_is_told_of_the_socket_and_the_file_and_told_no_more() {
+        let place = Place::new();
+        place.package(SERVICE, &format!("ExecStart={} serve\n", place.program().display()));
+        let manager = Manager::default();
+        let mut context = place.context(&manager);
+        context.settings.socket = Some(("/run/one.sock".into(), Origin::Flag("--socket")));
+        context.settings.file = Some("/c/other.toml".into());
+        let run = |context: &Context<'_>| {
+            place.capture(|p| super::run(context, Install::default(), p)).0.unwrap();
+        };
+        run(&context);
+        let read = |name: &str| std::fs::read_to_string(place.units().join(name)).unwrap();
+        assert!(read(SOCKET_DROP_IN).contains("ListenStream=\nListenStream=/run/one.sock\n"));
+        assert!(read(DROP_IN).contains("MODELD_CONFIG=/c/other.toml"));
+        context.settings = Settings::default();
+        run(&context);
+        assert_eq!(std::fs::read_dir(place.units()).unwrap().count(), 0);
     }
 
     #[test]

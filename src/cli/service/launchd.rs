@@ -3,8 +3,9 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use super::args::{Install, Uninstall};
-use super::context::Context;
+use super::context::{Context, Settings};
 use super::files::{self, Comment, Written};
+use super::install::heeded;
 use crate::cli::{CliError, Printer};
 
 /// The agent as it is in the source.
@@ -12,6 +13,10 @@ const AGENT: &str = include_str!("../../../launchd/org.modeld.plist");
 const LABEL: &str = "org.modeld";
 /// The home that it names.
 const SHIPPED_HOME: &str = "/Users/NAME";
+/// Where it listens in that home.
+const SHIPPED_SOCKET: &str = "<string>/Users/NAME/.modeld/run/modeld.sock</string>";
+/// What the program is to do.
+const SERVE: &str = "<string>serve</string>";
 /// What has it wait for a connection, and what does not.
 const NOT_AT_LOGIN: &str = "<key>RunAtLoad</key>\n    <false/>";
 const AT_LOGIN: &str = "<key>RunAtLoad</key>\n    <true/>";
@@ -25,7 +30,7 @@ pub(super) fn install(
     printer: &mut Printer,
 ) -> Result<(), CliError> {
     let path = path(context);
-    let mut text = filled(AGENT, &context.program, &context.home)?;
+    let mut text = filled(AGENT, &context.program, &context.home, &context.settings)?;
     if args.always {
         text = text.replace(NOT_AT_LOGIN, AT_LOGIN);
     }
@@ -64,10 +69,12 @@ pub(super) fn install(
         printer.line(format!("started    {LABEL}"))?;
     }
     printer.note(format!(
-        "\n{} is started at login, with the socket {}.\nUndo: modeld service uninstall.",
+        "\n{} is started {}, with the socket {}.\nUndo: modeld service uninstall.",
         context.program.display(),
+        if args.always { "at login" } else { "with the first connection" },
         context.socket.display()
     ));
+    heeded(context, args.always, printer);
     Ok(())
 }
 
@@ -129,10 +136,25 @@ fn launchctl(context: &Context<'_>, args: &[&str]) -> Result<crate::doctor::Fini
     })
 }
 
-/// The agent's text with the paths of this program and this home.
-fn filled(text: &str, program: &Path, home: &Path) -> Result<String, CliError> {
+/// The agent's text with the paths of this program and this home, and what the settings say.
+fn filled(
+    text: &str,
+    program: &Path,
+    home: &Path,
+    settings: &Settings,
+) -> Result<String, CliError> {
     let program = format!("<string>{}</string>", escaped(program)?);
-    Ok(text.replace(SHIPPED_PROGRAM, &program).replace(SHIPPED_HOME, &escaped(home)?))
+    let mut text = text.replace(SHIPPED_PROGRAM, &program);
+    if let Some(file) = &settings.file {
+        let named =
+            format!("<string>--config</string>\n        <string>{}</string>", escaped(file)?);
+        text = text.replace(SERVE, &format!("{named}\n        {SERVE}"));
+    }
+    if let Some((socket, _)) = &settings.socket {
+        let socket = format!("<string>{}</string>", escaped(socket)?);
+        text = text.replace(SHIPPED_SOCKET, &socket);
+    }
+    Ok(text.replace(SHIPPED_HOME, &escaped(home)?))
 }
 
 fn escaped(path: &Path) -> Result<String, CliError> {
@@ -149,10 +171,23 @@ mod tests {
 
     #[test]
     fn the_agent_starts_this_program() {
-        let text = filled(AGENT, Path::new("/a & b/modeld"), Path::new("/Users/u")).unwrap();
+        let (program, home) = (Path::new("/a & b/modeld"), Path::new("/Users/u"));
+        let text = filled(AGENT, program, home, &Settings::default()).unwrap();
+        assert!(text.contains("<string>/Users/u/.modeld/run/modeld.sock</string>"), "{text}");
         assert!(!text.contains(SHIPPED_HOME), "{text}");
         assert!(text.contains("<string>/a &amp; b/modeld</string>"), "{text}");
         assert!(!text.contains(SHIPPED_PROGRAM));
+        let settings = Settings {
+            socket: Some(("/tmp/m.sock".into(), crate::config::Origin::Default)),
+            file: Some("/a & b/c.toml".into()),
+            ..Settings::default()
+        };
+        let text = filled(AGENT, program, home, &settings).unwrap();
+        assert!(text.contains("<string>/tmp/m.sock</string>"), "{text}");
+        let words = text.split("<key>ProgramArguments</key>").nth(1).unwrap();
+        let words: Vec<&str> = words.split("<string>").skip(1).take(4).collect();
+        assert!(words[1].starts_with("--config<") && words[3].starts_with("serve<"), "{words:?}");
+        assert!(words[2].starts_with("/a &amp; b/c.toml<"), "{words:?}");
     }
 
     #[test]

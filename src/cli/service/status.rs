@@ -112,6 +112,16 @@ fn lines(report: &Report) -> Vec<String> {
         None => {}
     }
     say("Path", report.socket_path.clone());
+    let listens = report.socket.iter().flat_map(|unit| &unit.listens);
+    for place in listens.filter(|place| **place != report.socket_path) {
+        say(
+            "",
+            format!(
+                "the unit listens on {place}, where no command looks: modeld service install \
+                 brings it to where the settings say"
+            ),
+        );
+    }
     match (report.answering, report.daemon_version.as_deref()) {
         (None, _) => say("Daemon", "not running; the first connection starts it".to_owned()),
         (_, Some(version)) if version == report.program_version => {

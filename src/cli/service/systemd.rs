@@ -29,11 +29,18 @@ pub(super) struct Unit {
     pub path: String,
     /// The process, if one runs.
     pub pid: Option<u32>,
+    /// Where a socket listens, if anywhere.
+    pub listens: Vec<String>,
 }
 
 impl Unit {
     pub(super) fn is_loaded(&self) -> bool {
         self.load == "loaded"
+    }
+
+    /// Whether somebody forbade to start it; `mask` links its file to nothing.
+    pub(super) fn is_masked(&self) -> bool {
+        self.load == "masked" || self.file.starts_with("masked")
     }
 
     pub(super) fn is_active(&self) -> bool {
@@ -84,7 +91,7 @@ impl<'a> Systemd<'a> {
     /// Where the manager does not answer.
     pub(super) fn unit(&self, name: &str) -> Result<Unit, CliError> {
         let properties =
-            "--property=LoadState,ActiveState,SubState,UnitFileState,FragmentPath,MainPID";
+            "--property=LoadState,ActiveState,SubState,UnitFileState,FragmentPath,MainPID,Listen";
         Ok(parse(&self.run(&["show", name, properties])?.out))
     }
 
@@ -118,7 +125,11 @@ impl<'a> Systemd<'a> {
 fn parse(text: &str) -> Unit {
     let all: HashMap<&str, &str> = text.lines().filter_map(|line| line.split_once('=')).collect();
     let get = |key: &str| all.get(key).copied().unwrap_or_default().to_owned();
+    // One line for each, with its type behind it: `Listen=/run/s (Stream)`.
+    let listens = text.lines().filter_map(|line| line.strip_prefix("Listen="));
+    let listens = listens.filter_map(|line| line.rsplit_once(" (")).map(|(at, _)| at.to_owned());
     Unit {
+        listens: listens.collect(),
         load: get("LoadState"),
         active: get("ActiveState"),
         sub: get("SubState"),
@@ -142,5 +153,8 @@ mod tests {
         let none = parse("MainPID=0\nLoadState=not-found\nActiveState=inactive\n");
         assert!(!none.is_loaded() && !none.is_active() && none.pid.is_none());
         assert_eq!(parse("garbage"), Unit::default());
+        let socket = parse("Listen=/a b/s (Stream)\nListen=[::1]:5 (Stream)\nLoadState=masked\n");
+        assert_eq!(socket.listens, ["/a b/s", "[::1]:5"]);
+        assert!(socket.is_masked() && !unit.is_masked());
     }
 }

@@ -18,6 +18,7 @@ pub(super) struct Manager {
     pub on: Vec<&'static str>,
     pub active: Vec<&'static str>,
     pub loaded: Vec<&'static str>,
+    pub masked: Vec<&'static str>,
     pub missing: bool,
     pub refuses: bool,
     pub linger: Option<&'static str>,
@@ -59,7 +60,11 @@ impl Manager {
         let on = is(&self.on);
         format!(
             "LoadState={}\nActiveState={}\nSubState=x\nUnitFileState={}\nFragmentPath=/u/{unit}\nMainPID={}\n",
-            if is(&self.loaded) { "loaded" } else { "not-found" },
+            match unit {
+                _ if is(&self.masked) => "masked",
+                _ if is(&self.loaded) => "loaded",
+                _ => "not-found",
+            },
             if on || is(&self.active) { "active" } else { "inactive" },
             if on { "enabled" } else { "disabled" },
             if is(&self.active) { 42 } else { 0 },

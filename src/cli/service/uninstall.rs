@@ -5,7 +5,7 @@ use rustix::fs::{FlockOperation, flock};
 use super::args::Uninstall;
 use super::context::Context;
 use super::files;
-use super::install::DROP_IN;
+use super::install::{DROP_IN, SOCKET_DROP_IN};
 use super::systemd::Systemd;
 use super::tcp_socket::DROP_IN as TCP_DROP_IN;
 use super::units::{SERVICE, SOCKET, Scope, TCP_SOCKET};
@@ -34,7 +34,7 @@ pub(super) fn run(
         }
     }
     let mut left = Vec::new();
-    let drop_ins = [DROP_IN, TCP_DROP_IN].map(|name| (name, None));
+    let drop_ins = [DROP_IN, SOCKET_DROP_IN, TCP_DROP_IN].map(|name| (name, None));
     let shipped = |(name, text): &(&'static str, &'static str)| (*name, Some(*text));
     let units = context.scope.units().iter().map(shipped).chain(drop_ins);
     let extras = context.scope.extras().iter().map(shipped);
@@ -55,7 +55,10 @@ pub(super) fn run(
         systemd.run(&["daemon-reload"])?;
         // What failed once would be listed for ever; nothing there is no failure.
         let _ = systemd.run(&["reset-failed", SERVICE, SOCKET]);
-        remove_runtime(&context.socket);
+        // Elsewhere the directory is somebody's own.
+        if context.settings.socket.is_none() {
+            remove_runtime(&context.socket);
+        }
     } else {
         printer.line("unchanged  nothing was installed")?;
     }

@@ -120,8 +120,8 @@ mod tests {
         for (pattern, file, part) in [
             ("docker.io/a*", good, "stands for whole names"),
             ("a/b", dir.path().join("missing"), "cannot be read"),
-            ("a/b", dir.path().to_owned(), "is no file"),
-            ("a/b", PathBuf::from("/dev/zero"), "is no file"),
+            ("a/b", dir.path().to_owned(), "is a directory, not a"),
+            ("a/b", PathBuf::from("/dev/zero"), "is a device, not a"),
             ("a/b", large, "more than 65536 bytes"),
             ("a/b", text, "holds no public key"),
         ] {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -76,6 +77,11 @@ impl Builder {
         let mut args = self.args;
         if let (Some(flag), Some(port)) = (self.tcp, port) {
             args.extend([flag.to_owned(), port.to_string()]);
+        }
+        if args.iter().any(|arg| arg == "--socket-group") {
+            // What a group is to reach lies where others may pass.
+            let open = std::fs::Permissions::from_mode(0o711);
+            std::fs::set_permissions(dir.path(), open).expect("our own directory");
         }
         let (workers, variables) = (BTreeSet::new(), self.variables);
         let journal = self.journal.then(|| Journal::start(dir.path()));
