@@ -4,13 +4,14 @@ use rustix::process::{Resource, getrlimit};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::accept::{Acceptor, tcp_share};
+use super::accept::Acceptor;
 use super::activity::Activity;
 use super::build::Bound;
 use super::connection::Server;
+use super::doors::Doors;
 use super::idle::Use;
-use super::listen::Doors;
 use super::notify;
+use super::seats::Seats;
 use crate::config::settings;
 
 /// How long last events may take to reach their readers after the grace.
@@ -54,8 +55,8 @@ impl Bound {
             },
             connections: TaskTracker::new(),
             stop: CancellationToken::new(),
-            tcp_places: tcp_share(self.listeners.tcp_count(), getrlimit(Resource::Nofile).current),
-            tls: self.tls,
+            seats: Seats::within(getrlimit(Resource::Nofile).current),
+            tls: self.secured,
         };
         let Acceptor { server, connections, .. } = acceptor.clone();
         let (closing, killed) = (server.closing, server.killed);
@@ -63,7 +64,7 @@ impl Bound {
             Use { activity, scheduler: self.scheduler.clone(), transfers: self.transfers.clone() };
         let limit = self.idle_exit.filter(|_| self.listeners.managed);
         let places = self.listeners.addresses.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let (mut doors, (socket_file, lock)) = self.listeners.serve(acceptor, self.control);
+        let (mut doors, (socket_file, lock)) = self.listeners.serve(acceptor, self.tcp);
         let places = format!("listening on {}", places.join(", "));
         tracing::info!("{places}");
         if self.idle_exit.is_some() && limit.is_none() {
@@ -80,10 +81,7 @@ impl Bound {
             tokio::spawn(reloader.run(shutdown.clone(), places));
         }
 
-        let unused = tokio::select! {
-            () = shutdown.draining().cancelled() => false,
-            () = nobody(&usage, limit, &mut doors) => true,
-        };
+        let unused = nobody(&usage, limit, &mut doors, shutdown.draining()).await;
         telling.abort();
         let grace = self.grace.get();
         if unused {
@@ -101,8 +99,7 @@ impl Bound {
         }
         // New clients see that nobody is there rather than a socket that does not answer.
         drop(socket_file);
-        doors.close().await;
-        doors.end();
+        doors.end().await;
         closing.cancel();
         connections.close();
         let drained = async {
@@ -130,22 +127,36 @@ impl Bound {
     }
 }
 
-/// Completes, with the doors closed, when nobody has used the daemon for `limit`. Somebody who came
-/// while they were closing keeps them open; who comes after that waits for the next daemon.
-async fn nobody(usage: &Use, limit: Option<Duration>, doors: &mut Doors) {
+/// Waits until nobody has used the daemon for `limit`, and answers true with the doors closed, or
+/// until it is to stop. Somebody who came while they were closing keeps them open; who comes after
+/// that waits for the next daemon.
+async fn nobody(
+    usage: &Use,
+    limit: Option<Duration>,
+    doors: &mut Doors,
+    stop: &CancellationToken,
+) -> bool {
     let Some(limit) = limit else {
-        return std::future::pending().await;
+        stop.cancelled().await;
+        return false;
     };
     loop {
-        usage.over_for(limit).await;
-        if !doors.are_managed() {
-            // Opened while the daemon ran: it would end with us.
-            tokio::time::sleep(limit).await;
-            continue;
+        let idle = async {
+            usage.over_for(limit).await;
+            // One that was opened while the daemon ran would end with us.
+            while !doors.are_managed() {
+                tokio::time::sleep(limit).await;
+                usage.over_for(limit).await;
+            }
+        };
+        // Only the wait may end early: half of the doors closed is nothing to leave behind.
+        tokio::select! {
+            () = idle => {}
+            () = stop.cancelled() => return false,
         }
         doors.close().await;
         if usage.is_over() {
-            return;
+            return true;
         }
         doors.open();
     }
@@ -367,6 +378,20 @@ mod tests {
         assert!(ask(place.socket()).await.starts_with("HTTP/1.1 200"));
         shutdown.ask();
         running.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_passed_socket_is_open_to_the_network_only_for_tokens() {
+        let place = Place::new(RawConfig::default());
+        let passed = || {
+            // Bound, and nobody can connect yet.
+            let any = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
+            vec![Inherited::tcp(any, "tcp").unwrap()]
+        };
+        let error = place.build_with(&Shutdown::default(), passed()).await.err().unwrap();
+        assert!(matches!(error, DaemonError::NoTokens { .. }), "{error}");
+        let said = error.to_string();
+        assert!(said.contains("a socket that was passed") && said.contains("0.0.0.0:"), "{said}");
     }
 
     /// A daemon with one request that never ends on its own; returns once it is being served.
