@@ -42,7 +42,7 @@ pub struct TcpState {
     pub listeners: Vec<TcpPlace>,
     /// Where who connects is disconnected at once, because somebody else holds the socket.
     pub parked: Vec<SocketAddr>,
-    /// What the settings file says about `--tcp`.
+    /// What the settings file says about `--tcp`, as an address if it is one.
     pub kept: Option<String>,
     /// That file.
     pub settings_file: Option<PathBuf>,

@@ -88,7 +88,13 @@ pub(super) async fn run(
         What::Enable(args) => enable(args, client, sources, printer).await,
         What::Disable(args) => disable(args, client, sources, printer).await,
         What::Status(args) if args.json => printer.json(&client.get::<Value>("/modeld/tcp").await?),
-        What::Status(_) => show(&client.get("/modeld/tcp").await?, "", printer),
+        What::Status(_) => {
+            let asked = client.get("/modeld/tcp").await;
+            if matches!(asked, Err(ClientError::NotRunning { .. })) && is_own(client, sources) {
+                note_settings(sources, printer);
+            }
+            show(&asked?, "", printer)
+        }
     }
 }
 
@@ -99,8 +105,8 @@ async fn enable(
     printer: &mut Printer,
 ) -> Result<(), CliError> {
     let Enable { port, bind, containers } = args;
-    let mut body = json!({"host": bind, "port": port, "containers": containers});
-    let mut tcp: Tcp = match client.put("/modeld/tcp", &body).await {
+    let body = |released: bool| json!({"host": bind, "port": port, "containers": containers, "released": released});
+    let mut tcp: Tcp = match client.put("/modeld/tcp", &body(false)).await {
         Ok(tcp) => tcp,
         Err(ClientError::NotRunning { .. }) if is_own(client, sources) => {
             let address = loopback_address(&bind, port).map_err(CliError::Usage)?;
@@ -113,8 +119,8 @@ async fn enable(
         Some(_) | None => Followed::default(),
     };
     if followed.has_closed && !tcp.closed.is_empty() {
-        body["released"] = true.into();
-        tcp = Tcp { changed: tcp.changed, ..client.put("/modeld/tcp", &body).await? };
+        let again = client.put("/modeld/tcp", &body(true)).await?;
+        tcp = Tcp { changed: tcp.changed, ..again };
     }
     show(&tcp, if tcp.changed { "" } else { "already " }, printer)?;
     note_file(&tcp, sources, printer);
@@ -223,7 +229,6 @@ fn show(tcp: &Tcp, already: &str, printer: &mut Printer) -> Result<(), CliError>
         ))?;
     }
     if let Some(kept) = tcp.kept.as_ref().filter(|kept| Some(*kept) != tcp.address.as_ref()) {
-        let kept = if kept.is_empty() { "true" } else { kept };
         printer.note(format!("The settings file says tcp = {kept} for the next start"));
     }
     tcp.notes.iter().for_each(|note| printer.note(note));
@@ -283,6 +288,17 @@ fn note_file(tcp: &Tcp, sources: &Sources, printer: &mut Printer) {
             own.display()
         ));
     }
+}
+
+/// What the next daemon will do, where none runs.
+fn note_settings(sources: &Sources, printer: &mut Printer) {
+    let Ok((config, _)) = sources.shown() else { return };
+    printer.note(match config.tcp.value {
+        Some(address) => {
+            format!("Its settings have it listen on {address} ({})", config.tcp.origin)
+        }
+        None => "Its settings have it listen on no TCP".to_owned(),
+    });
 }
 
 /// Whether the daemon is the one of this user here, whose settings are ours to write.

@@ -1,9 +1,16 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::resolve::DEFAULT_PORT;
+use super::settings;
+use super::values::address;
 
 /// The port where clients of Docker Model Runner look.
 pub const TCP_PORT: u16 = DEFAULT_PORT;
+
+/// What `--tcp` and its key mean with a text; `None`: it means nothing.
+pub fn tcp_address(text: &str) -> Option<SocketAddr> {
+    address(text, settings::TCP.flag, DEFAULT_PORT).ok()
+}
 
 /// An address that no other machine reaches: an IP address or `localhost`, nothing standing for
 /// 127.0.0.1. What other machines reach has to be set up, with tokens, before a daemon starts.

@@ -47,7 +47,7 @@ pub use host::{DaemonHost, daemon_host};
 pub use keep::{KeepError, file as settings_file, keep, kept};
 pub use kind::Kind;
 pub use live::Live;
-pub use loopback::{TCP_PORT, loopback_address};
+pub use loopback::{TCP_PORT, loopback_address, tcp_address};
 pub use page::settings_page;
 pub use raw::RawConfig;
 pub use registries::{Mirror, SignatureKey};

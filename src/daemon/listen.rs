@@ -26,6 +26,16 @@ pub enum Address {
     Tls(SocketAddr),
 }
 
+impl Address {
+    /// Of a listener, where some of them speak TLS, or none does.
+    pub(super) fn over_tcp(address: SocketAddr, door: Door, with_tls: bool) -> Self {
+        match with_tls && door.speaks_tls() {
+            true => Self::Tls(address),
+            false => Self::Tcp(address),
+        }
+    }
+}
+
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -130,10 +140,7 @@ impl Listeners {
     }
 
     fn address_of(&self, address: SocketAddr, door: Door) -> Address {
-        match self.speaks_tls && door.speaks_tls() {
-            true => Address::Tls(address),
-            false => Address::Tcp(address),
-        }
+        Address::over_tcp(address, door, self.speaks_tls)
     }
 
     /// Starts to accept on all of them, TCP as `all`. The second part has to be dropped when

@@ -14,7 +14,9 @@ use super::secured::Secured;
 use super::tcp_listeners::{Place, Purpose, TcpListeners};
 use super::{DaemonError, containers, listen};
 use crate::api::{Audience, ListenerControl, TcpChange, TcpPlace, TcpState, TcpWish, Transport};
-use crate::config::{Config, ContainerAddress, KeepError, Origin, Setting, keep, kept, settings};
+use crate::config::{
+    Config, ContainerAddress, KeepError, Origin, Setting, keep, kept, settings, tcp_address,
+};
 use crate::doctor::port_holder;
 use crate::domain::{Error, ErrorKind, Result};
 
@@ -225,8 +227,12 @@ impl TcpControl {
             return for_now("there is no home directory".to_owned());
         };
         let said = |door: Door| kept(file, door.setting().key()).ok().flatten();
+        let means = |door: Door| match (door, said(door)?) {
+            (Door::Containers, text) => Some(text),
+            (_, text) => Some(tcp_address(&text).map_or(text, |address| address.to_string())),
+        };
         let is_public =
-            |text: &String| text.parse::<SocketAddr>().is_ok_and(|at| Door::at(at) == Door::Public);
+            |text: &String| tcp_address(text).is_some_and(|at| Door::at(at) == Door::Public);
         if let Some(public) = said(Door::Anybody).filter(is_public)
             && choices.iter().any(|choice| choice.address.is_some() && choice.door.is_of_tcp())
         {
@@ -240,10 +246,12 @@ impl TcpControl {
             );
         }
         // To take back what nobody had said is no news.
-        let is_new = choices.iter().any(|choice| said(choice.door) != choice.address);
-        // Off is said, not left out: another file, or a socket that is passed, may say on.
+        let is_new = choices.iter().any(|choice| means(choice.door) != choice.address);
+        // Off is said, not left out: another file, or a socket that is passed, may say on. What
+        // means the same already stays as its owner wrote it.
         let texts: Vec<(&str, Option<&str>)> = choices
             .iter()
+            .filter(|choice| choice.address.is_none() || means(choice.door) != choice.address)
             .map(|choice| (choice.door.setting().key(), choice.address.as_deref().or(Some("off"))))
             .collect();
         match keep(file, &texts) {
@@ -309,6 +317,7 @@ impl ListenerControl for TcpControl {
         let file = self.inner.file.clone();
         let key = settings::TCP.key();
         let kept = file.as_deref().and_then(|file| kept(file, key).ok().flatten());
+        let kept = kept.map(|text| tcp_address(&text).map_or(text, |address| address.to_string()));
         let all = self.inner.listeners.places();
         let (open, parked): (Vec<&Place>, Vec<&Place>) =
             all.iter().partition(|place| place.purpose == Purpose::Open);
@@ -583,6 +592,19 @@ mod tests {
         assert_eq!(left, [ollama]);
         assert!(closed.notes.iter().any(|note| note.contains("--ollama-port")), "{closed:?}");
         assert_eq!(ask(public).await, Err(IoErrorKind::ConnectionRefused));
+    }
+
+    #[tokio::test]
+    async fn what_means_the_same_stays_as_it_is_written() {
+        let bench = Bench::new(None);
+        let address = free();
+        let said = format!("tcp = {} # mine\n", address.port());
+        std::fs::create_dir_all(bench.dir.path().join("config/modeld")).unwrap();
+        std::fs::write(bench.dir.path().join("config/modeld/config.toml"), &said).unwrap();
+        let opened = bench.open(address).await.unwrap();
+        assert_eq!(opened.state.kept, Some(address.to_string()));
+        assert_eq!(bench.file(), said);
+        assert!(!bench.open(address).await.unwrap().changed);
     }
 
     #[tokio::test]

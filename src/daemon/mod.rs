@@ -35,6 +35,7 @@ mod lock;
 mod logging;
 pub mod notify;
 mod phase;
+mod places;
 mod registries;
 mod reload;
 mod run;

@@ -92,8 +92,8 @@ impl Reloader {
         Self { reload, knobs, asked }
     }
 
-    /// Until the daemon stops; `status` is what the service manager is told when it is done.
-    pub(super) async fn run(mut self, shutdown: Shutdown, status: String) {
+    /// Until the daemon stops.
+    pub(super) async fn run(mut self, shutdown: Shutdown) {
         loop {
             let reply = tokio::select! {
                 () = shutdown.draining().cancelled() => return,
@@ -102,7 +102,7 @@ impl Reloader {
             };
             notify::reloading();
             let outcome = self.again().await;
-            notify::ready(&status);
+            notify::reloaded();
             if let Some(reply) = reply {
                 // Whoever asked may have gone.
                 let _ = reply.send(outcome);

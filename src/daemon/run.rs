@@ -11,6 +11,7 @@ use super::connection::Server;
 use super::doors::Doors;
 use super::idle::Use;
 use super::notify;
+use super::places::Places;
 use super::seats::Seats;
 use crate::config::settings;
 
@@ -63,10 +64,10 @@ impl Bound {
         let usage =
             Use { activity, scheduler: self.scheduler.clone(), transfers: self.transfers.clone() };
         let limit = self.idle_exit.filter(|_| self.listeners.managed);
-        let places = self.listeners.addresses.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let with_tls = acceptor.tls.is_some();
+        let places = Places::new(&self.listeners.addresses, self.tcp.clone(), with_tls);
         let (mut doors, (socket_file, lock)) = self.listeners.serve(acceptor, self.tcp);
-        let places = format!("listening on {}", places.join(", "));
-        tracing::info!("{places}");
+        tracing::info!("{}", places.text());
         if self.idle_exit.is_some() && limit.is_none() {
             tracing::warn!(
                 "{} is of no effect: a socket that the daemon opened itself ends with it, and \
@@ -74,11 +75,11 @@ impl Bound {
                 settings::IDLE_EXIT.flag
             );
         }
-        notify::ready(&places);
+        notify::ready(&places.text());
         let watchdog = tokio::spawn(notify::watchdog());
-        let telling = tokio::spawn(notify::tell_of(self.scheduler.clone(), places.clone()));
+        let telling = tokio::spawn(notify::tell_of(self.scheduler.clone(), places));
         if let Some(reloader) = self.reloader {
-            tokio::spawn(reloader.run(shutdown.clone(), places));
+            tokio::spawn(reloader.run(shutdown.clone()));
         }
 
         let unused = nobody(&usage, limit, &mut doors, shutdown.draining()).await;

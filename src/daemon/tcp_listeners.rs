@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::net::TcpListener;
-use tokio::sync::OwnedMutexGuard;
+use tokio::sync::{OwnedMutexGuard, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -43,6 +43,8 @@ struct Inner {
     paused: Mutex<Vec<(Place, TcpListener)>>,
     /// One change at a time, and none while they are paused.
     changing: Arc<tokio::sync::Mutex<()>>,
+    /// Tells that something may be open elsewhere.
+    moved: watch::Sender<()>,
 }
 
 /// One listener, whether it is being accepted on or not.
@@ -142,6 +144,11 @@ impl TcpListeners {
         running.iter().map(|one| &one.place).chain(paused).cloned().collect()
     }
 
+    /// Tells that it may be worth asking again what is open.
+    pub(super) fn moves(&self) -> watch::Receiver<()> {
+        self.inner.moved.subscribe()
+    }
+
     /// Those that are open.
     pub(super) fn open(&self) -> Vec<Place> {
         let mut all = self.places();
@@ -181,6 +188,7 @@ impl TcpListeners {
             Purpose::Parked => tokio::spawn(turn_away(listener, stop.clone())),
         };
         held(&self.inner.running).push(Running { place, stop, accepting });
+        self.inner.moved.send_replace(());
     }
 
     /// Accepts no more, for a moment: who connects waits in the backlog. Nothing changes until what
@@ -237,6 +245,7 @@ impl TcpListeners {
             tracing::info!(%address, flag, "a listener was closed");
             closed.push(place);
         }
+        self.inner.moved.send_replace(());
         closed
     }
 

@@ -335,12 +335,18 @@ fn a_socket_that_is_kept_goes_and_comes_at_once() {
     };
     let Some(manager) = Manager::start_with(test, "", alone) else { return };
     manager.ask(&["start", "modeld.service"]);
-    for _ in 0..20 {
-        open_tcp(&manager, manager.port);
-        manager.tcp().get("/models").expect(200);
+    open_tcp(&manager, manager.port);
+    manager.wait_for("NFileDescriptorStore", "2");
+    // However long the manager takes to let go of its copy.
+    let standing = Standing::still(manager.child.id().cast_signed());
+    for _ in 0..3 {
         manager.client().delete("/modeld/tcp").expect(200);
         assert!(TcpStream::connect(("127.0.0.1", manager.port)).is_err());
+        open_tcp(&manager, manager.port);
+        manager.tcp().get("/models").expect(200);
     }
+    manager.client().delete("/modeld/tcp").expect(200);
+    drop(standing);
     manager.wait_for("NFileDescriptorStore", "1");
     // Two ports after each other: one is kept, and the daemon after this one has it.
     open_tcp(&manager, free_port());
@@ -349,6 +355,24 @@ fn a_socket_that_is_kept_goes_and_comes_at_once() {
     manager.ask(&["restart", "modeld.service"]);
     manager.tcp().get("/models").expect(200);
     assert_eq!(manager.show("NFileDescriptorStore"), "2");
+}
+
+/// A process that does nothing for a while.
+struct Standing(i32);
+
+impl Standing {
+    fn still(pid: i32) -> Self {
+        send(pid, Signal::STOP);
+        let standing = Self(pid);
+        wait_until(SOON, "it stands still", || stands_still(pid));
+        standing
+    }
+}
+
+impl Drop for Standing {
+    fn drop(&mut self) {
+        send(self.0, Signal::CONT);
+    }
 }
 
 /// Whether who connects is let in, only to be disconnected.
@@ -370,8 +394,11 @@ fn a_port_that_was_disabled_stays_closed_while_its_unit_is_active() {
     let Some(manager) = Manager::start(test, "Environment=MODELD_IDLE_EXIT=1s") else { return };
     manager.ask(&["start", "modeld.socket", "modeld-tcp.socket"]);
     manager.tcp().get("/models").expect(200);
+    let url = format!("http://127.0.0.1:{}", manager.port);
+    assert!(manager.show("StatusText").contains(&url));
     manager.client().delete("/modeld/tcp").expect(200);
     assert!(is_turned_away(manager.port));
+    wait_until(SOON, "the status tells", || !manager.show("StatusText").contains(&url));
     manager.ask(&["restart", "modeld.service"]);
     assert!(is_turned_away(manager.port));
     manager.wait_for("ActiveState", "inactive");
