@@ -47,6 +47,7 @@
 //! | 1 | [`metrics`] | what is counted and measured, and its text for Prometheus |
 //! | 1 | [`tokens`] | bearer tokens: made, kept as digests, looked up |
 //! | 0 | [`domain`] | requests, events, errors, names: no HTTP, no runtime, no disk |
+//! | 0 | [`files`] | small files, read without waiting and written as a whole |
 //! | 0 | [`logbook`] | the log: which lines there are, queues that nobody waits for, files that are rotated, read and followed |
 //!
 //! One type goes down ([`domain::GenerateRequest`]), one comes up ([`domain::Event`]). A dialect is
@@ -142,6 +143,7 @@ pub mod daemon;
 pub mod doctor;
 pub mod domain;
 pub mod engine;
+pub mod files;
 pub mod gguf;
 pub mod logbook;
 pub mod metrics;

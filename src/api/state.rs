@@ -87,6 +87,11 @@ impl ApiState {
         }
     }
 
+    /// Whether responses are stored, which are in memory alone and end with the daemon.
+    pub fn stores_responses(&self) -> bool {
+        !self.responses.is_empty()
+    }
+
     /// Has the settings read again by whoever takes these requests.
     #[must_use]
     pub fn with_reloads(mut self, reloads: Reloads) -> Self {

@@ -1,4 +1,4 @@
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
@@ -98,8 +98,7 @@ pub(super) fn run(args: Args, env: &Env, printer: &mut Printer) -> Result<(), Cl
 
 /// Where this user's settings are.
 pub(super) fn directory(env: &Env) -> Result<Box<Path>, CliError> {
-    let dir = env.config_dir.as_ref().map(|dir| dir.join("modeld").into_boxed_path());
-    dir.ok_or_else(|| {
+    env.own_dir().map(PathBuf::into_boxed_path).ok_or_else(|| {
         let text = "there is no directory for settings: neither XDG_CONFIG_HOME nor HOME is set";
         CliError::Failed(text.to_owned())
     })

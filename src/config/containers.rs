@@ -1,6 +1,6 @@
 use std::net::{IpAddr, SocketAddr};
 
-use super::resolve::DEFAULT_PORT;
+use super::address::TCP_PORT;
 
 /// Where to listen for containers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub struct ContainerAddress {
 /// # Errors
 /// What is wrong with it, and what would do.
 pub(super) fn container_address(text: &str) -> Result<Option<ContainerAddress>, String> {
-    let bare = ContainerAddress { ip: None, port: DEFAULT_PORT };
+    let bare = ContainerAddress { ip: None, port: TCP_PORT };
     let text = text.trim();
     if text.is_empty() {
         return Ok(Some(bare));
@@ -25,7 +25,7 @@ pub(super) fn container_address(text: &str) -> Result<Option<ContainerAddress>, 
     let problem = "write the address of a bridge, such as 172.17.0.1 or 172.17.0.1:12434";
     let port = |port: &str| port.parse().map_err(|_| problem.to_owned());
     let (ip, port) = match (text.parse::<IpAddr>(), text.parse::<SocketAddr>()) {
-        (Ok(ip), _) => (ip, DEFAULT_PORT),
+        (Ok(ip), _) => (ip, TCP_PORT),
         (_, Ok(address)) => (address.ip(), address.port()),
         _ => {
             let number = text.strip_prefix(':').ok_or(problem)?;

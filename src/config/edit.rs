@@ -1,15 +1,15 @@
 //! Changing the settings file by program: comments and order stay, and nobody ever sees half of it.
 
-use std::fs::{self, DirBuilder, File};
-use std::io::{self, Write as _};
-use std::os::unix::fs::DirBuilderExt as _;
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io;
+use std::path::Path;
 
 use toml_edit::{Array, DocumentMut, Item, Value};
 
 use super::file::{setting, unknown};
 use super::values::switch;
 use super::{ConfigError, ConfigFile, Kind, Setting};
+use crate::files;
 
 /// The text of a settings file with another value for `key`: what was around it stays. Several
 /// values are for lists.
@@ -70,7 +70,7 @@ pub struct EditLock(#[expect(dead_code, reason = "the lock goes with it")] File)
 /// Those of the file system.
 pub fn lock(path: &Path) -> io::Result<EditLock> {
     let dir = directory(path);
-    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    files::make_private_dir(dir)?;
     let dir = File::open(dir)?;
     rustix::fs::flock(&dir, rustix::fs::FlockOperation::LockExclusive)?;
     Ok(EditLock(dir))
@@ -82,14 +82,7 @@ pub fn lock(path: &Path) -> io::Result<EditLock> {
 /// # Errors
 /// Those of the file system; the old file is there then.
 pub fn write(path: &Path, text: &str) -> io::Result<()> {
-    let target = fs::canonicalize(path).unwrap_or_else(|_| PathBuf::from(path));
-    let dir = directory(&target);
-    // Made with mode 0600.
-    let mut file = tempfile::Builder::new().prefix(".config.toml.").tempfile_in(dir)?;
-    file.write_all(text.as_bytes())?;
-    file.as_file().sync_all()?;
-    file.persist(&target).map_err(|error| error.error)?;
-    File::open(dir)?.sync_all()
+    files::replace(&files::destination(path), text.as_bytes(), 0o600)
 }
 
 fn directory(path: &Path) -> &Path {
@@ -138,6 +131,7 @@ fn typed(setting: &Setting, values: &[String]) -> Result<Value, ConfigError> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;

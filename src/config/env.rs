@@ -64,6 +64,16 @@ impl Env {
         }
     }
 
+    /// Where modeld keeps its own files besides models and logs: settings, tokens, logins.
+    pub fn own_dir(&self) -> Option<PathBuf> {
+        self.config_dir.as_ref().map(|dir| dir.join("modeld"))
+    }
+
+    /// This user's settings file, where no other one is named.
+    pub fn own_file(&self) -> Option<PathBuf> {
+        self.own_dir().map(|dir| dir.join("config.toml"))
+    }
+
     /// The same with a variable set; for tests and for starting daemons inside programs.
     #[must_use]
     pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {

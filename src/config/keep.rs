@@ -1,12 +1,11 @@
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::{ConfigError, edit};
+use super::{ConfigError, edit, read_file};
 
 /// Why a choice could not be kept. The file is as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum KeepError {
-    /// It cannot be read, or another one cannot take its place.
+    /// Another one cannot take its place.
     #[error("{}: {source}", path.display())]
     Io {
         /// The file.
@@ -17,11 +16,6 @@ pub enum KeepError {
     /// What is in it cannot be used, so that it was left alone.
     #[error(transparent)]
     Unusable(#[from] ConfigError),
-}
-
-/// The file with the daemon's settings in modeld's directory of settings.
-pub fn file(modeld_dir: &Path) -> PathBuf {
-    modeld_dir.join("config.toml")
 }
 
 /// What the file says about `key`, as text; `None` where it is silent or not there.
@@ -59,11 +53,7 @@ pub fn keep(path: &Path, choices: &[(&str, Option<&str>)]) -> Result<bool, KeepE
 }
 
 fn read(path: &Path) -> Result<String, KeepError> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => Ok(text),
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(String::new()),
-        Err(source) => Err(KeepError::Io { path: path.to_owned(), source }),
-    }
+    Ok(read_file(path, false)?.unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -74,7 +64,7 @@ mod tests {
 
     fn place() -> (tempfile::TempDir, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
-        let path = file(&dir.path().join("modeld"));
+        let path = dir.path().join("modeld/config.toml");
         (dir, path)
     }
 

@@ -12,6 +12,7 @@
 //! touches neither the environment nor the disk, so that every rule has a table test. Nothing here
 //! binds anything, and only what [edits](with_value) a settings file writes.
 
+mod address;
 mod containers;
 mod dmr;
 mod duration;
@@ -23,7 +24,6 @@ mod host;
 mod keep;
 mod kind;
 mod live;
-mod loopback;
 mod page;
 mod raw;
 mod registries;
@@ -36,6 +36,7 @@ mod sources;
 mod tls;
 mod values;
 
+pub use address::{TCP_PORT, loopback_address, tcp_address};
 pub use containers::{ContainerAddress, is_private};
 pub use dmr::{FOREIGN, Foreign};
 pub use duration::{parse_age, parse_duration, parse_keep_alive, parse_limit};
@@ -44,10 +45,9 @@ pub use env::{Env, Variables, path_variable};
 pub use error::ConfigError;
 pub use file::ConfigFile;
 pub use host::{DaemonHost, daemon_host};
-pub use keep::{KeepError, file as settings_file, keep, kept};
+pub use keep::{KeepError, keep, kept};
 pub use kind::Kind;
 pub use live::Live;
-pub use loopback::{TCP_PORT, loopback_address, tcp_address};
 pub use page::settings_page;
 pub use raw::RawConfig;
 pub use registries::{Mirror, SignatureKey};

@@ -1,22 +1,19 @@
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
+use super::address::{TCP_PORT, address, loopback};
 use super::containers::container_address;
 use super::duration::{parse_duration, parse_keep_alive, parse_limit};
 use super::resolved::{Config, Origin, Set};
 use super::said::{Said, invalid, unset};
 use super::tls::tls;
-use super::values::{
-    address, group_name, log_filter, log_format, loopback, number, origin_list, switch,
-};
+use super::values::{group_name, log_filter, log_format, number, origin_list, switch};
 use super::{ConfigError, Env, RawConfig, dmr, registries, settings};
 
 /// The longest socket path in bytes: macOS takes 104 with the closing zero, Linux 108. One limit
 /// for both, so that a setup can move between machines.
 pub const MAX_SOCKET_PATH: usize = 103;
 
-/// The port of the bare `--tcp`, the one that clients of Docker Model Runner expect.
-pub(super) const DEFAULT_PORT: u16 = 12434;
 /// The port of the bare `--ollama-port`, where Ollama's clients look.
 const OLLAMA_PORT: u16 = 11434;
 
@@ -32,7 +29,7 @@ pub fn resolve(raw: &RawConfig, env: &Env) -> Result<Config, ConfigError> {
             None => unset(None),
         },
         tcp: match Said::given(settings::TCP, &raw.tcp, env) {
-            Some(said) => said.map(|text| Ok(Some(address(text, said.name(), DEFAULT_PORT)?)))?,
+            Some(said) => said.map(|text| Ok(Some(address(text, said.name(), TCP_PORT)?)))?,
             None => off(settings::TCP, &raw.tcp, env),
         },
         require_token: Said::or_default(settings::REQUIRE_TOKEN, &raw.require_token, env)
@@ -83,8 +80,8 @@ pub fn resolve(raw: &RawConfig, env: &Env) -> Result<Config, ConfigError> {
             .parse(registries::web_url)?,
         signature_keys: Said::or_default(settings::SIGNATURE_KEY, &raw.signature_key, env)
             .parse(|text| registries::signature_keys(text, env))?,
-        config_dir: env.config_dir.as_ref().map(|dir| dir.join("modeld")),
-        settings_file: env.config_dir.as_ref().map(|dir| dir.join("modeld/config.toml")),
+        config_dir: env.own_dir(),
+        settings_file: env.own_file(),
         home: env.home.clone(),
         log: dmr::log(raw, env).parse(log_filter)?,
         log_format: Said::or_default(settings::LOG_FORMAT, &raw.log_format, env)

@@ -222,9 +222,9 @@ pub const IDLE_EXIT: Setting = Setting {
     value: "DURATION",
     env: "MODELD_IDLE_EXIT",
     default: "off",
-    meaning: "End after this long without requests, loaded models and transfers, where all sockets \
-              belong to a service manager or `modeld activate`, which start it again; stored \
-              responses and recordings, which are in memory alone, go with it",
+    meaning: "End after this long without requests, loaded models, transfers and stored responses, \
+              where all sockets belong to a service manager or `modeld activate`, which start it \
+              again; recordings, which are in memory alone, go with it",
 };
 /// Mirrors.
 pub const REGISTRY_MIRROR: Setting = Setting {

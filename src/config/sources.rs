@@ -1,9 +1,7 @@
-use std::fs::File;
-use std::io::{self, Read as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::{Config, ConfigError, ConfigFile, Env, RawConfig, Shown, shown};
+use crate::files::open_regular;
 
 /// The settings of the whole machine, below those of each user.
 pub const SYSTEM_FILE: &str = "/etc/modeld/config.toml";
@@ -35,8 +33,7 @@ impl Sources {
     /// The user's file: the one that is named by the flag or `MODELD_CONFIG`, else the one in the
     /// directory for settings. `None`: without a home there is no place for it.
     pub fn user_file(&self) -> Option<PathBuf> {
-        let own = || Some(self.env.config_dir.as_ref()?.join("modeld/config.toml"));
-        self.chosen().or_else(own)
+        self.chosen().or_else(|| self.env.own_file())
     }
 
     /// The files that are read, the one that counts most first, and whether each has to exist.
@@ -82,46 +79,26 @@ impl Sources {
 /// [`ConfigError::File`].
 pub fn read_file(path: &Path, must_exist: bool) -> Result<Option<String>, ConfigError> {
     let unusable = |problem: String| ConfigError::File { path: path.to_owned(), problem };
-    // Something that is no file may make the open wait for ever.
-    let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::CLOEXEC;
-    let opened = File::options()
-        .read(true)
-        .custom_flags(i32::try_from(flags.bits()).unwrap_or_default())
-        .open(path);
-    let file = match opened {
+    let file = match open_regular(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound && !must_exist => return Ok(None),
-        // A file where the directory should be.
-        Err(error) if error.kind() == io::ErrorKind::NotADirectory && !must_exist => {
-            return Ok(None);
-        }
-        Err(error) => return Err(unusable(format!("cannot be read: {error}"))),
+        // There may also be a file where its directory should be.
+        Err(error) if error.is_missing() && !must_exist => return Ok(None),
+        Err(error) => return Err(unusable(error.to_string())),
     };
-    let about = file.metadata().map_err(|error| unusable(format!("cannot be read: {error}")))?;
-    if !about.is_file() {
-        return Err(unusable("is no regular file".to_owned()));
-    }
     let us = rustix::process::geteuid().as_raw();
-    if about.uid() != us && about.uid() != 0 {
+    let (owner, mode) = (file.owner(), file.mode());
+    if owner != us && owner != 0 {
         return Err(unusable(format!(
-            "belongs to user {}, who could change what modeld does; it has to be yours or root's",
-            about.uid()
+            "belongs to user {owner}, who could change what modeld does; it has to be yours or root's"
         )));
     }
-    if about.mode() & 0o022 != 0 {
+    if mode & 0o022 != 0 {
         return Err(unusable(format!(
-            "can be written by others (mode {:03o}); chmod go-w {}",
-            about.mode() & 0o777,
+            "can be written by others (mode {mode:03o}); chmod go-w {}",
             path.display()
         )));
     }
-    let mut bytes = Vec::new();
-    file.take(MAX_BYTES.saturating_add(1))
-        .read_to_end(&mut bytes)
-        .map_err(|error| unusable(format!("cannot be read: {error}")))?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(unusable(format!("is larger than {MAX_BYTES} bytes")));
-    }
+    let bytes = file.read(MAX_BYTES).map_err(|error| unusable(error.to_string()))?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         unusable(format!("is not UTF-8 from byte {at} on"))
@@ -279,13 +256,16 @@ mod tests {
     fn what_is_no_readable_text_is_refused() {
         let mut place = Place::new();
         place.sources.named = Some("modeld".into());
-        assert_eq!(place.error(), "the settings file DIR/modeld is no regular file");
+        assert_eq!(
+            place.error(),
+            "the settings file DIR/modeld is a directory, not a regular file"
+        );
         let path = place.write("x.toml", "");
         place.sources.named = Some("x.toml".into());
         fs::write(&path, b"log = \"\xff\"").unwrap();
         assert_eq!(place.error(), "the settings file DIR/x.toml is not UTF-8 from byte 7 on");
         fs::write(&path, vec![b'#'; (1 << 20) + 1]).unwrap();
-        assert_eq!(place.error(), "the settings file DIR/x.toml is larger than 1048576 bytes");
+        assert_eq!(place.error(), "the settings file DIR/x.toml has more than 1048576 bytes");
         fs::remove_file(&path).unwrap();
         // A pipe that nobody writes to.
         let name = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
@@ -297,7 +277,10 @@ mod tests {
             0,
         )
         .unwrap();
-        assert_eq!(place.error(), "the settings file DIR/x.toml is no regular file");
+        assert_eq!(
+            place.error(),
+            "the settings file DIR/x.toml is a named pipe, not a regular file"
+        );
         if !rustix::process::geteuid().is_root() {
             place.write("y.toml", "");
             let y = place.dir.path().join("y.toml");

@@ -1,9 +1,4 @@
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::str::FromStr;
-
-use super::ConfigError;
 use super::resolved::LogFormat;
-use super::said::invalid;
 use crate::logbook::parse_filter;
 
 /// Origins, several with commas, in small letters.
@@ -19,42 +14,6 @@ pub(super) fn origin_list(text: &str) -> Result<Vec<String>, String> {
             _ => Err("write origins such as https://example.com, app://* or *".to_owned()),
         })
         .collect()
-}
-
-/// An address of this machine that no other one reaches.
-pub(super) fn loopback(
-    text: &str,
-    from: &'static str,
-    default_port: u16,
-) -> Result<SocketAddr, ConfigError> {
-    let address = address(text, from, default_port)?;
-    if address.ip().to_canonical().is_loopback() {
-        return Ok(address);
-    }
-    Err(ConfigError::NotLoopback { from, host: address.ip().to_string() })
-}
-
-/// `[HOST:]PORT`; nothing at all is the loopback interface and the port that is expected there.
-pub(super) fn address(
-    text: &str,
-    from: &'static str,
-    default_port: u16,
-) -> Result<SocketAddr, ConfigError> {
-    let text = text.trim();
-    if text.is_empty() {
-        return Ok(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), default_port));
-    }
-    let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
-    let port = port
-        .parse::<u16>()
-        .map_err(|_| invalid(from, text, "write PORT or HOST:PORT, the port from 0 to 65535"))?;
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let ip = match bare {
-        "" | "localhost" => IpAddr::from(Ipv4Addr::LOCALHOST),
-        address => IpAddr::from_str(address)
-            .map_err(|_| invalid(from, text, "write an IP address or localhost before the port"))?,
-    };
-    Ok(SocketAddr::new(ip, port))
 }
 
 /// A group, by name or number; nothing at all is none.

@@ -1,6 +1,3 @@
-use std::fs::{DirBuilder, File};
-use std::io::{Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -10,10 +7,10 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
 };
-use rustix::fs::OFlags;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use super::DaemonError;
+use crate::files::{self, ReadError};
 
 /// In modeld's directory for settings: the authority's certificate and its key, in PEM.
 const FILE: &str = "authority.pem";
@@ -23,6 +20,9 @@ const MAX_BYTES: u64 = 64 << 10;
 const AUTHORITY_DAYS: i32 = 3_650;
 /// The longest that Apple's systems accept; a new one is made at each start.
 const CERTIFICATE_DAYS: i32 = 825;
+/// What to say of a file that is something else.
+const BROKEN: &str = "it does not hold a certificate and its key; remove it, and another is made, \
+                      which clients have to trust anew";
 
 /// An authority of one's own, which signs the certificate of `--tls self-signed`. Clients that trust
 /// it once trust every daemon of this user from then on.
@@ -55,12 +55,10 @@ impl Authority {
     }
 
     fn parse(text: &str) -> Result<Self, String> {
-        let broken = "it does not hold a certificate and its key; remove it, and another is made, \
-                      which clients have to trust anew";
         let end = "-----END CERTIFICATE-----\n";
-        let at = text.find(end).and_then(|at| at.checked_add(end.len())).ok_or(broken)?;
-        let (certificate, key) = text.split_at_checked(at).ok_or(broken)?;
-        let key = KeyPair::from_pem(key).map_err(|_| broken)?;
+        let at = text.find(end).and_then(|at| at.checked_add(end.len())).ok_or(BROKEN)?;
+        let (certificate, key) = text.split_at_checked(at).ok_or(BROKEN)?;
+        let key = KeyPair::from_pem(key).map_err(|_| BROKEN)?;
         let issuer = Issuer::new(authority_params()?, key);
         Ok(Self { certificate: certificate.to_owned(), issuer })
     }
@@ -129,41 +127,33 @@ fn create(path: &Path) -> Result<(), DaemonError> {
     let key = KeyPair::generate().map_err(|e| problem(e.to_string()))?;
     let certificate = params.self_signed(&key).map_err(|e| problem(e.to_string()))?;
     let text = format!("{}{}", certificate.pem().replace("\r\n", "\n"), key.serialize_pem());
-    let dir = path.parent().unwrap_or(Path::new("."));
-    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(doing)?;
-    // Mode 0600 from its first byte on, and visible only when it is whole.
-    let mut file = tempfile::NamedTempFile::new_in(dir).map_err(doing)?;
-    file.write_all(text.as_bytes()).map_err(doing)?;
-    file.as_file().sync_all().map_err(doing)?;
-    match file.persist_noclobber(path) {
-        Ok(_) => Ok(()),
-        Err(e) if e.error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-        Err(e) => Err(doing(e.error)),
+    files::make_private_dir(path.parent().unwrap_or(Path::new("."))).map_err(doing)?;
+    match files::create(path, text.as_bytes(), 0o600) {
+        Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => Err(doing(e)),
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 
 fn read(path: &Path) -> Result<Option<String>, DaemonError> {
     let doing = |e: std::io::Error| DaemonError::io(format!("read {}", path.display()), e);
-    let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or(0);
-    let file = match File::options().read(true).custom_flags(flags).open(path) {
+    let refused = |problem| DaemonError::Authority { path: PathBuf::from(path), problem };
+    let file = match files::open_regular(path) {
         Ok(file) => file,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(doing(e)),
+        Err(error) if error.is_missing() => return Ok(None),
+        Err(ReadError::Io(error)) => return Err(doing(error)),
+        Err(other) => return Err(refused(format!("it {other}"))),
     };
-    let stat = rustix::fs::fstat(&file).map_err(|e| doing(e.into()))?;
-    let ours = stat.st_uid == rustix::process::geteuid().as_raw();
-    if !ours || stat.st_mode & 0o077 != 0 {
-        let problem = format!(
+    let ours = file.owner() == rustix::process::geteuid().as_raw();
+    if !ours || file.mode() & 0o077 != 0 {
+        return Err(refused(format!(
             "its key may be known to others (uid {}, mode {:o}); remove it, and another is made, \
              which clients have to trust anew",
-            stat.st_uid,
-            stat.st_mode & 0o777
-        );
-        return Err(DaemonError::Authority { path: PathBuf::from(path), problem });
+            file.owner(),
+            file.mode()
+        )));
     }
-    let mut text = String::new();
-    file.take(MAX_BYTES).read_to_string(&mut text).map_err(doing)?;
-    Ok(Some(text))
+    let bytes = file.read(MAX_BYTES).map_err(|error| doing(error.into()))?;
+    String::from_utf8(bytes).map(Some).map_err(|_| refused(BROKEN.to_owned()))
 }
 
 #[cfg(test)]

@@ -63,6 +63,8 @@ pub struct Bound {
     pub(super) patience: Patience,
     pub(super) grace: Live<std::time::Duration>,
     pub(super) idle_exit: Option<std::time::Duration>,
+    /// Whether something would be lost with the daemon although nobody uses it.
+    pub(super) holds: Box<dyn Fn() -> bool + Send + Sync>,
     pub(super) reloader: Option<Reloader>,
     pub(super) secured: Option<Secured>,
 }
@@ -131,6 +133,8 @@ impl Daemon {
             }
             None => (state, None),
         };
+        let stored = state.clone();
+        let holds = Box::new(move || stored.stores_responses());
         // Whoever is told that the daemon is ready finds in the log how it got there.
         parts.log_control.flush(SETTLE);
         Ok(Bound {
@@ -144,6 +148,7 @@ impl Daemon {
             patience: Patience::default(),
             grace,
             idle_exit: config.idle_exit.value,
+            holds,
             reloader,
             secured,
         })

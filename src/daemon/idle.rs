@@ -9,23 +9,30 @@ use super::activity::Activity;
 use crate::scheduler::Scheduler;
 use crate::service::Transfers;
 
-/// How often a transfer that nobody watches is looked at; it tells of its end in no other way.
-const LOOK_AT_TRANSFERS: Duration = Duration::from_secs(5);
+/// How often a transfer that nobody watches, and a stored response that nobody asks for, is looked
+/// at; they tell of their end in no other way.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// What has to be over before the daemon may go.
 pub(super) struct Use {
     pub activity: Activity,
     pub scheduler: Scheduler,
     pub transfers: Transfers,
+    /// Whether it holds what a client may come back for and another daemon would not have.
+    pub holds: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
 impl Use {
     /// Whether nothing is being done for anybody: no request, no connection that may bring one, no
-    /// loaded model, no transfer.
+    /// loaded model, no transfer; and nothing would be lost.
     pub(super) fn is_over(&self) -> bool {
         self.activity.is_quiet()
             && self.scheduler.snapshot().models.is_empty()
-            && self.transfers.is_idle()
+            && !self.ends_in_silence()
+    }
+
+    fn ends_in_silence(&self) -> bool {
+        !self.transfers.is_idle() || (self.holds)()
     }
 
     /// Completes when it has been over for `limit` without a break.
@@ -38,11 +45,11 @@ impl Use {
             let over = self.is_over();
             let wait = if over {
                 Some(limit)
-            } else if self.transfers.is_idle() {
+            } else if self.ends_in_silence() {
+                Some(LOOK_AGAIN.min(limit))
+            } else {
                 // What ends says so.
                 None
-            } else {
-                Some(LOOK_AT_TRANSFERS.min(limit))
             };
             tokio::select! {
                 () = elapsed(wait) => {

@@ -33,7 +33,7 @@ mod listen;
 mod listener_control;
 mod lock;
 mod logging;
-pub mod notify;
+mod notify;
 mod phase;
 mod places;
 mod registries;

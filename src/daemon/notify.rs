@@ -14,32 +14,36 @@ use crate::scheduler::{Scheduler, Snapshot};
 const BETWEEN_STATUS: Duration = Duration::from_secs(1);
 
 /// Connections are served from now on.
-pub fn ready(status: &str) {
+pub(super) fn ready(status: &str) {
     send(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
 /// What the daemon does, for `systemctl status`.
-pub fn status(text: &str) {
+pub(super) fn status(text: &str) {
     send(&[NotifyState::Status(text)]);
 }
 
-/// Settings are being read again; [`reloaded`] has to follow. Says when it began, which managers
-/// since systemd 253 want to know (`Type=notify-reload`).
-pub fn reloading() {
+/// Settings are being read again; [`reloaded`] has to follow. Says when it began, as `sd_notify(3)`
+/// wants it of `Type=notify-reload`; our own units are of `Type=notify`, which every systemd knows
+/// (the other came with 253, and an older one takes such a unit for one of `Type=simple`), and
+/// managers pass over what they do not know.
+pub(super) fn reloading() {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => send(&[NotifyState::Reloading, now]),
         Err(error) => tracing::debug!(%error, "there is no clock to tell a reload with"),
     }
 }
 
-/// The end of what [`reloading`] began, however it went.
-pub fn reloaded() {
+/// The end of what [`reloading`] began, however it went. What the daemon does is said elsewhere.
+pub(super) fn reloaded() {
     send(&[NotifyState::Ready]);
 }
 
-/// The end has begun.
-pub fn stopping(status: &str) {
-    send(&[NotifyState::Stopping, NotifyState::Status(status)]);
+/// The end has begun and may take this long, also where that is longer than the unit's
+/// `TimeoutStopSec=`, after which the manager would kill us (`EXTEND_TIMEOUT_USEC=`).
+pub(super) fn stopping(status: &str, at_most: Duration) {
+    let extended = format!("EXTEND_TIMEOUT_USEC={}", at_most.as_micros());
+    send(&[NotifyState::Stopping, NotifyState::Status(status), NotifyState::Custom(&extended)]);
 }
 
 /// Has a socket kept for the next start, which finds it under `name`. The manager drops what goes

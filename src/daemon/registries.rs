@@ -90,19 +90,8 @@ fn mirrors(config: &Config) -> std::result::Result<MirrorTable, DaemonError> {
 }
 
 fn egress(config: &Config, proxies: Proxies) -> std::result::Result<Egress, DaemonError> {
-    let mirrors = config.registry_mirrors.value.iter().filter_map(|mirror| {
-        let host = mirror.url.host_str()?;
-        Some(format!("{host}:{}", mirror.url.port_or_known_default()?))
-    });
-    let options = EgressOptions {
-        insecure: config.insecure_registries.value.clone(),
-        private_hosts: mirrors.chain(config.registry_private_hosts.value.iter().cloned()).collect(),
-        ca_files: config.registry_ca.value.clone(),
-        proxies,
-        ..EgressOptions::default()
-    };
     // The hosts have been read before; what can fail are the files.
-    Egress::new(options).map_err(|error| DaemonError::Registries {
+    Egress::new(EgressOptions::of(config, proxies)).map_err(|error| DaemonError::Registries {
         setting: match config.registry_ca.origin {
             Origin::Default => settings::REGISTRY_CA.flag.to_owned(),
             said => said.to_string(),

@@ -18,6 +18,9 @@ use crate::config::settings;
 /// How long last events may take to reach their readers after the grace.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
+/// How long what follows may take: ending the workers, and the process itself.
+const TIDYING: Duration = Duration::from_secs(5);
+
 /// How a daemon ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -61,8 +64,12 @@ impl Bound {
         };
         let Acceptor { server, connections, .. } = acceptor.clone();
         let (closing, killed) = (server.closing, server.killed);
-        let usage =
-            Use { activity, scheduler: self.scheduler.clone(), transfers: self.transfers.clone() };
+        let usage = Use {
+            activity,
+            scheduler: self.scheduler.clone(),
+            transfers: self.transfers.clone(),
+            holds: self.holds,
+        };
         let limit = self.idle_exit.filter(|_| self.listeners.managed);
         let with_tls = acceptor.tls.is_some();
         let places = Places::new(&self.listeners.addresses, self.tcp.clone(), with_tls);
@@ -87,7 +94,9 @@ impl Bound {
         let grace = self.grace.get();
         if unused {
             tracing::info!("nobody uses the daemon; it ends until somebody connects");
-            notify::stopping("unused; the next connection starts it again");
+            // It is not told of the end yet: it would kill us soon, and who came in the last moment
+            // may take long.
+            notify::status("unused; the next connection starts it again");
             closing.cancel();
             connections.close();
             tokio::select! {
@@ -96,7 +105,13 @@ impl Bound {
             }
         } else {
             tracing::info!(grace_ms = grace.as_millis(), "stopping: finishing what runs");
-            notify::stopping("finishing what runs");
+        }
+        let deadline = grace.saturating_add(LAST_WORDS);
+        let at_most = deadline.saturating_add(TIDYING);
+        if unused && !shutdown.draining().is_cancelled() {
+            notify::stopping("unused; the next connection starts it again", at_most);
+        } else {
+            notify::stopping("finishing what runs", at_most);
         }
         // New clients see that nobody is there rather than a socket that does not answer.
         drop(socket_file);
@@ -111,7 +126,6 @@ impl Bound {
                 connections.wait()
             );
         };
-        let deadline = grace.saturating_add(LAST_WORDS);
         let outcome = tokio::select! {
             in_time = tokio::time::timeout(deadline, drained) => match in_time {
                 Ok(()) if unused => Outcome::Unused,

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
@@ -18,6 +18,10 @@ use tokio_rustls::TlsAcceptor;
 use super::DaemonError;
 use super::authority::Authority;
 use crate::config::{Config, Tls, settings};
+use crate::files::read_regular;
+
+/// A chain of certificates takes a few kilobytes.
+const MAX_PEM_BYTES: u64 = 1 << 20;
 
 /// What speaks TLS on the TCP listeners at these addresses; `None` where nothing does.
 ///
@@ -100,14 +104,23 @@ impl Files {
         let problem =
             |flag: &str, path: &Path, what: String| format!("{flag}: {}: {what}", path.display());
         let (cert, key) = (settings::TLS_CERT.flag, settings::TLS_KEY.flag);
-        let chain = CertificateDer::pem_file_iter(&self.cert)
-            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        // What may be anything is read whole, and never waited for: this also happens at handshakes.
+        let read = |flag: &str, path: &Path| {
+            read_regular(path, MAX_PEM_BYTES).map_err(|e| problem(flag, path, format!("it {e}")))
+        };
+        let chain = CertificateDer::pem_slice_iter(&read(cert, &self.cert)?)
+            .collect::<Result<Vec<_>, _>>()
             .map_err(|e| problem(cert, &self.cert, e.to_string()))?;
         if chain.is_empty() {
             return Err(problem(cert, &self.cert, "it has no certificate in PEM".to_owned()));
         }
-        let secret = PrivateKeyDer::from_pem_file(&self.key)
-            .map_err(|e| problem(key, &self.key, e.to_string()))?;
+        let secret =
+            PrivateKeyDer::from_pem_slice(&read(key, &self.key)?).map_err(|e| match e {
+                pem::Error::NoItemsFound => {
+                    problem(key, &self.key, "it has no private key in PEM".to_owned())
+                }
+                other => problem(key, &self.key, other.to_string()),
+            })?;
         // This also refuses a key that is another certificate's.
         CertifiedKey::from_der(chain, secret, &self.provider)
             .map(Arc::new)
@@ -193,5 +206,11 @@ mod tests {
         assert_ne!(now(), first.cert);
         std::fs::remove_file(&key).unwrap();
         assert!(renewed.files.read().unwrap_err().starts_with("--tls-key: "));
+        // What would never open, and what would never end.
+        let fifo = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, &key, fifo, rustix::fs::Mode::RUSR, 0).unwrap();
+        assert!(renewed.files.read().unwrap_err().ends_with("named pipe, not a regular file"));
+        let endless = Files { cert: "/dev/zero".into(), ..renewed.files };
+        assert!(endless.read().unwrap_err().ends_with("it is a device, not a regular file"));
     }
 }

@@ -92,18 +92,11 @@ fn docker_hub(config: &Config, egress: &Egress) -> Option<Url> {
 }
 
 fn egress(patient: &Patient, config: &Config) -> Result<Egress, String> {
-    let mirrors = config.registry_mirrors.value.iter().filter_map(|mirror| {
-        let host = mirror.url.host_str()?;
-        Some(format!("{host}:{}", mirror.url.port_or_known_default()?))
-    });
+    let proxies = Proxies::from_variables(|name| patient.variables.get(name));
     let options = EgressOptions {
-        insecure: config.insecure_registries.value.clone(),
-        private_hosts: mirrors.chain(config.registry_private_hosts.value.iter().cloned()).collect(),
-        ca_files: config.registry_ca.value.clone(),
-        proxies: Proxies::from_variables(|name| patient.variables.get(name)),
         connect: PATIENCE,
         first_byte: PATIENCE,
-        ..EgressOptions::default()
+        ..EgressOptions::of(config, proxies)
     };
     Egress::new(options).map_err(|error| error.to_string())
 }

@@ -28,8 +28,8 @@ pub(super) fn check(patient: &Patient) -> Vec<Finding> {
 
 fn files(patient: &Patient) -> Vec<PathBuf> {
     let mut all = Vec::new();
-    if let Some(dir) = &patient.env.config_dir {
-        let entries = std::fs::read_dir(dir.join("modeld")).into_iter().flatten().flatten();
+    if let Some(dir) = patient.env.own_dir() {
+        let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
         // What is public by its nature: certificates and the settings, which have a check of
         // their own.
         let public = |path: &PathBuf| {

@@ -1,6 +1,3 @@
-use std::fs::{DirBuilder, File};
-use std::io::{Read as _, Write as _};
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,6 +7,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
 use super::{Scope, Token, TokenError};
+use crate::files::{self, ReadError};
 
 /// Tokens that the file may have.
 const MOST: usize = 1_000;
@@ -124,11 +122,7 @@ impl TokenFile {
     ) -> Result<T, TokenError> {
         let dir = self.path.parent().unwrap_or(Path::new("."));
         let doing = |what: &str| format!("{what} {}", dir.display());
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(dir)
-            .map_err(|e| TokenError::io(doing("create"), e))?;
+        files::make_private_dir(dir).map_err(|e| TokenError::io(doing("create"), e))?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let held = rustix::fs::open(dir, flags, Mode::empty())
             .map_err(|e| TokenError::io(doing("open"), e))?;
@@ -136,53 +130,42 @@ impl TokenFile {
             .map_err(|e| TokenError::io(doing("lock"), e))?;
         let mut tokens = self.read()?;
         let done = change(&mut tokens)?;
-        self.write(dir, tokens)?;
-        rustix::fs::fsync(&held).map_err(|e| TokenError::io(doing("save"), e))?;
+        self.write(tokens)?;
         Ok(done)
     }
 
     /// Puts a whole new file, which only we can read, into the place of the old one.
-    fn write(&self, dir: &Path, tokens: Vec<Token>) -> Result<(), TokenError> {
-        let doing = || format!("write {}", self.path.display());
-        let failed = |e: std::io::Error| TokenError::io(doing(), e);
-        let mut file = tempfile::NamedTempFile::new_in(dir).map_err(failed)?;
+    fn write(&self, tokens: Vec<Token>) -> Result<(), TokenError> {
+        let failed = |e| TokenError::io(format!("write {}", self.path.display()), e);
         let content = Content { version: VERSION, tokens };
-        serde_json::to_writer_pretty(&mut file, &content).map_err(|e| failed(e.into()))?;
-        file.write_all(b"\n").map_err(failed)?;
-        file.as_file().sync_all().map_err(failed)?;
-        file.persist(&self.path).map_err(|e| failed(e.error))?;
-        Ok(())
+        let mut text = serde_json::to_vec_pretty(&content).map_err(|e| failed(e.into()))?;
+        text.push(b'\n');
+        files::replace(&self.path, &text, 0o600).map_err(failed)
     }
 
     fn text(&self) -> Result<Option<Vec<u8>>, TokenError> {
-        let doing = || format!("read {}", self.path.display());
-        // Without O_NONBLOCK, opening a FIFO waits for a writer.
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let file = match rustix::fs::open(&self.path, flags, Mode::empty()) {
-            Ok(file) => File::from(file),
-            Err(rustix::io::Errno::NOENT) => return Ok(None),
-            Err(e) => return Err(TokenError::io(doing(), e)),
+        let file = match files::open_regular(&self.path) {
+            Ok(file) => file,
+            Err(error) if error.is_missing() => return Ok(None),
+            Err(error) => return Err(self.unread(error)),
         };
-        let stat = rustix::fs::fstat(&file).map_err(|e| TokenError::io(doing(), e))?;
-        let mode = Mode::from_raw_mode(stat.st_mode);
         let us = rustix::process::geteuid().as_raw();
-        let problem = if !rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file() {
-            "is not a regular file".to_owned()
-        } else if stat.st_uid != us {
-            format!("belongs to another user (uid {}, not {us})", stat.st_uid)
-        } else if mode.intersects(Mode::RWXG | Mode::RWXO) {
-            let bits = stat.st_mode & 0o777;
-            format!("is open to other users (mode {bits:o}), so no token in it is taken; chmod 600")
+        let (owner, mode) = (file.owner(), file.mode());
+        let problem = if owner != us {
+            format!("belongs to another user (uid {owner}, not {us})")
+        } else if mode & 0o077 != 0 {
+            format!("is open to other users (mode {mode:o}), so no token in it is taken; chmod 600")
         } else {
-            let mut text = Vec::new();
-            let read = file.take(MAX_BYTES.saturating_add(1)).read_to_end(&mut text);
-            read.map_err(|e| TokenError::io(doing(), e))?;
-            if u64::try_from(text.len()).is_ok_and(|bytes| bytes <= MAX_BYTES) {
-                return Ok(Some(text));
-            }
-            format!("has more than {MAX_BYTES} bytes")
+            return file.read(MAX_BYTES).map(Some).map_err(|error| self.unread(error));
         };
         Err(TokenError::Unsafe { path: self.path.clone(), problem })
+    }
+
+    fn unread(&self, error: ReadError) -> TokenError {
+        match error {
+            ReadError::Io(error) => TokenError::io(format!("read {}", self.path.display()), error),
+            other => TokenError::Unsafe { path: self.path.clone(), problem: other.to_string() },
+        }
     }
 }
 

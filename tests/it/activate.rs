@@ -75,6 +75,15 @@ impl Shim {
         fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
 
+    /// Puts a model into the store that says hello.
+    fn package_hello(&self) {
+        let file = self.dir.path().join("model.gguf");
+        fs::write(&file, models::hello().bytes()).unwrap();
+        let mut package = modeld(self.dir.path(), &self.socket());
+        package.args(["package", "--gguf"]).arg(&file).arg("ai/hello").stdin(Stdio::null());
+        assert!(package.output().unwrap().status.success(), "{}", self.log());
+    }
+
     /// Lines that the program wrote to `runs`, one for each start.
     fn starts(&self) -> Vec<String> {
         let text = fs::read_to_string(self.dir.path().join("runs")).unwrap_or_default();
@@ -138,11 +147,7 @@ fn the_daemon_comes_with_the_first_connection_and_after_it_left_with_the_next() 
 fn a_loaded_model_keeps_the_daemon_until_its_own_time_is_over() {
     let program = [MODELD, "serve", "--idle-exit", "200ms", "--keep-alive", "2s"];
     let shim = Shim::start(&[], &program);
-    let file = shim.dir.path().join("model.gguf");
-    fs::write(&file, models::hello().bytes()).unwrap();
-    let mut package = modeld(shim.dir.path(), &shim.socket());
-    package.args(["package", "--gguf"]).arg(&file).arg("ai/hello").stdin(Stdio::null());
-    assert!(package.output().unwrap().status.success(), "{}", shim.log());
+    shim.package_hello();
     let body = json!({ "model": "ai/hello", "messages": [{ "role": "user", "content": "Hi" }] });
     shim.client().post("/engines/v1/chat/completions", &body).expect(200);
     let answered = Instant::now();
@@ -151,6 +156,26 @@ fn a_loaded_model_keeps_the_daemon_until_its_own_time_is_over() {
     // Less what passed between the answer's end and its arrival here.
     assert!(stayed > Duration::from_millis(1800), "it left after {stayed:?}");
     shim.client().get("/models").expect(200);
+}
+
+#[test]
+fn a_stored_response_keeps_the_daemon_until_it_is_deleted() {
+    let program = [MODELD, "serve", "--idle-exit", "500ms", "--keep-alive", "0"];
+    let (shim, other) = (Shim::start(&[], &program), Shim::start(&[], &program));
+    shim.package_hello();
+    let body = json!({ "model": "ai/hello", "input": "Hi" });
+    let answer = shim.client().post("/v1/responses", &body).expect(200).json();
+    let daemon = shim.program().expect("the daemon");
+    wait_until(SOON, "the model is unloaded", || children_of(daemon.cast_unsigned()).is_empty());
+    // One that comes later and holds nothing is gone before it.
+    other.client().get("/models").expect(200);
+    wait_until(SOON, "the other one leaves", || other.program().is_none());
+    assert_eq!(shim.program(), Some(daemon));
+    let path = format!("/v1/responses/{}", answer["id"].as_str().unwrap());
+    shim.client().get(&path).expect(200);
+    shim.client().delete(&path).expect(200);
+    assert_eq!(shim.program(), Some(daemon));
+    wait_until(SOON, "it leaves", || shim.program().is_none());
 }
 
 #[test]

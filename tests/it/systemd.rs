@@ -10,7 +10,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::daemon::{is_running, modeld, send};
@@ -149,6 +149,21 @@ impl Manager {
         Client { address: Address::Tcp(SocketAddr::from(([127, 0, 0, 1], self.port))) }
     }
 
+    /// What starts a stream that does not end on its own, of a model that is put into the store.
+    fn endless(&self) -> Value {
+        let model = self.dir.path().join("model.gguf");
+        fs::write(&model, models::endless().bytes()).unwrap();
+        let packaged = environment(self.dir.path(), Command::new(env!("CARGO_BIN_EXE_modeld")))
+            .args(["package", "--gguf", model.to_str().unwrap(), "ai/endless"])
+            .output()
+            .unwrap();
+        assert!(packaged.status.success(), "{}", String::from_utf8_lossy(&packaged.stderr));
+        json!({
+            "model": "ai/endless", "stream": true, "max_tokens": 1_000_000,
+            "messages": [{ "role": "user", "content": "Count" }],
+        })
+    }
+
     fn log(&self) -> String {
         fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
@@ -253,17 +268,7 @@ fn nobody_is_refused_while_the_daemon_restarts() {
     let Some(manager) = Manager::start(test, "Environment=MODELD_GRACE=1s") else { return };
     manager.ask(&["start", "modeld.socket", "modeld-tcp.socket"]);
     manager.client().get("/models").expect(200);
-    let model = manager.dir.path().join("model.gguf");
-    fs::write(&model, models::endless().bytes()).unwrap();
-    let packaged = environment(manager.dir.path(), Command::new(env!("CARGO_BIN_EXE_modeld")))
-        .args(["package", "--gguf", model.to_str().unwrap(), "ai/endless"])
-        .output()
-        .unwrap();
-    assert!(packaged.status.success(), "{}", String::from_utf8_lossy(&packaged.stderr));
-    let body = json!({
-        "model": "ai/endless", "stream": true, "max_tokens": 1_000_000,
-        "messages": [{ "role": "user", "content": "Count" }],
-    });
+    let body = manager.endless();
     let rounds = if is_long() { 50 } else { 3 };
     let per_second = if is_long() { 200 } else { 50 };
     let asked = under_load(&[manager.client(), manager.tcp()], per_second, |count| {
@@ -296,6 +301,22 @@ fn nobody_is_refused_while_the_daemon_restarts() {
         }
     });
     eprintln!("{asked} requests during {rounds} restarts");
+}
+
+/// Who gives answers more time than the unit's `TimeoutStopSec=` does not edit the unit as well.
+#[test]
+fn the_grace_may_be_longer_than_the_units_time_to_stop() {
+    let test = "the_grace_may_be_longer_than_the_units_time_to_stop";
+    let service = "Environment=MODELD_GRACE=3s\nTimeoutStopSec=1";
+    let Some(manager) = Manager::start(test, service) else { return };
+    manager.ask(&["start", "modeld.socket"]);
+    let mut events = manager.client().stream(CHAT, &manager.endless());
+    events.first_text();
+    // The socket would start it again with the next connection.
+    manager.ask(&["stop", "modeld.socket", "modeld.service"]);
+    let last = events.last().expect("a last event");
+    assert!(last.data.contains("stopping") || last.data == "[DONE]", "{last:?}");
+    assert_eq!(manager.show("Result"), "success");
 }
 
 /// The daemon's own sockets, with neither of the socket units.

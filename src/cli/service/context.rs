@@ -82,7 +82,7 @@ impl<'a> Context<'a> {
         let config = resolve(&RawConfig::default(), env).ok();
         let models = config.as_ref().map(|config| config.models_path.value.clone());
         let log = config.and_then(|config| config.log_file.value);
-        let mut staying = vec![("settings", settings.join("modeld"))];
+        let mut staying = vec![("settings", env.own_dir().ok_or_else(no_home)?)];
         staying.extend(models.map(|models| ("models", models)));
         staying.extend(log.clone().map(|log| ("the log", log)));
         Ok(Self {

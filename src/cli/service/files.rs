@@ -1,16 +1,19 @@
 use std::fmt::Write as _;
-use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
 
 use crate::cli::CliError;
+use crate::files::{self, ReadError};
 
 /// How the last line of a file of ours begins. What follows is the SHA-256 of all before it: a
 /// person's change shows.
 const STAMP: &str =
     "modeld service install made this file; once changed, it is left alone. sha256:";
+
+/// A unit is a page of text; what is larger is somebody else's.
+const MAX_BYTES: u64 = 1 << 20;
 
 /// What is at the place of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,11 +57,12 @@ pub(super) fn look(path: &Path, shipped: Option<&str>) -> Result<Found, CliError
     if !meta.is_file() {
         return Ok(Found::Theirs);
     }
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(e) if e.kind() == ErrorKind::InvalidData => return Ok(Found::Theirs),
-        Err(e) => return Err(failed("read", path, &e)),
+    let text = match files::read_regular(path, MAX_BYTES) {
+        Ok(bytes) => String::from_utf8(bytes),
+        Err(ReadError::Io(e)) => return Err(failed("read", path, &e)),
+        Err(_) => return Ok(Found::Theirs),
     };
+    let Ok(text) = text else { return Ok(Found::Theirs) };
     Ok(match unstamped(&text) {
         Some(body) => Found::Ours(body.to_owned()),
         None if shipped == Some(text.as_str()) => Found::Ours(text),
@@ -113,12 +117,7 @@ pub(super) fn remove(
 fn write(path: &Path, text: &str) -> std::io::Result<()> {
     let dir = path.parent().unwrap_or(Path::new("/"));
     std::fs::create_dir_all(dir)?;
-    let mut file = tempfile::NamedTempFile::new_in(dir)?;
-    file.write_all(text.as_bytes())?;
-    file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    Ok(())
+    files::replace(path, text.as_bytes(), 0o644)
 }
 
 fn stamped(text: &str, comment: Comment) -> String {

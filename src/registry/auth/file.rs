@@ -1,9 +1,8 @@
-use std::fs::File;
-use std::io::Read as _;
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags};
-use secrecy::SecretString;
+use secrecy::{SecretSlice, SecretString};
+
+use crate::files::open_regular;
 
 /// Reads a file of at most `max` bytes that may hold secrets. `Ok(None)` where there is none.
 ///
@@ -12,35 +11,29 @@ use secrecy::SecretString;
 /// may read, or that is another user's.
 pub(super) fn read(path: &Path, max: u64, private: bool) -> Result<Option<SecretString>, String> {
     let shown = path.display();
-    // Without O_NONBLOCK, opening a FIFO waits for a writer.
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let file = match rustix::fs::open(path, flags, Mode::empty()) {
-        Ok(file) => File::from(file),
-        Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => return Ok(None),
-        Err(e) => return Err(format!("{shown} cannot be opened: {e}")),
+    let file = match open_regular(path) {
+        Ok(file) => file,
+        Err(error) if error.is_missing() => return Ok(None),
+        Err(error) => return Err(format!("{shown} {error}")),
     };
-    let stat = rustix::fs::fstat(&file).map_err(|e| format!("{shown} cannot be read: {e}"))?;
-    if !rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file() {
-        return Err(format!("{shown} is not a regular file"));
+    if private && file.owner() != rustix::process::geteuid().as_raw() {
+        return Err(format!("{shown} belongs to another user (uid {})", file.owner()));
     }
-    if private && stat.st_uid != rustix::process::geteuid().as_raw() {
-        return Err(format!("{shown} belongs to another user (uid {})", stat.st_uid));
-    }
-    let open_to_others = Mode::from_raw_mode(stat.st_mode) & (Mode::RWXG | Mode::RWXO);
-    if private && !open_to_others.is_empty() {
+    if private && file.mode() & 0o077 != 0 {
         return Err(format!(
             "{shown} is open to other users (mode {:o}); make it yours alone with `chmod 600 \
              {shown}`",
-            stat.st_mode & 0o777
+            file.mode()
         ));
     }
-    let mut text = String::new();
-    let read = file.take(max.saturating_add(1)).read_to_string(&mut text);
-    let text = SecretString::from(text);
-    match read {
-        Ok(bytes) if u64::try_from(bytes).is_ok_and(|bytes| bytes <= max) => Ok(Some(text)),
-        Ok(_) => Err(format!("{shown} has more than {max} bytes")),
-        Err(e) => Err(format!("{shown} cannot be read: {}", e.kind())),
+    let bytes = file.read(max).map_err(|error| format!("{shown} {error}"))?;
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(Some(SecretString::from(text))),
+        Err(error) => {
+            // The bytes may be a secret all the same.
+            drop(SecretSlice::from(error.into_bytes()));
+            Err(format!("{shown} cannot be read: it is no text in UTF-8"))
+        }
     }
 }
 
@@ -79,7 +72,7 @@ mod tests {
             rustix::fs::CWD,
             &path,
             rustix::fs::FileType::Fifo,
-            Mode::from_raw_mode(0o600),
+            rustix::fs::Mode::from_raw_mode(0o600),
             0,
         )
         .unwrap();

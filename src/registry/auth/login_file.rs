@@ -1,11 +1,9 @@
 use std::collections::BTreeMap;
-use std::fs::{DirBuilder, File};
-use std::io::Write as _;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use super::config_file::{AuthEntry, ConfigFile, MAX_CONFIG_FILE_BYTES};
 use super::file;
+use crate::files;
 
 /// modeld's own file of credentials: Docker's form, in a file that is the user's alone, replaced
 /// as a whole.
@@ -70,14 +68,9 @@ fn read(dir: &Path) -> Result<ConfigFile, String> {
 }
 
 fn write(dir: &Path, entries: &Entries) -> std::io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    files::make_private_dir(dir)?;
     let text = serde_json::to_vec_pretty(&serde_json::json!({ "auths": entries }))?;
-    // Its mode is 0600 from the beginning.
-    let mut file = tempfile::Builder::new().prefix(".auth-").tempfile_in(dir)?;
-    file.write_all(&text)?;
-    file.as_file().sync_all()?;
-    file.persist(path(dir)).map_err(|e| e.error)?;
-    File::open(dir)?.sync_all()
+    files::replace(&path(dir), &text, 0o600)
 }
 
 /// Runs what waits for the disk where waiting holds up nobody.

@@ -15,6 +15,7 @@ use super::proxies::Proxies;
 use super::resolve::{Checked, Lookup, SystemLookup};
 use super::transport::{Route, Transports};
 use super::{EgressError, EgressRequest, EgressResponse, failure, redirect};
+use crate::config::Config;
 
 /// How many redirects one request may follow.
 const MAX_REDIRECTS: usize = 5;
@@ -57,6 +58,24 @@ impl Default for EgressOptions {
             stall: Duration::from_secs(30),
             settle: Duration::from_secs(300),
             lookup: Arc::new(SystemLookup),
+        }
+    }
+}
+
+impl EgressOptions {
+    /// What the configuration says; the mirrors that it names may have any address.
+    pub fn of(config: &Config, proxies: Proxies) -> Self {
+        let mirrors = config.registry_mirrors.value.iter().filter_map(|mirror| {
+            let host = mirror.url.host_str()?;
+            Some(format!("{host}:{}", mirror.url.port_or_known_default()?))
+        });
+        let named = config.registry_private_hosts.value.iter().cloned();
+        Self {
+            insecure: config.insecure_registries.value.clone(),
+            private_hosts: mirrors.chain(named).collect(),
+            ca_files: config.registry_ca.value.clone(),
+            proxies,
+            ..Self::default()
         }
     }
 }

@@ -37,3 +37,4 @@ pub use hosts::HostPort;
 pub use proxies::Proxies;
 pub use request::{EgressRequest, EgressResponse};
 pub use resolve::Lookup;
+pub(in crate::registry) use transport::MAX_CA_BYTES;

@@ -1,6 +1,4 @@
 use std::collections::HashMap;
-use std::fs;
-use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,9 +10,10 @@ use super::policy::Permit;
 use super::proxies::Proxy;
 use super::resolve::{Checked, Lookup};
 use super::{EgressError, EgressOptions};
+use crate::files::read_regular;
 
 /// More than any bundle of certificate authorities.
-const MAX_CA_BYTES: u64 = 8 << 20;
+pub(in crate::registry) const MAX_CA_BYTES: u64 = 8 << 20;
 
 /// How a host is reached. A connection is reused only for what has the same route: one that was
 /// opened to a private address for the registry that the user named must not serve a redirect.
@@ -107,10 +106,7 @@ fn read_authorities(file: &Path) -> Result<Vec<Certificate>, EgressError> {
             "the certificate authorities in {shown} cannot be used: {why}"
         ))
     };
-    let mut pem = Vec::new();
-    fs::File::open(file)
-        .and_then(|file| file.take(MAX_CA_BYTES).read_to_end(&mut pem))
-        .map_err(|e| wrong(e.to_string()))?;
+    let pem = read_regular(file, MAX_CA_BYTES).map_err(|e| wrong(format!("it {e}")))?;
     let found =
         Certificate::from_pem_bundle(&pem).map_err(|e| wrong(super::failure::innermost(&e)))?;
     if found.is_empty() {
@@ -131,7 +127,7 @@ mod tests {
 
     fn refused(pem: &[u8]) -> String {
         let file = tempfile::NamedTempFile::new().unwrap();
-        fs::write(file.path(), pem).unwrap();
+        std::fs::write(file.path(), pem).unwrap();
         let EgressError::Invalid(text) = read_authorities(file.path()).unwrap_err() else {
             panic!("not invalid");
         };
@@ -156,7 +152,7 @@ mod tests {
     fn a_file_may_hold_several() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let twice = [super::super::testing::CA_PEM, super::super::testing::CA_PEM].concat();
-        fs::write(file.path(), twice).unwrap();
+        std::fs::write(file.path(), twice).unwrap();
         assert_eq!(read_authorities(file.path()).unwrap().len(), 2);
     }
 }

@@ -10,8 +10,9 @@ use oci_client::{Client, Reference};
 use url::Url;
 
 use crate::domain::{Error, ErrorKind, Result};
+use crate::files::read_regular;
 use crate::registry::FetchError;
-use crate::registry::egress::EgressError;
+use crate::registry::egress::{EgressError, MAX_CA_BYTES};
 
 use super::OpenGate;
 use super::answer::{Deed, clean, invalid, message, of_status};
@@ -136,12 +137,11 @@ impl Session {
 pub(super) async fn certificates(files: &[PathBuf]) -> Result<Vec<Certificate>> {
     let mut found = Vec::with_capacity(files.len());
     for file in files {
-        let data = tokio::fs::read(file).await.map_err(|e| {
-            let file = file.display();
-            Error::new(
-                ErrorKind::Internal,
-                format!("the certificates in {file} cannot be read: {e}"),
-            )
+        let shown = file.display().to_string();
+        let path = file.clone();
+        let read = tokio::task::spawn_blocking(move || read_regular(&path, MAX_CA_BYTES)).await;
+        let data = read.map_err(Error::internal)?.map_err(|e| {
+            Error::new(ErrorKind::Internal, format!("the file with certificates {shown} {e}"))
         })?;
         found.push(Certificate { encoding: CertificateEncoding::Pem, data });
     }

@@ -1,5 +1,3 @@
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,6 +6,7 @@ use oci_client::Reference;
 use super::Demand;
 use super::key::PublicKey;
 use super::pattern::{Pattern, repository_of};
+use crate::files::{ReadError, read_regular};
 
 /// The largest file with keys, in bytes.
 const MAX_FILE_BYTES: u64 = 64 << 10;
@@ -65,18 +64,10 @@ impl Keyring {
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, String> {
-    let unread = |e: std::io::Error| format!("the file cannot be read: {e}");
-    // What is no file may never end, or not even open.
-    if !std::fs::metadata(file).map_err(unread)?.is_file() {
-        return Err("it is no file".to_owned());
-    }
-    let mut bytes = Vec::new();
-    let opened = File::open(file).map_err(unread)?;
-    opened.take(MAX_FILE_BYTES.saturating_add(1)).read_to_end(&mut bytes).map_err(unread)?;
-    if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(format!("the file has more than {MAX_FILE_BYTES} bytes; keys are smaller"));
-    }
-    Ok(bytes)
+    read_regular(file, MAX_FILE_BYTES).map_err(|error| match error {
+        ReadError::TooLarge { .. } => format!("the file {error}; keys are smaller"),
+        other => format!("the file {other}"),
+    })
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Read as _, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -8,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{Digest, Error, ErrorKind, KeepAlive, Result};
+use crate::files;
 use crate::protocol::Purpose;
 
 use super::{ALL_CONTEXT, Configuration, InForce, Settings};
@@ -173,7 +173,9 @@ impl Book {
         let book = WireBook { version: VERSION, models };
         let bytes = serde_json::to_vec_pretty(&book).map_err(Error::internal)?;
         let dir = self.inner.dir.clone();
-        let written = tokio::task::spawn_blocking(move || replace(&dir, &bytes)).await;
+        let written =
+            tokio::task::spawn_blocking(move || files::replace(&dir.join(FILE), &bytes, 0o600))
+                .await;
         written.map_err(Error::internal)?.map_err(|fault| {
             let path = self.inner.dir.join(FILE);
             let message = format!("{} cannot be written: {fault}", path.display());
@@ -193,14 +195,6 @@ impl Inner {
     }
 }
 
-fn replace(dir: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = tempfile::Builder::new().prefix(".configurations-").tempfile_in(dir)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(dir.join(FILE)).map_err(|fault| fault.error)?;
-    File::open(dir)?.sync_all()
-}
-
 fn read(dir: &Path) -> Entries {
     let path = dir.join(FILE);
     let (entries, fault) = match text(&path).map(|text| text.map(|text| parse(&text))) {
@@ -218,7 +212,9 @@ fn read(dir: &Path) -> Entries {
         // Or the next start would find none of them.
         let models = entries.iter().map(WireEntry::from).collect();
         let written = serde_json::to_vec_pretty(&WireBook { version: VERSION, models });
-        if let Err(fault) = written.map_err(io::Error::other).and_then(|text| replace(dir, &text)) {
+        if let Err(fault) =
+            written.map_err(io::Error::other).and_then(|text| files::replace(&path, &text, 0o600))
+        {
             tracing::warn!(%fault, "the configurations that are left could not be written");
         }
     }
@@ -227,14 +223,11 @@ fn read(dir: &Path) -> Entries {
 }
 
 fn text(path: &Path) -> io::Result<Option<String>> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(fault) if fault.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(fault) => return Err(fault),
-    };
-    let mut text = String::new();
-    file.take(MAX_BYTES).read_to_string(&mut text)?;
-    Ok(Some(text))
+    match files::read_regular(path, MAX_BYTES) {
+        Ok(bytes) => String::from_utf8(bytes).map(Some).map_err(io::Error::other),
+        Err(fault) if fault.is_missing() => Ok(None),
+        Err(fault) => Err(fault.into()),
+    }
 }
 
 /// What a file says, and what is wrong with the rest of it.

@@ -200,6 +200,13 @@ impl ResponseStore {
         own.find_map(|entry| entry.record.item(id))
     }
 
+    /// Whether nothing is kept that somebody could still ask for.
+    pub(in crate::api) fn is_empty(&self) -> bool {
+        let mut kept = self.shared.kept();
+        kept.expire(self.shared.bounds.age);
+        kept.entries.is_empty()
+    }
+
     /// A place for a response that runs without a reader.
     ///
     /// # Errors
