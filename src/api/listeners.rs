@@ -1,6 +1,7 @@
 //! The seam to whoever holds the sockets: listeners that are opened and closed while the daemon runs.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use futures_util::future::BoxFuture;
 
@@ -12,12 +13,14 @@ pub trait ListenerControl: Send + Sync {
     fn state(&self) -> TcpState;
 
     /// Opens what is wished and keeps it. Where a listener of the kind is open at another address,
-    /// the new one is opened first. What is served on an old one ends normally.
+    /// the new one is opened first. What is served on an old one ends normally. It is done as a
+    /// whole, also where the future is dropped.
     fn open(&self, wish: TcpWish) -> BoxFuture<'_, Result<TcpChange>>;
 
-    /// Closes the listeners on loopback and for containers (or those for containers alone), and
-    /// takes the choice back. What is served on them ends normally.
-    fn close(&self, containers_alone: bool) -> BoxFuture<'_, Result<TcpChange>>;
+    /// Closes the listeners of `--tcp` and for containers (or those for containers alone), and keeps
+    /// that they are off. What is served on them ends normally. `released`: as in [`TcpWish`]. As a
+    /// whole, likewise.
+    fn close(&self, containers_alone: bool, released: bool) -> BoxFuture<'_, Result<TcpChange>>;
 }
 
 /// What is to be opened.
@@ -27,19 +30,59 @@ pub struct TcpWish {
     pub address: SocketAddr,
     /// Whether for containers as well, at the same port.
     pub containers: bool,
+    /// Whether who passed sockets has closed those that are not to be open: then nobody has to be
+    /// turned away there.
+    pub released: bool,
 }
 
 /// What is open.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TcpState {
-    /// The listener on loopback.
-    pub tcp: Option<SocketAddr>,
+    /// The listeners, the one first that clients are told of.
+    pub listeners: Vec<TcpPlace>,
+    /// Where who connects is disconnected at once, because somebody else holds the socket.
+    pub parked: Vec<SocketAddr>,
+    /// What the settings file says about `--tcp`, as an address if it is one.
+    pub kept: Option<String>,
+    /// That file.
+    pub settings_file: Option<PathBuf>,
+}
+
+/// One listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TcpPlace {
+    /// Where; all addresses of this machine, where it is unspecified.
+    pub address: SocketAddr,
+    /// For whom.
+    pub audience: Audience,
     /// Whether the service manager opened it, and goes on to hold it.
     pub inherited: bool,
-    /// The one for containers.
-    pub containers: Option<SocketAddr>,
-    /// What the settings file says about the first.
-    pub kept: Option<String>,
+    /// What is spoken there.
+    pub transport: Transport,
+}
+
+/// Whom a TCP listener is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Audience {
+    /// This machine.
+    Loopback,
+    /// Other machines, with a token.
+    Network,
+    /// Clients of Ollama on this machine.
+    Ollama,
+    /// Containers on this machine.
+    Containers,
+}
+
+/// What is spoken on a TCP listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// HTTP.
+    Plain,
+    /// HTTPS with a certificate of modeld's own authority.
+    SelfSigned,
+    /// HTTPS with a certificate of its owner's.
+    Certificate,
 }
 
 /// What became of a wish.

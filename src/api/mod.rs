@@ -47,7 +47,8 @@ mod tools;
 mod vector;
 
 pub use fields::compatibility;
-pub use listeners::{ListenerControl, TcpChange, TcpState, TcpWish};
+pub use listeners::{Audience, ListenerControl, TcpChange, TcpPlace, TcpState, TcpWish, Transport};
+pub use owner::PeerOwner;
 pub use peer::{ListenerClass, PeerInfo};
 pub use router::router;
 pub use routes::{ACTIONS, ROUTES, Route};

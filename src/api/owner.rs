@@ -5,18 +5,43 @@
 //! is not its user's hand, and neither is one in namespaces of its own.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
-/// Whether the peer at `remote`, whose connection ends at our `local`, may be taken for the user.
-/// Reads `/proc`, which blocks for some milliseconds. Whatever cannot be made out is a no.
+use tokio::sync::OnceCell;
+
+/// Whether the peer of one connection is the user, once that was looked up; clones are the same.
+///
+/// One answer is enough for a connection. Its other end is the socket that was connected, whoever
+/// connects later from the same port. Who holds that end may hand it to another process, but might
+/// as well pass on what the other says, and either is its own doing; what the question is to keep
+/// out, whatever passes on what comes from elsewhere, connects by itself and is the holder from the
+/// start.
+#[derive(Debug, Clone, Default)]
+pub struct PeerOwner(Arc<OnceCell<bool>>);
+
+impl PeerOwner {
+    /// Whether the peer at `remote`, whose connection ends at our `local`, may be taken for the user.
+    /// Whatever cannot be made out is a no, and is looked up again the next time.
+    pub(super) async fn is_our_user(&self, remote: SocketAddr, local: SocketAddr) -> bool {
+        let look = async || {
+            let looked = tokio::task::spawn_blocking(move || look(remote, local)).await;
+            looked.ok().flatten().ok_or(())
+        };
+        self.0.get_or_try_init(look).await.copied().unwrap_or(false)
+    }
+}
+
+/// Reads `/proc`, which blocks for some milliseconds. `None`: it cannot be made out.
 #[cfg(target_os = "linux")]
-pub(super) fn is_our_user(remote: SocketAddr, local: SocketAddr) -> bool {
-    linux::is_our_user(remote, local).unwrap_or(false)
+fn look(remote: SocketAddr, local: SocketAddr) -> Option<bool> {
+    let looked = linux::is_our_user(remote, local);
+    looked.inspect_err(|error| tracing::debug!(%error, "a peer's owner is not known")).ok()
 }
 
 /// Without such a table nobody is known.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn is_our_user(_: SocketAddr, _: SocketAddr) -> bool {
-    false
+fn look(_: SocketAddr, _: SocketAddr) -> Option<bool> {
+    Some(false)
 }
 
 /// The beginnings of the names of programs that pass connections on, as the kernel shortens them.
@@ -131,20 +156,25 @@ mod tests {
     }
 
     #[cfg(target_os = "linux")]
-    #[test]
-    fn a_connection_of_our_own_is_ours_and_a_closed_one_nobodys() {
+    #[tokio::test]
+    async fn a_connection_of_our_own_is_ours_and_a_closed_one_nobodys() {
         use std::net::{TcpListener, TcpStream};
         for address in ["127.0.0.1:0", "[::1]:0"] {
             let Ok(listener) = TcpListener::bind(address) else { continue };
             let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
             let (server, remote) = listener.accept().unwrap();
             let local = server.local_addr().unwrap();
-            assert!(is_our_user(remote, local), "{address}");
+            let is_our_user = async |remote| PeerOwner::default().is_our_user(remote, local).await;
+            assert!(is_our_user(remote).await, "{address}");
             // The other direction is the same user here; another port is nobody.
             let elsewhere = SocketAddr::new(remote.ip(), remote.port().wrapping_add(1).max(1));
-            assert!(!is_our_user(elsewhere, local), "{address}");
+            assert!(!is_our_user(elsewhere).await, "{address}");
+            // What was found out about a connection holds for it, and for no other.
+            let known = PeerOwner::default();
+            assert!(known.is_our_user(remote, local).await, "{address}");
             drop(client);
-            assert!(!is_our_user(remote, local), "{address}");
+            assert!(known.clone().is_our_user(remote, local).await, "{address}");
+            assert!(!is_our_user(remote).await, "{address}");
         }
     }
 }

@@ -141,10 +141,11 @@ pub(super) fn finish(done: Result<ExitCode, CliError>, printer: &mut Printer) ->
     }
 }
 
-/// A command that talks to the daemon.
+/// A command that talks to the daemon, which reads its settings from `sources` if it is our own.
 pub(super) async fn dispatch(
     command: Command,
     client: &Client,
+    sources: &Sources,
     printer: &mut Printer,
 ) -> Result<(), CliError> {
     match command {
@@ -173,7 +174,7 @@ pub(super) async fn dispatch(
         Command::Purge(args) => purge::run(args, client, printer).await,
         Command::Status(args) => status::run(args, client, printer).await,
         Command::Doctor(args) => doctor::run(&args, None, None, printer).await,
-        Command::Tcp(args) => tcp::run(args, client, printer).await,
+        Command::Tcp(args) => tcp::run(args, client, sources, printer).await,
         Command::Logs(args) => logs::run(args, client, printer).await,
         Command::LogLevel(args) => log_level::run(args, client, printer).await,
         Command::Requests(args) => requests::run(args, client, printer).await,
@@ -227,7 +228,7 @@ fn with_runtime(
     let done = runtime.block_on(async {
         match command {
             Command::Service(args) => service::run(args, &sources, &client, printer).await,
-            command => dispatch(command, &client, printer).await,
+            command => dispatch(command, &client, &sources, printer).await,
         }
     });
     // A thread that waits for a line of input must not keep the process.

@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use super::repl::{self, Terminal};
 use super::{Cli, CliError, ExitCode, Printer, app, login, run};
 use crate::client::Client;
-use crate::config::DaemonHost;
+use crate::config::{DaemonHost, Sources};
 
 /// The fake daemon; gone when dropped.
 pub(super) struct Fake {
@@ -122,8 +122,11 @@ impl Fake {
             Ok(cli) => cli,
             Err(e) => return Done { out: String::new(), err: e.to_string(), code: 2 },
         };
-        self.capture(async |client, printer| app::dispatch(cli.command, client, printer).await)
-            .await
+        let sources = Sources::default();
+        self.capture(async |client, printer| {
+            app::dispatch(cli.command, client, &sources, printer).await
+        })
+        .await
     }
 
     /// `modeld run MODEL PROMPT`, whatever the standard input of the tests is.

@@ -4,9 +4,15 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::ConfigError;
 use super::said::invalid;
+use super::settings;
 
 /// The port of the bare `--tcp`, where clients of Docker Model Runner look.
 pub const TCP_PORT: u16 = 12434;
+
+/// What `--tcp` and its key mean with a text; `None`: it means nothing.
+pub fn tcp_address(text: &str) -> Option<SocketAddr> {
+    address(text, settings::TCP.flag, TCP_PORT).ok()
+}
 
 /// An address that no other machine reaches: an IP address or `localhost`, nothing standing for
 /// 127.0.0.1. What other machines reach has to be set up, with tokens, before a daemon starts.

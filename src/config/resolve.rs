@@ -30,18 +30,18 @@ pub fn resolve(raw: &RawConfig, env: &Env) -> Result<Config, ConfigError> {
         },
         tcp: match Said::given(settings::TCP, &raw.tcp, env) {
             Some(said) => said.map(|text| Ok(Some(address(text, said.name(), TCP_PORT)?)))?,
-            None => unset(None),
+            None => off(settings::TCP, &raw.tcp, env),
         },
         require_token: Said::or_default(settings::REQUIRE_TOKEN, &raw.require_token, env)
             .parse(switch)?,
         tls: tls(raw, env)?,
         containers: match Said::given(settings::CONTAINERS, &raw.containers, env) {
             Some(said) => said.parse(container_address)?,
-            None => unset(None),
+            None => off(settings::CONTAINERS, &raw.containers, env),
         },
         ollama: match Said::given(settings::OLLAMA_PORT, &raw.ollama_port, env) {
             Some(said) => said.map(|text| loopback(text, said.name(), OLLAMA_PORT).map(Some))?,
-            None => unset(None),
+            None => off(settings::OLLAMA_PORT, &raw.ollama_port, env),
         },
         origins: origins(raw, env)?,
         models_path: models_path(Said::given(settings::MODELS_PATH, &raw.models_path, env), env)?,
@@ -95,6 +95,12 @@ pub fn resolve(raw: &RawConfig, env: &Env) -> Result<Config, ConfigError> {
         log_time: !env.journald,
         notes: dmr::notes(env),
     })
+}
+
+/// A listener that nobody wants, or that a file has off: then it stays closed whoever passes its socket.
+fn off<T>(setting: super::Setting, flag: &Option<String>, env: &Env) -> Set<Option<T>> {
+    let origin = Said::off(setting, flag, env).unwrap_or(Origin::Default);
+    Set { value: None, origin }
 }
 
 /// Where the socket is: the flag, `MODEL_RUNNER_SOCK`, the runtime directory, else below the home
@@ -305,6 +311,23 @@ mod tests {
         assert!(socket_path(Some(&path(103)), &env()).is_ok());
         let error = socket_path(Some(&path(104)), &env()).unwrap_err();
         assert!(matches!(error, ConfigError::SocketPathTooLong { length: 104, limit: 103, .. }));
+    }
+
+    #[test]
+    fn who_has_a_listener_off_is_known() {
+        let file = super::super::ConfigFile::parse(
+            Path::new("/c.toml"),
+            "containers = false\ntcp = false\n",
+            None,
+        );
+        let env = Env { files: vec![file.unwrap()], ..env() };
+        let config = resolve(&RawConfig::default(), &env).unwrap();
+        let at = |line| Origin::File { path: Path::new("/c.toml"), line };
+        assert_eq!(config.tcp, Set { value: None, origin: at(2) });
+        assert_eq!(config.containers, Set { value: None, origin: at(1) });
+        assert_eq!(config.ollama, unset(None));
+        let raw = RawConfig { tcp: Some("5".into()), ..RawConfig::default() };
+        assert_eq!(resolve(&raw, &env).unwrap().tcp.origin, Origin::Flag("--tcp"));
     }
 
     #[test]

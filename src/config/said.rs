@@ -46,6 +46,16 @@ impl<'a> Said<'a> {
         Self { text, ..self }
     }
 
+    /// What a settings file says with `false` where nobody says more: that it is off.
+    pub(super) fn off(setting: Setting, flag: &Option<String>, env: &Env) -> Option<Origin> {
+        if flag.is_some() || env.get(setting.env).is_some() {
+            return None;
+        }
+        let (path, entry) =
+            env.files.iter().find_map(|file| Some((file.path(), file.entry(&setting)?)))?;
+        entry.text.is_none().then_some(Origin::File { path, line: entry.line })
+    }
+
     fn in_file(setting: Setting, env: &'a Env) -> Option<Self> {
         let said = |file: &'a super::ConfigFile| Some((file.path(), file.entry(&setting)?));
         let (path, entry) = env.files.iter().find_map(said)?;

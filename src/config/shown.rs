@@ -73,6 +73,16 @@ fn composed(setting: &Setting, config: &Config) -> Option<(String, Origin)> {
     let path = |path: &PathBuf| path.display().to_string();
     Some(match setting.flag {
         flag if flag == settings::SOCKET.flag => (path(&config.socket.value), config.socket.origin),
+        // A file may have it off in so many words.
+        flag if flag == settings::TCP.flag && config.tcp.value.is_none() => {
+            (setting.default.to_owned(), config.tcp.origin)
+        }
+        flag if flag == settings::CONTAINERS.flag && config.containers.value.is_none() => {
+            (setting.default.to_owned(), config.containers.origin)
+        }
+        flag if flag == settings::OLLAMA_PORT.flag && config.ollama.value.is_none() => {
+            (setting.default.to_owned(), config.ollama.origin)
+        }
         flag if flag == settings::MODELS_PATH.flag => {
             (path(&config.models_path.value), config.models_path.origin)
         }
@@ -202,6 +212,16 @@ mod tests {
         ] {
             assert_eq!(value(&all, key), (text.to_owned(), origin.to_owned()));
         }
+    }
+
+    #[test]
+    fn who_has_a_listener_off_is_shown() {
+        let path = std::path::Path::new("/c.toml");
+        let file = super::super::ConfigFile::parse(path, "\ntcp = false\n", None).unwrap();
+        let env = Env { files: vec![file], ..env() };
+        let (_, all) = shown(&RawConfig::default(), &env).unwrap();
+        assert_eq!(value(&all, "tcp"), ("off".to_owned(), "/c.toml:2".to_owned()));
+        assert_eq!(value(&all, "ollama-port"), ("off".to_owned(), "default".to_owned()));
     }
 
     #[test]

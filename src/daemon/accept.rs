@@ -6,7 +6,6 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::process::{Pid, getpgid};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -14,20 +13,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::connection::Server;
+use super::door::Door;
+use super::seats::Seats;
+use super::secured::Secured;
 use super::{containers, group, tls};
 use crate::api::{ListenerClass, PeerInfo};
-use crate::config::{Setting, settings};
-
-/// Connections on all TCP listeners together, each of which has its part, so that a flood on one
-/// leaves the others. The Unix socket has no such cap, so that none of them can lock the owner out.
-pub(super) const MAX_TCP: usize = 1024;
-
-/// How many connections each of several TCP listeners may have. At most half of the descriptors are
-/// theirs: without one, nobody could be accepted on the Unix socket either.
-pub(super) fn tcp_share(listeners: usize, descriptors: Option<u64>) -> usize {
-    let half = descriptors.map_or(MAX_TCP, |most| usize::try_from(most / 2).unwrap_or(MAX_TCP));
-    MAX_TCP.min(half).checked_div(listeners.max(1)).unwrap_or(1).max(1)
-}
 
 /// How long a client may take for its part of a TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -43,10 +33,10 @@ pub(super) struct Acceptor {
     pub server: Server,
     pub connections: TaskTracker,
     pub stop: CancellationToken,
-    /// How many connections each TCP listener may have.
-    pub tcp_places: usize,
+    /// How many connections over TCP there may be.
+    pub seats: Arc<Seats>,
     /// What the listeners for everybody speak TLS with, if they do.
-    pub tls: Option<TlsAcceptor>,
+    pub tls: Option<Secured>,
 }
 
 impl Acceptor {
@@ -75,18 +65,18 @@ impl Acceptor {
         }
     }
 
-    /// Serves a TCP socket. A place is taken before accepting: what is over the cap waits in the
+    /// Serves a TCP socket. A seat is taken before accepting: what is over the cap waits in the
     /// kernel's backlog. Gives the socket back as [`Acceptor::unix`] does.
     pub(super) async fn tcp(self, listener: TcpListener, door: Door) -> TcpListener {
         let mut trouble = Trouble::default();
-        let places = Arc::new(Semaphore::new(self.tcp_places));
+        let share = self.seats.share();
         let tls = self.tls.as_ref().filter(|_| door.speaks_tls());
         loop {
             let accepted = async {
-                let place = Arc::clone(&places).acquire_owned().await;
-                (place, listener.accept().await)
+                let seat = share.seat().await;
+                (seat, listener.accept().await)
             };
-            let (place, accepted) = tokio::select! {
+            let (seat, accepted) = tokio::select! {
                 () = self.stop.cancelled() => return listener,
                 accepted = accepted => accepted,
             };
@@ -97,20 +87,19 @@ impl Acceptor {
                     if door == Door::Containers && !is_container(remote.ip()) {
                         continue;
                     }
-                    let scarce = places.available_permits() < self.tcp_places / 4;
-                    let server = self.server.clone().among(scarce);
+                    let server = self.server.clone().among(share.is_scarce());
                     let peer = PeerInfo::Tcp { remote };
-                    let Some(tls) = tls.cloned() else {
+                    let Some(tls) = tls.map(Secured::acceptor) else {
                         let served = server.serve(stream, class, peer);
                         self.connections.spawn(async move {
-                            let _place = place;
+                            let _seat = seat;
                             served.await;
                         });
                         continue;
                     };
                     let (present, stop) = (server.activity.enter(), self.stop.clone());
                     self.connections.spawn(async move {
-                        let _place = place;
+                        let _seat = seat;
                         let secured = secured(&tls, stream, &stop).await;
                         match secured.map(|stream| server.serve(stream, class, peer)) {
                             Ok(served) => {
@@ -127,6 +116,28 @@ impl Acceptor {
     }
 }
 
+/// Accepts on a listener that is closed to clients while somebody else holds its socket as well: where
+/// nobody accepted, they would wait in its backlog for an answer that never comes. Shutting it down
+/// would do that, too, but to the other's socket (systemd gives up a unit whose socket was). Gives
+/// it back when told to stop.
+pub(super) async fn turn_away(listener: TcpListener, stop: CancellationToken) -> TcpListener {
+    let mut trouble = Trouble::default();
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => return listener,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                trouble.over();
+                // Closed with a reset, which no client takes for an answer without content.
+                let _ = rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO));
+            }
+            Err(error) => trouble.wait(&error, &stop).await,
+        }
+    }
+}
+
 /// The connection with TLS around it.
 async fn secured(
     tls: &TlsAcceptor,
@@ -136,58 +147,6 @@ async fn secured(
     tokio::select! {
         done = timeout(HANDSHAKE, tls.accept(stream)) => done.unwrap_or_else(|_| Err(tls::too_slow())),
         () = stop.cancelled() => Err(io::ErrorKind::ConnectionAborted.into()),
-    }
-}
-
-/// Whom a TCP listener is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Door {
-    /// Whoever reaches it on this machine.
-    Anybody,
-    /// Whoever has a token, from other machines, too.
-    Public,
-    /// Clients of Ollama.
-    Ollama,
-    /// Peers in the network of a bridge.
-    Containers,
-}
-
-impl Door {
-    /// Who comes through it, to the local address of the connection.
-    fn class(self, local: SocketAddr) -> ListenerClass {
-        match self {
-            Self::Anybody => ListenerClass::Tcp { local },
-            Self::Public => ListenerClass::Public { local },
-            Self::Ollama => ListenerClass::Ollama { local },
-            Self::Containers => ListenerClass::Containers { local },
-        }
-    }
-
-    /// For whom a listener at an address is that nobody in particular was named for.
-    pub(super) fn at(address: SocketAddr) -> Self {
-        match address.ip().to_canonical().is_loopback() {
-            true => Self::Anybody,
-            false => Self::Public,
-        }
-    }
-
-    /// Containers and Ollama's clients know of no TLS, and what they send does not leave the machine.
-    fn speaks_tls(self) -> bool {
-        matches!(self, Self::Anybody | Self::Public)
-    }
-
-    /// What the user opens it with.
-    pub(super) fn setting(self) -> Setting {
-        match self {
-            Self::Anybody | Self::Public => settings::TCP,
-            Self::Ollama => settings::OLLAMA_PORT,
-            Self::Containers => settings::CONTAINERS,
-        }
-    }
-
-    /// The same on the command line.
-    pub(super) fn flag(self) -> &'static str {
-        self.setting().flag
     }
 }
 
@@ -307,23 +266,6 @@ mod tests {
         assert_eq!(member, Some(class));
         let other = identify(&here, owner, Some(gid.wrapping_add(12_345)));
         assert_eq!(other.is_some(), uid == 0);
-    }
-
-    #[test]
-    fn each_listener_has_its_part_and_the_socket_has_room() {
-        for (listeners, descriptors, share) in [
-            (1, None, 1024),
-            (1, Some(1 << 20), 1024),
-            (1, Some(1024), 512),
-            (2, Some(1024), 256),
-            (3, Some(1 << 20), 341),
-            (0, None, 1024),
-            // One may be opened later.
-            (0, Some(300), 150),
-            (3, Some(2), 1),
-        ] {
-            assert_eq!(tcp_share(listeners, descriptors), share, "{listeners} {descriptors:?}");
-        }
     }
 
     #[test]

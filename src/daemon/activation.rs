@@ -11,7 +11,7 @@ use std::os::unix::net::UnixListener;
 use listenfd::ListenFd;
 
 use super::DaemonError;
-use super::accept::Door;
+use super::door::Door;
 use crate::config::{self, Variables};
 
 /// The first descriptor of the systemd protocol.
@@ -87,15 +87,23 @@ impl Inherited {
     /// A fragment that says what is wrong with it.
     pub(super) fn tcp(listener: TcpListener, name: &str) -> Result<Self, String> {
         let name = Name::of(name);
+        let local = listener.local_addr().map_err(|e| format!("has no address: {e}"))?;
         let door = match name.role {
             Some(Role::Unix) => return Err("is named unix and is a TCP socket".to_owned()),
+            Some(Role::Tcp(Door::Anybody | Door::Public)) | None => Door::at(local),
             Some(Role::Tcp(door)) => door,
-            None => Door::Anybody,
         };
-        let local = listener.local_addr().map_err(|e| format!("has no address: {e}"))?;
         may_listen(local, door)?;
         listener.set_nonblocking(true).map_err(|e| format!("cannot be used: {e}"))?;
         Ok(Self { socket: Socket::Tcp(listener, door), kept: name.kept })
+    }
+
+    /// Where it is open to other machines, for whoever has a token.
+    pub(super) fn public_address(&self) -> Option<SocketAddr> {
+        match &self.socket {
+            Socket::Tcp(tcp, Door::Public) => tcp.local_addr().ok(),
+            Socket::Tcp(..) | Socket::Unix(_) => None,
+        }
     }
 
     fn classify(fds: &mut ListenFd, index: usize, name: &str) -> Result<Self, DaemonError> {
@@ -143,12 +151,13 @@ impl Name {
     }
 }
 
-/// TCP must not leave the machine: the same rules as for the flags.
+/// The same rules as for the flags: what is for this machine must not leave it.
 fn may_listen(local: SocketAddr, door: Door) -> Result<(), String> {
     let ip = local.ip().to_canonical();
     let (fine, instead) = match door {
-        // Whoever opens it to the network does so by --tcp, which asks for a token.
-        Door::Anybody | Door::Public | Door::Ollama => (ip.is_loopback(), "a loopback address"),
+        // Nobody is served there without a token, as with --tcp.
+        Door::Anybody | Door::Public => return Ok(()),
+        Door::Ollama => (ip.is_loopback(), "a loopback address"),
         Door::Containers => (config::is_private(ip), "the address of a bridge"),
     };
     if fine {
@@ -169,14 +178,18 @@ mod tests {
             ("127.0.0.1:0", "tcp", true),
             ("127.0.0.1:0", "modeld-tcp.socket", true),
             ("127.0.0.1:0", "ollama", true),
-            ("0.0.0.0:0", "tcp", false),
+            ("0.0.0.0:0", "tcp", true),
             ("0.0.0.0:0", "ollama", false),
             ("0.0.0.0:0", "containers", false),
             ("127.0.0.1:0", "containers", false),
         ] {
             let taken = Inherited::tcp(TcpListener::bind(address).unwrap(), name);
             match taken {
-                Ok(_) => assert!(fine, "{address} as {name}"),
+                Ok(taken) => {
+                    assert!(fine, "{address} as {name}");
+                    let is_public = address.starts_with("0.0.0.0");
+                    assert_eq!(taken.public_address().is_some(), is_public, "{address} as {name}");
+                }
                 Err(problem) => {
                     assert!(!fine, "{address} as {name}: {problem}");
                     assert!(problem.contains("would open modeld to the network"), "{problem}");
@@ -185,7 +198,7 @@ mod tests {
         }
         let bridge = "172.17.0.1:12434".parse().unwrap();
         assert_eq!(may_listen(bridge, Door::Containers), Ok(()));
-        assert!(may_listen(bridge, Door::Anybody).is_err());
+        assert!(may_listen(bridge, Door::Ollama).is_err());
     }
 
     #[test]

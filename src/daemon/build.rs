@@ -3,18 +3,20 @@ use std::time::Duration;
 
 use axum::Router;
 use jiff::Timestamp;
-use tokio_rustls::TlsAcceptor;
 
+use super::DaemonError;
 use super::activation::Inherited;
+use super::door::Door;
 use super::limits::hardened;
 use super::listen::{Address, Listeners};
-use super::listener_control::TcpListeners;
+use super::listener_control::TcpControl;
 use super::lock::StoreLock;
 use super::phase::Patience;
 use super::registries::Outside;
 use super::reload::{self, Knobs, Reload, Reloader, scheduler_config};
+use super::secured::Secured;
 use super::shutdown::Shutdown;
-use super::{DaemonError, tls};
+use super::tcp_listeners::TcpListeners;
 use crate::api::{self, ApiState};
 use crate::config::{Config, Live, Variables};
 use crate::engine::{CountedFactory, EngineFactory};
@@ -52,7 +54,7 @@ pub struct Daemon;
 /// A daemon that holds its sockets and serves nobody yet: connections wait in the backlog.
 pub struct Bound {
     pub(super) listeners: Listeners,
-    pub(super) control: TcpListeners,
+    pub(super) tcp: TcpListeners,
     pub(super) store_lock: StoreLock,
     pub(super) router: Router,
     pub(super) scheduler: Scheduler,
@@ -64,7 +66,7 @@ pub struct Bound {
     /// Whether something would be lost with the daemon although nobody uses it.
     pub(super) holds: Box<dyn Fn() -> bool + Send + Sync>,
     pub(super) reloader: Option<Reloader>,
-    pub(super) tls: Option<TlsAcceptor>,
+    pub(super) secured: Option<Secured>,
 }
 
 impl Daemon {
@@ -82,10 +84,13 @@ impl Daemon {
         let outside = Outside::new(config, &parts.variables)?;
         let tokens = config.config_dir.as_deref().map(TokenFile::within).map(Tokens::of);
         let tokens = tokens.unwrap_or_default();
-        check_tokens(config, &tokens)?;
-        let tls = tls::acceptor(config)?;
+        check_tokens(config, &parts.inherited, &tokens)?;
+        let secured = Secured::new(config)?;
         let keeps = keeps_sockets(&parts.variables);
         let listeners = Listeners::open(config, parts.inherited, keeps).await?;
+        if let Some(secured) = &secured {
+            secured.cover(&listeners.secured())?;
+        }
         // Before the store is opened: opening removes what dead writers left, and only the lock
         // says that they are dead.
         let store_lock = StoreLock::take(&config.models_path.value)?;
@@ -108,7 +113,8 @@ impl Daemon {
             .with_metrics(metrics);
         let transfers = service.all_transfers();
         let grace = Live::new(config.grace.value);
-        let control = TcpListeners::new(config);
+        let tcp = TcpListeners::default();
+        let control = TcpControl::new(config, tcp.clone(), secured.clone());
         let state = ApiState::new(service.clone(), shutdown.draining().clone())
             .with_origins(config.origins.value.clone())
             .with_tokens(tokens, config.require_token.value)
@@ -121,7 +127,8 @@ impl Daemon {
             Some(reload) => {
                 let (asking, asked) = reload::channel();
                 let state = state.with_reloads(asking);
-                let knobs = Knobs::of(&service, scheduler.clone(), state.clone(), grace.clone());
+                let knobs =
+                    Knobs::of(&service, scheduler.clone(), state.clone(), grace.clone(), control);
                 (state, Some(Reloader::new(reload, knobs, asked)))
             }
             None => (state, None),
@@ -132,7 +139,7 @@ impl Daemon {
         parts.log_control.flush(SETTLE);
         Ok(Bound {
             listeners,
-            control,
+            tcp,
             store_lock,
             router: api::router(state),
             scheduler,
@@ -143,19 +150,28 @@ impl Daemon {
             idle_exit: config.idle_exit.value,
             holds,
             reloader,
-            tls,
+            secured,
         })
     }
 }
 
 /// Whom could a listener serve for which everybody needs a token, where there is none? A public one
-/// would only be there to be attacked; on loopback the owner may be about to make the first.
-fn check_tokens(config: &Config, tokens: &Tokens) -> Result<(), DaemonError> {
+/// would only be there to be attacked, whoever opened it; on loopback the owner may be about to make
+/// the first.
+fn check_tokens(
+    config: &Config,
+    inherited: &[Inherited],
+    tokens: &Tokens,
+) -> Result<(), DaemonError> {
     if tokens.has_any(Timestamp::now()) {
         return Ok(());
     }
-    match config.tcp.value.filter(|address| !address.ip().to_canonical().is_loopback()) {
-        Some(address) => Err(DaemonError::NoTokens { from: config.tcp.origin, address }),
+    let bound = config.tcp.value.filter(|address| Door::at(*address) == Door::Public);
+    let bound = bound.map(|address| (config.tcp.origin.to_string(), address));
+    let passed = || inherited.iter().find_map(Inherited::public_address);
+    let passed = || Some(("a socket that was passed to be served".to_owned(), passed()?));
+    match bound.or_else(passed) {
+        Some((from, address)) => Err(DaemonError::NoTokens { from, address }),
         None => {
             if config.require_token.value {
                 tracing::warn!(

@@ -14,7 +14,7 @@ use tower::ServiceExt as _;
 
 use super::activity::Activity;
 use super::phase::{Patience, Phase, Tracked, Watched};
-use crate::api::{ListenerClass, PeerInfo};
+use crate::api::{ListenerClass, PeerInfo, PeerOwner};
 
 /// Bytes of a request's line and headers together; hyper answers 431 beyond. It takes at most 100
 /// headers, its default.
@@ -66,10 +66,12 @@ impl Server {
     {
         let io = TokioIo::new(Watched::new(stream, phase.clone()));
         let router = self.router;
+        let owner = PeerOwner::default();
         let service = service_fn(|mut request: Request<Incoming>| {
             let busy = phase.busy();
             request.extensions_mut().insert(class);
             request.extensions_mut().insert(peer);
+            request.extensions_mut().insert(owner.clone());
             let answer = router.clone().oneshot(request.map(Body::new));
             async move { answer.await.map(|r| r.map(|body| Tracked::new(body, busy))) }
         });

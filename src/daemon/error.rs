@@ -74,8 +74,8 @@ pub enum DaemonError {
          none; make one first: modeld token create"
     )]
     NoTokens {
-        /// The flag or variable that asks for it.
-        from: Origin,
+        /// The flag or variable that asks for it, or the socket that was passed.
+        from: String,
         /// The address.
         address: SocketAddr,
     },

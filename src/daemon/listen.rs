@@ -4,16 +4,16 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use tokio::net::{TcpListener, UnixListener};
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
-use super::accept::{Acceptor, Door};
+use super::accept::Acceptor;
 use super::activation::{Inherited, Socket, kept_name};
-use super::listener_control::TcpListeners;
+use super::door::Door;
+use super::doors::Doors;
 use super::lock::DaemonLock;
 use super::socket::{self, SocketFile};
+use super::tcp_listeners::{Purpose, TcpListeners};
 use super::{DaemonError, containers, group, notify};
-use crate::config::Config;
+use crate::config::{Config, Origin};
 
 /// Where the daemon listens, for logs, the service manager and tests.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +24,16 @@ pub enum Address {
     Tcp(SocketAddr),
     /// The same with TLS.
     Tls(SocketAddr),
+}
+
+impl Address {
+    /// Of a listener, where some of them speak TLS, or none does.
+    pub(super) fn over_tcp(address: SocketAddr, door: Door, with_tls: bool) -> Self {
+        match with_tls && door.speaks_tls() {
+            true => Self::Tls(address),
+            false => Self::Tcp(address),
+        }
+    }
 }
 
 impl fmt::Display for Address {
@@ -41,18 +51,24 @@ impl fmt::Display for Address {
 #[derive(Debug)]
 enum Listener {
     Unix(UnixListener),
-    Tcp(TcpListener, Door),
+    Tcp {
+        tcp: TcpListener,
+        door: Door,
+        /// Whether somebody passed it to be served, and holds it as well.
+        inherited: bool,
+        purpose: Purpose,
+    },
 }
 
 /// Listening sockets and what has to live as long as they do.
 #[derive(Debug)]
 pub(super) struct Listeners {
     listeners: Vec<Listener>,
-    /// How many of these, the first ones, somebody passed to be served.
-    inherited: usize,
+    /// Where clients find us.
     pub addresses: Vec<Address>,
     /// Whether somebody else holds all of them, too.
     pub managed: bool,
+    speaks_tls: bool,
     /// Whether the service manager keeps what we bind; then it outlives us.
     keeps: bool,
     /// What it kept of an earlier daemon and nobody wanted yet.
@@ -73,9 +89,9 @@ impl Listeners {
     ) -> Result<Self, DaemonError> {
         let mut all = Self {
             listeners: Vec::new(),
-            inherited: 0,
             addresses: Vec::new(),
             managed: true,
+            speaks_tls: config.tls.value.is_some(),
             keeps,
             kept: Vec::new(),
             file: None,
@@ -85,25 +101,18 @@ impl Listeners {
             if kept {
                 all.kept.push(socket);
             } else {
-                all.adopt(socket)?;
+                let purpose = purpose(&socket, config);
+                all.adopt(socket, true, purpose)?;
             }
         }
-        all.inherited = all.listeners.len();
         all.discard_unwanted(config);
-        if all.listeners.iter().all(|listener| matches!(listener, Listener::Tcp(..))) {
+        if all.listeners.iter().all(|listener| matches!(listener, Listener::Tcp { .. })) {
             all.bind_unix(config).await?;
         }
         if let Some(address) = config.tcp.value
-            && !all.addresses.contains(&Address::Tcp(address))
+            && !all.addresses.contains(&all.address_of(address, Door::at(address)))
         {
             all.bind_tcp(address, Door::at(address))?;
-        }
-        if config.tls.value.is_some() {
-            for address in &mut all.addresses {
-                if let Address::Tcp(plain) = *address {
-                    *address = Address::Tls(plain);
-                }
-            }
         }
         if let Some(address) = config.ollama.value
             && !all.has(Door::Ollama)
@@ -121,40 +130,56 @@ impl Listeners {
         Ok(all)
     }
 
-    /// How many listeners share the connections over TCP.
-    pub(super) fn tcp_count(&self) -> usize {
-        self.listeners.iter().filter(|listener| matches!(listener, Listener::Tcp(..))).count()
+    /// The addresses that a certificate has to name.
+    pub(super) fn secured(&self) -> Vec<SocketAddr> {
+        let secured = self.addresses.iter().filter_map(|address| match address {
+            Address::Tls(address) => Some(*address),
+            Address::Unix(_) | Address::Tcp(_) => None,
+        });
+        secured.collect()
     }
 
-    /// Starts to accept on all of them, TCP under `control`. The second part has to be dropped when
+    fn address_of(&self, address: SocketAddr, door: Door) -> Address {
+        Address::over_tcp(address, door, self.speaks_tls)
+    }
+
+    /// Starts to accept on all of them, TCP as `all`. The second part has to be dropped when
     /// that has ended.
     pub(super) fn serve(
         self,
         acceptor: Acceptor,
-        control: TcpListeners,
+        all: TcpListeners,
     ) -> (Doors, (Option<SocketFile>, Option<DaemonLock>)) {
-        control.start(&acceptor, self.keeps);
+        all.start(&acceptor, self.keeps);
         let mut closed = Vec::new();
-        for (at, listener) in self.listeners.into_iter().enumerate() {
+        for listener in self.listeners {
             match listener {
                 Listener::Unix(unix) => closed.push(unix),
-                Listener::Tcp(tcp, door) => {
-                    control.serve(&acceptor, tcp, door, at < self.inherited)
+                Listener::Tcp { tcp, door, inherited, purpose } => {
+                    all.serve(&acceptor, tcp, door, inherited, purpose);
                 }
             }
         }
-        let mut doors = Doors { acceptor, closed, open: Vec::new(), tcp: control };
+        let mut doors = Doors::new(acceptor, closed, all);
         doors.open();
         (doors, (self.file, self.lock))
     }
 
     fn has(&self, wanted: Door) -> bool {
-        self.listeners
-            .iter()
-            .any(|listener| matches!(listener, Listener::Tcp(_, d) if *d == wanted))
+        self.listeners.iter().any(|listener| {
+            matches!(
+                listener,
+                Listener::Tcp { door, purpose: Purpose::Open, .. } if *door == wanted
+            )
+        })
     }
 
-    fn adopt(&mut self, socket: Socket) -> Result<(), DaemonError> {
+    fn adopt(
+        &mut self,
+        socket: Socket,
+        inherited: bool,
+        purpose: Purpose,
+    ) -> Result<(), DaemonError> {
         let failed = |e| DaemonError::io("use an inherited listener", e);
         match socket {
             Socket::Unix(unix) => {
@@ -169,10 +194,17 @@ impl Listeners {
             }
             Socket::Tcp(tcp, door) => {
                 let local = tcp.local_addr().map_err(failed)?;
-                self.addresses.push(Address::Tcp(local));
-                let listener = TcpListener::from_std(tcp).map_err(failed)?;
-                let door = if door == Door::Anybody { Door::at(local) } else { door };
-                self.listeners.push(Listener::Tcp(listener, door));
+                match purpose {
+                    Purpose::Open => self.addresses.push(self.address_of(local, door)),
+                    Purpose::Parked => tracing::warn!(
+                        "{local} was passed to be served, but is closed to clients, as the \
+                         settings file says otherwise ({}); modeld tcp enable --port {} opens it",
+                        door.setting().key(),
+                        local.port()
+                    ),
+                }
+                let tcp = TcpListener::from_std(tcp).map_err(failed)?;
+                self.listeners.push(Listener::Tcp { tcp, door, inherited, purpose });
             }
         }
         Ok(())
@@ -188,7 +220,7 @@ impl Listeners {
         {
             // It may have been made under other settings.
             socket::admit(path, group)?;
-            return self.adopt(kept);
+            return self.adopt(kept, false, Purpose::Open);
         }
         self.discard(None);
         self.lock = Some(DaemonLock::take(path)?);
@@ -207,7 +239,7 @@ impl Listeners {
     fn bind_tcp(&mut self, address: SocketAddr, door: Door) -> Result<(), DaemonError> {
         self.managed = false;
         if let Some(kept) = self.take_back(|socket| socket.serves(address, door)) {
-            return self.adopt(kept);
+            return self.adopt(kept, false, Purpose::Open);
         }
         self.discard(Some(door));
         let failed = |source| DaemonError::Tcp { address, flag: door.flag(), source };
@@ -215,8 +247,10 @@ impl Listeners {
         if self.keeps {
             keep_tcp(listener.as_fd(), door);
         }
-        self.addresses.push(Address::Tcp(listener.local_addr().map_err(failed)?));
-        self.listeners.push(Listener::Tcp(listener, door));
+        let local = listener.local_addr().map_err(failed)?;
+        self.addresses.push(self.address_of(local, door));
+        let (inherited, purpose) = (false, Purpose::Open);
+        self.listeners.push(Listener::Tcp { tcp: listener, door, inherited, purpose });
         Ok(())
     }
 
@@ -250,6 +284,28 @@ impl Listeners {
         if self.kept.len() < before {
             notify::forget(kept_name(door));
         }
+    }
+}
+
+/// A socket that was passed to be served is, unless a settings file, where choices at run time are
+/// kept too, has its port off or elsewhere. A flag or a variable adds a listener of its own.
+fn purpose(socket: &Socket, config: &Config) -> Purpose {
+    let Socket::Tcp(tcp, door) = socket else { return Purpose::Open };
+    let (wanted, origin) = match door {
+        Door::Anybody | Door::Public => (config.tcp.value, config.tcp.origin),
+        Door::Ollama => (config.ollama.value, config.ollama.origin),
+        Door::Containers => {
+            (config.containers.value.map(containers::address), config.containers.origin)
+        }
+    };
+    let Ok(local) = tcp.local_addr() else { return Purpose::Open };
+    // Beside 127.0.0.1 a unit may open [::1].
+    let is_wanted = wanted.is_some_and(|wanted| {
+        wanted.port() == local.port() && (!door.is_of_tcp() || Door::at(wanted) == *door)
+    });
+    match origin {
+        Origin::File { .. } if !is_wanted => Purpose::Parked,
+        Origin::File { .. } | Origin::Flag(_) | Origin::Env(_) | Origin::Default => Purpose::Open,
     }
 }
 
@@ -302,48 +358,6 @@ pub(super) fn forget_tcp(door: Door) {
     }
 }
 
-/// Sockets that are being accepted on, or not: those who connect meanwhile wait in the backlog.
-pub(super) struct Doors {
-    acceptor: Acceptor,
-    closed: Vec<UnixListener>,
-    open: Vec<JoinHandle<UnixListener>>,
-    tcp: TcpListeners,
-}
-
-impl Doors {
-    /// Accepts, with one task for each socket.
-    pub(super) fn open(&mut self) {
-        self.acceptor.stop = CancellationToken::new();
-        for listener in self.closed.drain(..) {
-            self.open.push(tokio::spawn(self.acceptor.clone().unix(listener)));
-        }
-        self.tcp.resume();
-    }
-
-    /// Accepts no more. When it returns, every connection that was accepted is being served, and
-    /// every other one still waits.
-    pub(super) async fn close(&mut self) {
-        self.acceptor.stop.cancel();
-        for task in self.open.drain(..) {
-            match task.await {
-                Ok(listener) => self.closed.push(listener),
-                Err(error) => tracing::error!(%error, "a listener was lost"),
-            }
-        }
-        self.tcp.pause().await;
-    }
-
-    /// Whether somebody else holds all of them, too, those included that were opened meanwhile.
-    pub(super) fn are_managed(&self) -> bool {
-        self.tcp.are_inherited()
-    }
-
-    /// Closes our descriptors; what others hold goes on listening.
-    pub(super) fn end(self) {
-        self.tcp.end();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -364,7 +378,7 @@ mod tests {
     fn kept(listener: &Listener) -> Inherited {
         let socket = match listener {
             Listener::Unix(unix) => Socket::Unix(unix.as_fd().try_clone_to_owned().unwrap().into()),
-            Listener::Tcp(tcp, door) => {
+            Listener::Tcp { tcp, door, .. } => {
                 Socket::Tcp(tcp.as_fd().try_clone_to_owned().unwrap().into(), *door)
             }
         };
@@ -387,7 +401,7 @@ mod tests {
         let second = Listeners::open(&config, passed, true).await.unwrap();
         assert_eq!(second.addresses, addresses);
         assert!(!second.managed, "a manager that keeps sockets does not start us by them");
-        let [Listener::Unix(unix), Listener::Tcp(..)] = second.listeners.as_slice() else {
+        let [Listener::Unix(unix), Listener::Tcp { .. }] = second.listeners.as_slice() else {
             panic!("{second:?}");
         };
         unix.accept().await.unwrap();
@@ -458,6 +472,48 @@ mod tests {
         std::fs::remove_file(&config.socket.value).unwrap();
         let _second = Listeners::open(&config, passed, true).await.unwrap();
         tokio::net::UnixStream::connect(&config.socket.value).await.unwrap();
+    }
+
+    /// Addresses and purposes of the listeners over TCP.
+    fn tcp(all: &Listeners) -> Vec<(SocketAddr, Purpose)> {
+        let tcp = all.listeners.iter().filter_map(|listener| match listener {
+            Listener::Tcp { tcp, purpose, .. } => Some((tcp.local_addr().unwrap(), *purpose)),
+            Listener::Unix(_) => None,
+        });
+        tcp.collect()
+    }
+
+    #[tokio::test]
+    async fn a_settings_file_closes_sockets_that_are_passed_and_a_flag_does_not() {
+        let file = || Origin::File { path: Path::new("/c.toml"), line: 1 };
+        let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        for (origin, elsewhere, purpose) in [
+            (Origin::Default, false, Purpose::Open),
+            (file(), false, Purpose::Parked),
+            (file(), true, Purpose::Parked),
+            (Origin::Flag("--tcp"), true, Purpose::Open),
+        ] {
+            let (_dir, mut config) = place(None);
+            config.tcp.origin = origin;
+            config.tcp.value = elsewhere.then_some(other);
+            let passed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = passed.local_addr().unwrap();
+            let passed = vec![Inherited::tcp(passed, "tcp").unwrap()];
+            let all = Listeners::open(&config, passed, false).await.unwrap();
+            let mut expected = vec![(address, purpose)];
+            expected.extend(elsewhere.then_some((other, Purpose::Open)));
+            assert_eq!(tcp(&all), expected, "{origin:?}");
+            let told = all.addresses.contains(&Address::Tcp(address));
+            assert_eq!(told, purpose == Purpose::Open, "{origin:?}");
+        }
+        // The address that the file names is served on the socket that was passed for it.
+        let (_dir, mut config) = place(None);
+        let passed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = passed.local_addr().unwrap();
+        (config.tcp.origin, config.tcp.value) = (file(), Some(address));
+        let passed = vec![Inherited::tcp(passed, "tcp").unwrap()];
+        let all = Listeners::open(&config, passed, false).await.unwrap();
+        assert_eq!(tcp(&all), [(address, Purpose::Open)]);
     }
 
     #[tokio::test]

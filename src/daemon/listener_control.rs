@@ -1,337 +1,695 @@
 use std::net::SocketAddr;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
-use super::accept::{Acceptor, Door};
+use super::accept::Acceptor;
+use super::door::Door;
+use super::secured::Secured;
+use super::tcp_listeners::{Place, Purpose, TcpListeners};
 use super::{DaemonError, containers, listen};
-use crate::api::{ListenerControl, TcpChange, TcpState, TcpWish};
-use crate::config::{Config, ContainerAddress, KeepError, Origin, keep, kept, settings};
+use crate::api::{Audience, ListenerControl, TcpChange, TcpPlace, TcpState, TcpWish, Transport};
+use crate::config::{
+    Config, ContainerAddress, KeepError, Origin, Setting, keep, kept, settings, tcp_address,
+};
 use crate::doctor::port_holder;
 use crate::domain::{Error, ErrorKind, Result};
 
-/// The TCP listeners of one daemon, which may come and go while it runs. Cheap to clone.
-///
-/// A listener that goes takes its connections along, each after the request that it is answering;
-/// those of other listeners do not notice.
+/// What the owner may do to the TCP listeners while the daemon runs. Every choice is kept for the next
+/// daemon. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct TcpListeners {
+pub(super) struct TcpControl {
     inner: Arc<Inner>,
 }
 
 struct Inner {
-    /// There while the daemon serves. It holds the routes, which hold this: who ends takes it out.
-    acceptor: Mutex<Option<Acceptor>>,
-    /// Whether the service manager keeps what is opened for the next daemon.
-    keeps: AtomicBool,
-    open: Mutex<Vec<Open>>,
-    /// Those that are not being accepted on for a moment.
-    paused: Mutex<Vec<(Open, TcpListener)>>,
-    /// One change at a time.
-    changing: tokio::sync::Mutex<()>,
+    listeners: TcpListeners,
+    secured: Option<Secured>,
     /// `None`: there is no home, and nothing is kept.
     file: Option<PathBuf>,
     /// Who said what is open at the start, where that outlives a change.
     told: [(Door, Origin); 2],
+    /// Whether there was a change: what holds is no longer what the settings said at the start.
+    is_changed: AtomicBool,
 }
 
-struct Open {
+/// A choice for the settings file.
+struct Choice {
     door: Door,
-    address: SocketAddr,
-    inherited: bool,
-    stop: CancellationToken,
-    closing: CancellationToken,
-    /// `None` while it is paused.
-    accepting: Option<JoinHandle<TcpListener>>,
+    /// `None`: it is off.
+    address: Option<String>,
 }
 
-/// What was taken away.
-struct Gone {
-    count: usize,
-    /// Of these, the addresses that somebody else goes on to hold.
-    held: Vec<SocketAddr>,
-}
-
-impl TcpListeners {
-    /// None is open yet.
-    pub(super) fn new(config: &Config) -> Self {
+impl TcpControl {
+    pub(super) fn new(config: &Config, listeners: TcpListeners, secured: Option<Secured>) -> Self {
         let inner = Inner {
-            acceptor: Mutex::default(),
-            keeps: AtomicBool::new(false),
-            open: Mutex::default(),
-            paused: Mutex::default(),
-            changing: tokio::sync::Mutex::default(),
+            listeners,
+            secured,
             file: config.settings_file.clone(),
             told: [
                 (Door::Anybody, config.tcp.origin),
                 (Door::Containers, config.containers.origin),
             ],
+            is_changed: AtomicBool::new(false),
         };
         Self { inner: Arc::new(inner) }
     }
 
-    /// From now on listeners may be opened and closed. `keeps`: the service manager keeps what is
-    /// opened.
-    pub(super) fn start(&self, acceptor: &Acceptor, keeps: bool) {
-        self.inner.keeps.store(keeps, Ordering::Relaxed);
-        *held(&self.inner.acceptor) = Some(acceptor.clone());
-    }
-
-    /// No more, because the daemon stops.
-    pub(super) fn end(&self) {
-        held(&self.inner.acceptor).take();
-        held(&self.inner.paused).clear();
-    }
-
-    /// Whether the service manager opened all that is open.
-    pub(super) fn are_inherited(&self) -> bool {
-        held(&self.inner.open).iter().all(|one| one.inherited)
-    }
-
-    /// Accepts no more, for a moment: who connects waits in the backlog.
-    pub(super) async fn pause(&self) {
-        let _one = self.inner.changing.lock().await;
-        let open = std::mem::take(&mut *held(&self.inner.open));
-        for mut one in open {
-            one.stop.cancel();
-            let Some(accepting) = one.accepting.take() else { continue };
-            match accepting.await {
-                Ok(listener) => held(&self.inner.paused).push((one, listener)),
-                Err(error) => {
-                    tracing::error!(%error, address = %one.address, "a listener was lost")
-                }
+    /// What holds of a setting that was chosen at run time, if it is not what `config` wants: in the
+    /// words of the setting. The inner `None`: it is as wanted. `None`: the settings of the start
+    /// hold.
+    pub(super) fn holding(&self, setting: &Setting, config: &Config) -> Option<Option<String>> {
+        if !self.inner.is_changed.load(Ordering::Relaxed) {
+            return None;
+        }
+        let (wanted, doors): (_, &[Door]) = match setting.flag {
+            flag if flag == settings::TCP.flag => {
+                (config.tcp.value, &[Door::Anybody, Door::Public])
             }
-        }
-    }
-
-    /// Accepts again.
-    pub(super) fn resume(&self) {
-        let Some(acceptor) = held(&self.inner.acceptor).clone() else { return };
-        let paused = std::mem::take(&mut *held(&self.inner.paused));
-        for (one, listener) in paused {
-            self.accept(&acceptor, listener, one);
-        }
-    }
-
-    /// Begins to accept.
-    pub(super) fn serve(
-        &self,
-        acceptor: &Acceptor,
-        listener: TcpListener,
-        door: Door,
-        inherited: bool,
-    ) {
-        let Ok(address) = listener.local_addr() else { return };
-        let closing = acceptor.server.closing.child_token();
-        let stop = CancellationToken::new();
-        let one = Open { door, address, inherited, stop, closing, accepting: None };
-        self.accept(acceptor, listener, one);
-    }
-
-    fn accept(&self, acceptor: &Acceptor, listener: TcpListener, mut one: Open) {
-        let mut own = acceptor.clone();
-        own.stop = CancellationToken::new();
-        own.server.closing = one.closing.clone();
-        one.stop = own.stop.clone();
-        one.accepting = Some(tokio::spawn(own.tcp(listener, one.door)));
-        held(&self.inner.open).push(one);
-    }
-
-    fn find(&self, door: Door) -> Option<(SocketAddr, bool)> {
-        let open = held(&self.inner.open);
-        open.iter()
-            .find(|one| one.door.flag() == door.flag())
-            .map(|one| (one.address, one.inherited))
-    }
-
-    /// Takes the listeners that `which` chooses away; back when their ports are free.
-    async fn take_away(&self, which: impl Fn(&Open) -> bool) -> Gone {
-        let gone: Vec<Open> = {
-            let mut open = held(&self.inner.open);
-            open.extract_if(.., |one| which(one)).collect()
+            flag if flag == settings::CONTAINERS.flag => {
+                (config.containers.value.map(containers::address), &[Door::Containers])
+            }
+            _ => return None,
         };
-        let mut all = Gone { count: gone.len(), held: Vec::new() };
-        for Open { door, address, inherited, stop, closing, accepting } in gone {
-            stop.cancel();
-            if let Some(accepting) = accepting {
-                // It ends as soon as it is told; a panic in it has been logged.
-                drop(accepting.await);
-            }
-            if inherited {
-                all.held.push(address);
-            } else if self.keeps() {
-                listen::forget_tcp(door);
-            }
-            closing.cancel();
-            tracing::info!(%address, flag = door.flag(), "a listener was closed");
+        let open = self.inner.listeners.open();
+        let open: Vec<SocketAddr> = open
+            .iter()
+            .filter(|place| doors.contains(&place.door))
+            .map(|place| place.address)
+            .collect();
+        let is_wanted = match wanted {
+            Some(wanted) => open.contains(&wanted),
+            None => open.is_empty(),
+        };
+        if is_wanted {
+            return Some(None);
         }
-        all
-    }
-
-    fn keeps(&self) -> bool {
-        self.inner.keeps.load(Ordering::Relaxed)
+        let open: Vec<String> = open.iter().map(SocketAddr::to_string).collect();
+        Some(Some(if open.is_empty() { "off".to_owned() } else { open.join(" and ") }))
     }
 
     fn running(&self) -> Result<Acceptor> {
-        let acceptor = held(&self.inner.acceptor).clone();
-        acceptor.filter(|all| !all.server.closing.is_cancelled()).ok_or_else(|| {
+        self.inner.listeners.acceptor().ok_or_else(|| {
             Error::new(ErrorKind::ShuttingDown, "the daemon is stopping; start it again first")
         })
     }
 
-    async fn open(&self, wish: TcpWish) -> Result<TcpChange> {
-        let _one = self.inner.changing.lock().await;
+    async fn open(self, wish: TcpWish) -> Result<TcpChange> {
+        let listeners = &self.inner.listeners;
+        let _one = listeners.change().await;
         let acceptor = self.running()?;
         let mut wanted = vec![(Door::Anybody, wish.address)];
         if wish.containers {
             let at = ContainerAddress { ip: None, port: wish.address.port() };
             wanted.push((Door::Containers, containers::address(at)));
         }
-        wanted.retain(|(door, address)| self.find(*door).is_none_or(|(is, _)| is != *address));
         // All of them before any changes: one that is taken leaves everything as it is.
-        let opened = wanted
-            .iter()
-            .map(|(door, address)| Ok((*door, listen::open_tcp(*address, *door)?)))
-            .collect::<std::result::Result<Vec<_>, DaemonError>>();
-        let opened = match opened {
-            Ok(opened) => opened,
-            Err(DaemonError::Tcp { address, source, .. }) => {
-                return Err(refused(address, source).await);
+        let mut bound = Vec::new();
+        for (door, address) in &wanted {
+            if !listeners.places().iter().any(|place| place.is(*door, *address)) {
+                bound.push((*door, self.bind(*address, *door).await?));
             }
-            Err(other) => return Err(Error::internal(other)),
-        };
-        let changed = !opened.is_empty();
-        let mut others = Vec::new();
-        for (door, listener) in opened {
-            let address = listener.local_addr().ok();
-            let kept = self.keeps().then(|| listener.as_fd().try_clone_to_owned());
-            self.serve(&acceptor, listener, door, false);
-            tracing::info!(?address, flag = door.flag(), "a listener was opened");
-            let same = |one: &Open| one.door.flag() == door.flag();
-            others
-                .extend(self.take_away(|one| same(one) && Some(one.address) != address).await.held);
+        }
+        self.secure(wanted.iter().filter(|(door, _)| door.speaks_tls()).map(|(_, at)| *at)).await?;
+        let before = signature(&listeners.open());
+        for (door, address) in wanted {
+            // What one unit opens belongs together: 127.0.0.1 and [::1] of a port.
+            let is_meant = |place: &Place| {
+                let at = place.address;
+                place.door == door
+                    && (at == address || (place.inherited && at.port() == address.port()))
+            };
+            listeners.take_back(&acceptor, is_meant).await;
+            let new = bound.iter().position(|(of, _)| *of == door).map(|at| bound.swap_remove(at));
+            let keeping = new.as_ref().and_then(|(_, listener)| duplicate(listener));
+            if let Some((_, listener)) = new {
+                tracing::info!(%address, flag = door.flag(), "a listener was opened");
+                listeners.serve(&acceptor, listener, door, false, Purpose::Open);
+            }
+            listeners.close(|place| place.door == door && !is_meant(place)).await;
             // Under the name that the old one has just left.
-            if let Some(Ok(kept)) = kept {
-                listen::keep_tcp(kept.as_fd(), door);
+            if let Some(keeping) = keeping {
+                listeners.keep(keeping.as_fd(), door);
             }
         }
-        let tcp = wish.address.to_string();
-        let containers = format!(":{}", wish.address.port());
-        let mut choices = vec![("tcp", Some(tcp))];
+        if wish.released {
+            listeners.let_go_of_parked().await;
+        }
+        let changed = before != signature(&listeners.open());
+        let address = wish.address.to_string();
+        let mut choices = vec![Choice { door: Door::Anybody, address: Some(address) }];
         if wish.containers {
-            choices.push(("containers", Some(containers)));
+            let address = Some(format!(":{}", wish.address.port()));
+            choices.push(Choice { door: Door::Containers, address });
         }
-        self.remember(changed, &others, choices).await
+        self.remember(changed, choices).await
     }
 
-    async fn close(&self, containers_alone: bool) -> Result<TcpChange> {
-        let _one = self.inner.changing.lock().await;
+    async fn close(self, containers_alone: bool, released: bool) -> Result<TcpChange> {
+        let listeners = &self.inner.listeners;
+        let _one = listeners.change().await;
         self.running()?;
-        let doors: &[Door] = match containers_alone {
-            true => &[Door::Containers],
-            false => &[Door::Anybody, Door::Containers],
+        let is_meant = |door: Door| match containers_alone {
+            true => door == Door::Containers,
+            false => door == Door::Containers || door.is_of_tcp(),
         };
-        let gone =
-            self.take_away(|one| doors.iter().any(|door| door.flag() == one.door.flag())).await;
-        let mut choices = vec![("containers", None)];
-        if !containers_alone {
-            choices.push(("tcp", None));
+        let closed = listeners.close(|place| is_meant(place.door)).await;
+        if released {
+            listeners.let_go_of_parked().await;
         }
-        self.remember(gone.count > 0, &gone.held, choices).await
+        let mut choices = vec![Choice { door: Door::Containers, address: None }];
+        if !containers_alone {
+            choices.push(Choice { door: Door::Anybody, address: None });
+        }
+        self.remember(!closed.is_empty(), choices).await
     }
 
-    /// Writes the choice down. What was done stays done where that fails.
-    async fn remember(
-        &self,
-        changed: bool,
-        held: &[SocketAddr],
-        choices: Vec<(&'static str, Option<String>)>,
-    ) -> Result<TcpChange> {
-        let mut notes: Vec<String> = held
+    /// Listens, or says what is in the way.
+    async fn bind(&self, address: SocketAddr, door: Door) -> Result<TcpListener> {
+        match listen::open_tcp(address, door) {
+            Ok(listener) => Ok(listener),
+            Err(DaemonError::Tcp { source, .. })
+                if source.kind() == std::io::ErrorKind::AddrInUse =>
+            {
+                let own = self.inner.listeners.places();
+                match own.iter().find(|place| place.is_in_the_way_of(address)) {
+                    Some(own) => Err(taken(&own_place(address, own))),
+                    None => Err(taken_by_another(address).await),
+                }
+            }
+            Err(DaemonError::Tcp { source, .. }) => {
+                let text = format!("cannot listen on {address}: {source}; nothing was changed");
+                Err(Error::new(ErrorKind::InvalidValue, text).with_param("host"))
+            }
+            Err(other) => Err(Error::internal(other)),
+        }
+    }
+
+    /// Has the certificate name the addresses before anybody connects there.
+    async fn secure(&self, addresses: impl Iterator<Item = SocketAddr>) -> Result<()> {
+        let Some(secured) = self.inner.secured.clone() else { return Ok(()) };
+        let addresses: Vec<SocketAddr> = addresses.collect();
+        let covered = tokio::task::spawn_blocking(move || secured.cover(&addresses)).await;
+        covered.map_err(Error::internal)?.map_err(|problem| {
+            let text =
+                format!("no certificate for the new address: {problem}; nothing was changed");
+            Error::new(ErrorKind::Internal, text)
+        })
+    }
+
+    /// Writes the choices down. What was done stays done where that fails.
+    async fn remember(&self, changed: bool, choices: Vec<Choice>) -> Result<TcpChange> {
+        self.inner.is_changed.store(true, Ordering::Relaxed);
+        let own = self.clone();
+        let written = tokio::task::spawn_blocking(move || {
+            let mut notes = own.notes(&choices);
+            let (is_new, note) = own.write(&choices);
+            notes.extend(note);
+            TcpChange { state: own.state(), changed: changed || is_new, notes }
+        });
+        written.await.map_err(Error::internal)
+    }
+
+    /// Answers whether the file says something else than before, and what is to be said of it.
+    fn write(&self, choices: &[Choice]) -> (bool, Option<String>) {
+        let for_now = |problem: String| {
+            (
+                false,
+                Some(format!("it holds until the daemon ends, but could not be kept: {problem}")),
+            )
+        };
+        let Some(file) = &self.inner.file else {
+            return for_now("there is no home directory".to_owned());
+        };
+        let said = |door: Door| kept(file, door.setting().key()).ok().flatten();
+        let means = |door: Door| match (door, said(door)?) {
+            (Door::Containers, text) => Some(text),
+            (_, text) => Some(tcp_address(&text).map_or(text, |address| address.to_string())),
+        };
+        let is_public =
+            |text: &String| tcp_address(text).is_some_and(|at| Door::at(at) == Door::Public);
+        if let Some(public) = said(Door::Anybody).filter(is_public)
+            && choices.iter().any(|choice| choice.address.is_some() && choice.door.is_of_tcp())
+        {
+            return (
+                false,
+                Some(format!(
+                    "it holds until the daemon ends: {} says tcp = {public}, for other machines, and \
+                     there is one such address; modeld tcp disable takes that back",
+                    file.display()
+                )),
+            );
+        }
+        // To take back what nobody had said is no news.
+        let is_new = choices.iter().any(|choice| means(choice.door) != choice.address);
+        // Off is said, not left out: another file, or a socket that is passed, may say on. What
+        // means the same already stays as its owner wrote it.
+        let texts: Vec<(&str, Option<&str>)> = choices
             .iter()
-            .map(|address| {
+            .filter(|choice| choice.address.is_none() || means(choice.door) != choice.address)
+            .map(|choice| (choice.door.setting().key(), choice.address.as_deref().or(Some("off"))))
+            .collect();
+        match keep(file, &texts) {
+            Ok(_) => (is_new, None),
+            Err(problem) => for_now(KeepError::to_string(&problem)),
+        }
+    }
+
+    /// What is worth knowing about choices that were carried out.
+    fn notes(&self, choices: &[Choice]) -> Vec<String> {
+        let all = self.inner.listeners.places();
+        let (open, parked): (Vec<&Place>, Vec<&Place>) =
+            all.iter().partition(|place| place.purpose == Purpose::Open);
+        let mut notes: Vec<String> = parked
+            .iter()
+            .filter(|place| choices.iter().any(|choice| is_alike(choice.door, place.door)))
+            .map(|place| {
                 format!(
-                    "who started the daemon opened {address} and holds it still: as long as it does, \
-                     clients that connect there wait for the next daemon"
+                    "who started the daemon opened {at} and holds it still: whoever connects there \
+                     is disconnected at once",
+                    at = place.address
                 )
             })
             .collect();
         for (door, origin) in &self.inner.told {
-            let named = choices.iter().find(|(key, _)| door.setting().key() == *key);
-            if let (Some((_, choice)), Origin::Flag(name) | Origin::Env(name)) = (named, origin) {
-                let what = if choice.is_some() { "this" } else { "closing it" };
+            let choice = choices.iter().find(|choice| choice.door == *door);
+            if let (Some(choice), Origin::Flag(name) | Origin::Env(name)) = (choice, origin) {
+                let what = if choice.address.is_some() { "this" } else { "closing it" };
                 notes.push(format!(
                     "the daemon was started with {name}, which will hold again at its next start: \
                      take that away for {what} to last"
                 ));
             }
         }
-        let file = self.inner.file.clone();
-        let written = tokio::task::spawn_blocking(move || {
-            let file = file.ok_or_else(|| "there is no home directory".to_owned())?;
-            let choices: Vec<(&str, Option<&str>)> =
-                choices.iter().map(|(key, choice)| (*key, choice.as_deref())).collect();
-            keep(&file, &choices).map_err(|error: KeepError| error.to_string())
-        });
-        let kept_anew = match written.await.map_err(Error::internal)? {
-            Ok(kept_anew) => kept_anew,
-            Err(problem) => {
-                notes.push(format!(
-                    "it holds until the daemon ends, but could not be kept: {problem}"
-                ));
-                false
-            }
-        };
-        let own = self.clone();
-        let state = tokio::task::spawn_blocking(move || own.state());
-        let state = state.await.map_err(Error::internal)?;
-        Ok(TcpChange { state, changed: changed || kept_anew, notes })
+        let closes_all =
+            choices.iter().any(|choice| choice.door.is_of_tcp() && choice.address.is_none());
+        for place in open.iter().filter(|place| closes_all && place.door == Door::Ollama) {
+            let (at, flag) = (place.address, place.door.flag());
+            notes.push(format!("{at}, for Ollama's clients, is open still: that is {flag}"));
+        }
+        notes
     }
-}
 
-impl ListenerControl for TcpListeners {
-    fn state(&self) -> TcpState {
-        let (tcp, containers) = (self.find(Door::Anybody), self.find(Door::Containers));
-        let key = settings::TCP.key();
-        let said = self.inner.file.as_deref().and_then(|file| kept(file, key).ok().flatten());
-        TcpState {
-            tcp: tcp.map(|(address, _)| address),
-            inherited: tcp.is_some_and(|(_, inherited)| inherited),
-            containers: containers.map(|(address, _)| address),
-            kept: said,
+    fn place(&self, place: &Place) -> TcpPlace {
+        let transport = match &self.inner.secured {
+            Some(secured) if place.door.speaks_tls() => match secured.is_self_signed() {
+                true => Transport::SelfSigned,
+                false => Transport::Certificate,
+            },
+            Some(_) | None => Transport::Plain,
+        };
+        TcpPlace {
+            address: place.address,
+            audience: place.door.audience(),
+            inherited: place.inherited,
+            transport,
         }
     }
+}
 
-    fn open(&self, wish: TcpWish) -> BoxFuture<'_, Result<TcpChange>> {
-        Self::open(self, wish).boxed()
+impl ListenerControl for TcpControl {
+    fn state(&self) -> TcpState {
+        let file = self.inner.file.clone();
+        let key = settings::TCP.key();
+        let kept = file.as_deref().and_then(|file| kept(file, key).ok().flatten());
+        let kept = kept.map(|text| tcp_address(&text).map_or(text, |address| address.to_string()));
+        let all = self.inner.listeners.places();
+        let (open, parked): (Vec<&Place>, Vec<&Place>) =
+            all.iter().partition(|place| place.purpose == Purpose::Open);
+        let mut listeners: Vec<TcpPlace> = open.iter().map(|place| self.place(place)).collect();
+        // The first one is what clients are told.
+        listeners.sort_by_key(|place| match place.audience {
+            Audience::Loopback if kept == Some(place.address.to_string()) => 0,
+            Audience::Loopback if place.address.is_ipv4() => 1,
+            Audience::Loopback => 2,
+            Audience::Network => 3,
+            Audience::Containers => 4,
+            Audience::Ollama => 5,
+        });
+        let parked = parked.iter().map(|place| place.address).collect();
+        TcpState { listeners, parked, kept, settings_file: file }
     }
 
-    fn close(&self, containers_alone: bool) -> BoxFuture<'_, Result<TcpChange>> {
-        Self::close(self, containers_alone).boxed()
+    // In tasks of their own: half a change is left behind by nobody who goes away meanwhile.
+    fn open(&self, wish: TcpWish) -> BoxFuture<'_, Result<TcpChange>> {
+        finished(tokio::spawn(Self::open(self.clone(), wish)))
+    }
+
+    fn close(&self, containers_alone: bool, released: bool) -> BoxFuture<'_, Result<TcpChange>> {
+        finished(tokio::spawn(Self::close(self.clone(), containers_alone, released)))
     }
 }
 
-/// What is the matter with an address, and who has it, where that can be seen.
-async fn refused(address: SocketAddr, source: std::io::Error) -> Error {
-    if source.kind() != std::io::ErrorKind::AddrInUse {
-        let text = format!("cannot listen on {address}: {source}; nothing was changed");
-        return Error::new(ErrorKind::InvalidValue, text).with_param("host");
-    }
-    let holder = tokio::task::spawn_blocking(move || port_holder(address)).await.ok().flatten();
-    let by = holder.map(|holder| format!(" by {holder}")).unwrap_or_default();
-    let text =
-        format!("{address} is taken{by}; nothing was changed: end that, or choose another port");
+fn finished(
+    change: tokio::task::JoinHandle<Result<TcpChange>>,
+) -> BoxFuture<'static, Result<TcpChange>> {
+    change.map(|done| done.map_err(Error::internal)?).boxed()
+}
+
+/// Whether one choice is about both.
+fn is_alike(one: Door, other: Door) -> bool {
+    one.setting().flag == other.setting().flag
+}
+
+fn signature(open: &[Place]) -> Vec<SocketAddr> {
+    let mut addresses: Vec<SocketAddr> = open.iter().map(|place| place.address).collect();
+    addresses.sort();
+    addresses
+}
+
+/// For the service manager, which may be given it after the listener has begun to be served.
+fn duplicate(listener: &TcpListener) -> Option<OwnedFd> {
+    let copy = listener.as_fd().try_clone_to_owned();
+    copy.inspect_err(|error| tracing::warn!(%error, "a listener is not kept")).ok()
+}
+
+fn taken(text: &str) -> Error {
     Error::new(ErrorKind::Conflict, text).with_param("port")
 }
 
-fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing in between leaves it half changed.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+/// A listener of ours that is in the way.
+fn own_place(address: SocketAddr, own: &Place) -> String {
+    let (at, flag) = (own.address, own.door.flag());
+    let held = match (own.purpose, own.door) {
+        (Purpose::Parked, _) => {
+            format!("who started the daemon holds {at} ({flag}), which is closed to clients")
+        }
+        (Purpose::Open, Door::Anybody) => format!("modeld listens on {at} already ({flag})"),
+        (Purpose::Open, Door::Public) => {
+            format!("modeld listens on {at} already, for whoever has a token ({flag})")
+        }
+        (Purpose::Open, Door::Ollama) => {
+            format!("modeld listens on {at} already, for Ollama's clients ({flag})")
+        }
+        (Purpose::Open, Door::Containers) => {
+            format!("modeld listens on {at} already, for containers ({flag})")
+        }
+    };
+    format!("{address} is taken: {held}; nothing was changed: choose another port")
+}
+
+/// Says who has the address, where that can be seen.
+async fn taken_by_another(address: SocketAddr) -> Error {
+    let holder = tokio::task::spawn_blocking(move || port_holder(address)).await.ok().flatten();
+    let by = holder.map(|holder| format!(" by {holder}")).unwrap_or_default();
+    taken(&format!("{address} is taken{by}; nothing was changed: end that, or choose another port"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{ErrorKind as IoErrorKind, Read as _, Write as _};
+    use std::net::TcpStream;
+    use std::time::Duration;
+
+    use axum::Router;
+    use axum::routing::get;
+    use tokio_util::sync::CancellationToken;
+    use tokio_util::task::TaskTracker;
+
+    use super::super::activity::Activity;
+    use super::super::connection::Server;
+    use super::super::phase::Patience;
+    use super::super::seats::Seats;
+    use super::*;
+    use crate::config::{Env, RawConfig, Tls, resolve};
+
+    /// A daemon's listeners without the daemon.
+    struct Bench {
+        dir: tempfile::TempDir,
+        config: Config,
+        acceptor: Acceptor,
+        listeners: TcpListeners,
+        control: TcpControl,
+    }
+
+    impl Bench {
+        fn new(tls: Option<Tls>) -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let env = Env {
+                runtime_dir: Some(dir.path().join("run")),
+                data_dir: Some(dir.path().join("data")),
+                config_dir: Some(dir.path().join("config")),
+                ..Env::default()
+            };
+            let mut config = resolve(&RawConfig::default(), &env).unwrap();
+            config.tls.value = tls;
+            let secured = Secured::new(&config).unwrap();
+            let server = Server {
+                router: Router::new().route("/", get(async || "hello")),
+                patience: Patience::default(),
+                activity: Activity::default(),
+                closing: CancellationToken::new(),
+                killed: CancellationToken::new(),
+            };
+            let acceptor = Acceptor {
+                server,
+                connections: TaskTracker::new(),
+                stop: CancellationToken::new(),
+                seats: Seats::within(None),
+                tls: secured.clone(),
+            };
+            let listeners = TcpListeners::default();
+            listeners.start(&acceptor, false);
+            let control = TcpControl::new(&config, listeners.clone(), secured);
+            Self { dir, config, acceptor, listeners, control }
+        }
+
+        /// A listener that is there, and a copy of its socket that somebody else holds.
+        fn serve(&self, door: Door, inherited: bool) -> (SocketAddr, std::net::TcpListener) {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            listener.set_nonblocking(true).unwrap();
+            let held = listener.try_clone().unwrap();
+            let address = listener.local_addr().unwrap();
+            let listener = TcpListener::from_std(listener).unwrap();
+            self.listeners.serve(&self.acceptor, listener, door, inherited, Purpose::Open);
+            (address, held)
+        }
+
+        async fn open(&self, address: SocketAddr) -> Result<TcpChange> {
+            let wish = TcpWish { address, containers: false, released: false };
+            ListenerControl::open(&self.control, wish).await
+        }
+
+        async fn close(&self) -> TcpChange {
+            ListenerControl::close(&self.control, false, false).await.unwrap()
+        }
+
+        fn file(&self) -> String {
+            std::fs::read_to_string(self.dir.path().join("config/modeld/config.toml")).unwrap()
+        }
+    }
+
+    fn free() -> SocketAddr {
+        std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    }
+
+    /// What is answered there: a status line, nothing, or the kind of the error.
+    async fn ask(address: SocketAddr) -> std::result::Result<String, IoErrorKind> {
+        let asked = tokio::task::spawn_blocking(move || {
+            let mut stream = TcpStream::connect(address)?;
+            stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+            stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer)?;
+            Ok(answer.lines().next().unwrap_or_default().to_owned())
+        });
+        asked.await.unwrap().map_err(|error: std::io::Error| error.kind())
+    }
+
+    fn ok() -> std::result::Result<String, IoErrorKind> {
+        Ok("HTTP/1.1 200 OK".to_owned())
+    }
+
+    /// The reset may come while the request is being written, or after.
+    fn is_turned_away(answer: &std::result::Result<String, IoErrorKind>) -> bool {
+        matches!(answer, Err(IoErrorKind::ConnectionReset | IoErrorKind::BrokenPipe))
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_somebody_else_holds_turns_clients_away_until_it_is_taken_back() {
+        let bench = Bench::new(None);
+        let (address, _held) = bench.serve(Door::Anybody, true);
+        assert_eq!(ask(address).await, ok());
+        let closed = bench.close().await;
+        assert!(closed.changed && closed.state.listeners.is_empty());
+        assert_eq!(closed.state.parked, [address]);
+        assert!(closed.notes.iter().any(|note| note.contains("disconnected at once")));
+        for _ in 0..3 {
+            let answer = ask(address).await;
+            assert!(is_turned_away(&answer), "{answer:?}");
+        }
+        assert!(bench.file().contains("tcp = false"), "{}", bench.file());
+        assert!(!bench.close().await.changed);
+        let opened = bench.open(address).await.unwrap();
+        assert!(opened.changed && opened.state.parked.is_empty());
+        assert!(opened.state.listeners.iter().all(|place| place.inherited));
+        assert_eq!(ask(address).await, ok());
+        assert!(!bench.open(address).await.unwrap().changed);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_move_parks_what_somebody_else_holds_and_comes_back_without_it() {
+        let bench = Bench::new(None);
+        let ((first, held), second) = (bench.serve(Door::Anybody, true), free());
+        let moved = bench.open(second).await.unwrap();
+        assert_eq!((moved.state.parked, moved.changed), (vec![first], true));
+        assert!(is_turned_away(&ask(first).await));
+        assert_eq!(ask(second).await, ok());
+        assert_eq!(bench.open(first).await.unwrap().state.parked, []);
+        assert_eq!(ask(first).await, ok());
+        assert_eq!(ask(second).await, Err(IoErrorKind::ConnectionRefused));
+        // Its holder is told to let go, and so does the daemon.
+        bench.open(second).await.unwrap();
+        drop(held);
+        let wish = TcpWish { address: second, containers: false, released: true };
+        let released = ListenerControl::open(&bench.control, wish).await.unwrap();
+        assert_eq!(released.state.parked, []);
+        assert_eq!(ask(first).await, Err(IoErrorKind::ConnectionRefused));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_change_is_done_as_a_whole_though_nobody_waits_for_it() {
+        let bench = Bench::new(None);
+        let address = free();
+        let busy = bench.listeners.change().await;
+        let asked = bench.open(address);
+        assert!(asked.now_or_never().is_none(), "it waits for the other change");
+        drop(busy);
+        // The next change comes after it.
+        let next = bench.open(address).await.unwrap();
+        assert!(!next.changed, "the first one was left undone");
+        assert_eq!(ask(address).await, ok());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_public_listener_stays_beside_one_on_loopback() {
+        let bench = Bench::new(None);
+        let ((public, _), (ollama, _)) =
+            (bench.serve(Door::Public, false), bench.serve(Door::Ollama, false));
+        let address = free();
+        let opened = bench.open(address).await.unwrap();
+        let first = opened.state.listeners.first().unwrap();
+        assert_eq!((first.address, first.audience), (address, Audience::Loopback));
+        assert_eq!(opened.state.listeners.len(), 3);
+        for address in [public, ollama, address] {
+            assert_eq!(ask(address).await, ok(), "{address}");
+        }
+        // Its own ports are no other program's.
+        for (taken, says) in [(public, "whoever has a token"), (ollama, "--ollama-port")] {
+            let refused = bench.open(taken).await.unwrap_err();
+            assert_eq!(refused.kind, ErrorKind::Conflict);
+            assert!(refused.message.contains(says), "{}", refused.message);
+            assert!(!refused.message.contains("pid"), "{}", refused.message);
+        }
+        let closed = bench.close().await;
+        let left: Vec<SocketAddr> =
+            closed.state.listeners.iter().map(|place| place.address).collect();
+        assert_eq!(left, [ollama]);
+        assert!(closed.notes.iter().any(|note| note.contains("--ollama-port")), "{closed:?}");
+        assert_eq!(ask(public).await, Err(IoErrorKind::ConnectionRefused));
+    }
+
+    #[tokio::test]
+    async fn what_means_the_same_stays_as_it_is_written() {
+        let bench = Bench::new(None);
+        let address = free();
+        let said = format!("tcp = {} # mine\n", address.port());
+        std::fs::create_dir_all(bench.dir.path().join("config/modeld")).unwrap();
+        std::fs::write(bench.dir.path().join("config/modeld/config.toml"), &said).unwrap();
+        let opened = bench.open(address).await.unwrap();
+        assert_eq!(opened.state.kept, Some(address.to_string()));
+        assert_eq!(bench.file(), said);
+        assert!(!bench.open(address).await.unwrap().changed);
+    }
+
+    #[tokio::test]
+    async fn an_address_for_other_machines_is_not_written_over() {
+        let bench = Bench::new(None);
+        let said = "tcp = \"0.0.0.0:12434\"\n";
+        std::fs::create_dir_all(bench.dir.path().join("config/modeld")).unwrap();
+        std::fs::write(bench.dir.path().join("config/modeld/config.toml"), said).unwrap();
+        let opened = bench.open(free()).await.unwrap();
+        assert!(opened.notes.iter().any(|note| note.contains("0.0.0.0:12434")), "{opened:?}");
+        assert_eq!(bench.file(), said);
+        bench.close().await;
+        assert!(bench.file().starts_with("tcp = false\n"), "{}", bench.file());
+    }
+
+    #[tokio::test]
+    async fn what_holds_is_known_to_a_reload() {
+        let bench = Bench::new(None);
+        let address = free();
+        let holding = |wanted: Option<SocketAddr>| {
+            let mut config = bench.config.clone();
+            config.tcp.value = wanted;
+            bench.control.holding(&settings::TCP, &config)
+        };
+        assert_eq!(holding(Some(address)), None, "nothing was changed at run time");
+        bench.open(address).await.unwrap();
+        assert_eq!(holding(Some(address)), Some(None));
+        assert_eq!(holding(None), Some(Some(address.to_string())));
+        bench.close().await;
+        assert_eq!(holding(None), Some(None));
+        assert_eq!(holding(Some(address)), Some(Some("off".to_owned())));
+        assert_eq!(bench.control.holding(&settings::LOG, &bench.config), None);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_certificate_names_addresses_that_are_opened_later() {
+        let bench = Bench::new(Some(Tls::SelfSigned));
+        let (mut late, old) = (free(), free());
+        late.set_ip("127.0.0.2".parse().unwrap());
+        let authority =
+            super::super::authority_certificate(&bench.dir.path().join("config/modeld")).unwrap();
+        for address in [old, late] {
+            let opened = bench.open(address).await.unwrap();
+            assert_eq!(opened.state.listeners[0].transport, Transport::SelfSigned);
+            handshake(&authority, address).await.unwrap();
+        }
+    }
+
+    async fn handshake(authority: &str, address: SocketAddr) -> std::io::Result<()> {
+        use rustls::pki_types::pem::PemObject as _;
+        let mut roots = rustls::RootCertStore::empty();
+        let der = rustls::pki_types::CertificateDer::from_pem_slice(authority.as_bytes()).unwrap();
+        roots.add(der).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let client = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let stream = tokio::net::TcpStream::connect(address).await?;
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(client));
+        connector.connect(address.ip().into(), stream).await.map(drop)
+    }
+
+    #[test]
+    fn what_is_in_the_way_is_named() {
+        let wish = "127.0.0.1:5".parse().unwrap();
+        for (at, door, purpose, says) in [
+            (
+                "0.0.0.0:5",
+                Door::Public,
+                Purpose::Open,
+                "0.0.0.0:5 already, for whoever has a token",
+            ),
+            ("127.0.0.1:5", Door::Ollama, Purpose::Open, "Ollama's clients (--ollama-port)"),
+            ("127.0.0.1:5", Door::Ollama, Purpose::Parked, "which is closed to clients"),
+        ] {
+            let place = Place::new(door, at.parse().unwrap(), purpose);
+            assert!(place.is_in_the_way_of(wish), "{at}");
+            let text = own_place(wish, &place);
+            assert!(text.contains(says) && text.starts_with("127.0.0.1:5 is taken: "), "{text}");
+        }
+        for at in ["127.0.0.2:5", "127.0.0.1:6", "[::1]:5"] {
+            let place = Place::new(Door::Anybody, at.parse().unwrap(), Purpose::Open);
+            assert!(!place.is_in_the_way_of(wish), "{at}");
+        }
+    }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 use tokio::time::MissedTickBehavior;
 
+use super::places::Places;
 use crate::scheduler::{Scheduler, Snapshot};
 
 /// The least time between two lines about what the daemon does.
@@ -62,17 +63,21 @@ pub(super) fn forget(name: &str) {
 }
 
 /// Tells it at most once a second what the daemon does, whenever that changes. Never returns.
-pub(super) async fn tell_of(scheduler: Scheduler, places: String) {
-    let mut changes = scheduler.changes();
+pub(super) async fn tell_of(scheduler: Scheduler, places: Places) {
+    let (mut changes, mut moves) = (scheduler.changes(), places.moves());
     let mut last = String::new();
     loop {
-        let text = format!("{}; {places}", describe(&changes.borrow_and_update()));
+        let text = format!("{}; {}", describe(&changes.borrow_and_update()), places.text());
         if text != last {
             status(&text);
             last = text;
             tokio::time::sleep(BETWEEN_STATUS).await;
         }
-        if changes.changed().await.is_err() {
+        let changed = tokio::select! {
+            changed = changes.changed() => changed,
+            moved = moves.changed() => moved,
+        };
+        if changed.is_err() {
             return;
         }
     }

@@ -3,6 +3,7 @@
 
 use tokio::sync::mpsc;
 
+use super::listener_control::TcpControl;
 use super::notify;
 use super::shutdown::Shutdown;
 use crate::api::{ApiState, Reloads};
@@ -32,6 +33,7 @@ pub(super) struct Knobs {
     pub(super) transfers: Transfers,
     pub(super) state: ApiState,
     pub(super) grace: Live<std::time::Duration>,
+    pub(super) tcp: TcpControl,
 }
 
 /// Reads settings again when it is asked to.
@@ -54,9 +56,10 @@ impl Knobs {
         scheduler: Scheduler,
         state: ApiState,
         grace: Live<std::time::Duration>,
+        tcp: TcpControl,
     ) -> Self {
         let (settings, transfers) = (service.settings().clone(), service.all_transfers());
-        Self { scheduler, settings, transfers, state, grace }
+        Self { scheduler, settings, transfers, state, grace, tcp }
     }
 
     /// Brings everything that can change to what `config` says; the same again is no change.
@@ -107,6 +110,17 @@ impl Reloader {
         }
     }
 
+    /// What was opened or closed at run time holds, whatever the settings said at the start.
+    fn hold_listeners(&mut self, config: &Config, shown: &[Shown]) {
+        for (held, new) in self.reload.holds.iter_mut().zip(shown) {
+            match self.knobs.tcp.holding(held.setting, config) {
+                Some(None) => *held = new.clone(),
+                Some(Some(now)) => held.value = now,
+                None => {}
+            }
+        }
+    }
+
     async fn again(&mut self) -> Result<Vec<Change>, ConfigError> {
         let sources = self.reload.sources.clone();
         // The file may lie on a disk that is slow.
@@ -118,6 +132,7 @@ impl Reloader {
         let (config, shown) = read.inspect_err(|error| {
             tracing::error!("the settings were not reloaded, those from before hold: {error}");
         })?;
+        self.hold_listeners(&config, &shown);
         let changes = config::changes(&self.reload.holds, &shown);
         for Change { key, from, to, applied } in &changes {
             let (from, to) = (config::or_none(from), config::or_none(to));

@@ -4,13 +4,16 @@ use rustix::process::{Resource, getrlimit};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::accept::{Acceptor, tcp_share};
+use super::accept::Acceptor;
 use super::activity::Activity;
 use super::build::Bound;
 use super::connection::Server;
+use super::doors::Doors;
 use super::idle::Use;
-use super::listen::{Address, Doors};
+use super::listen::Address;
 use super::notify;
+use super::places::Places;
+use super::seats::Seats;
 use crate::config::settings;
 
 /// How long last events may take to reach their readers after the grace.
@@ -57,8 +60,8 @@ impl Bound {
             },
             connections: TaskTracker::new(),
             stop: CancellationToken::new(),
-            tcp_places: tcp_share(self.listeners.tcp_count(), getrlimit(Resource::Nofile).current),
-            tls: self.tls,
+            seats: Seats::within(getrlimit(Resource::Nofile).current),
+            tls: self.secured,
         };
         let Acceptor { server, connections, .. } = acceptor.clone();
         let (closing, killed) = (server.closing, server.killed);
@@ -69,13 +72,12 @@ impl Bound {
             holds: self.holds,
         };
         let limit = self.idle_exit.filter(|_| self.listeners.managed);
-        let places = self.listeners.addresses.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let speaks_tls = acceptor.tls.is_some();
         let tls_is_heard =
             self.listeners.addresses.iter().any(|address| matches!(address, Address::Tls(_)));
-        let (mut doors, (socket_file, lock)) = self.listeners.serve(acceptor, self.control);
-        let places = format!("listening on {}", places.join(", "));
-        tracing::info!("{places}");
+        let with_tls = acceptor.tls.is_some();
+        let places = Places::new(&self.listeners.addresses, self.tcp.clone(), with_tls);
+        let (mut doors, (socket_file, lock)) = self.listeners.serve(acceptor, self.tcp);
+        tracing::info!("{}", places.text());
         if self.idle_exit.is_some() && limit.is_none() {
             tracing::warn!(
                 "{} is of no effect: a socket that the daemon opened itself ends with it, and \
@@ -83,24 +85,21 @@ impl Bound {
                 settings::IDLE_EXIT.flag
             );
         }
-        if speaks_tls && !tls_is_heard {
+        if with_tls && !tls_is_heard {
             tracing::warn!(
                 "{} is of no effect: nothing listens on TCP; {}, or modeld tcp enable, changes that",
                 settings::TLS.flag,
                 settings::TCP.flag
             );
         }
-        notify::ready(&places);
+        notify::ready(&places.text());
         let watchdog = tokio::spawn(notify::watchdog());
         let telling = tokio::spawn(notify::tell_of(self.scheduler.clone(), places));
         if let Some(reloader) = self.reloader {
             tokio::spawn(reloader.run(shutdown.clone()));
         }
 
-        let unused = tokio::select! {
-            () = shutdown.draining().cancelled() => false,
-            () = nobody(&usage, limit, &mut doors) => true,
-        };
+        let unused = nobody(&usage, limit, &mut doors, shutdown.draining()).await;
         telling.abort();
         let grace = self.grace.get();
         if unused {
@@ -126,8 +125,7 @@ impl Bound {
         }
         // New clients see that nobody is there rather than a socket that does not answer.
         drop(socket_file);
-        doors.close().await;
-        doors.end();
+        doors.end().await;
         closing.cancel();
         connections.close();
         let drained = async {
@@ -154,22 +152,36 @@ impl Bound {
     }
 }
 
-/// Completes, with the doors closed, when nobody has used the daemon for `limit`. Somebody who came
-/// while they were closing keeps them open; who comes after that waits for the next daemon.
-async fn nobody(usage: &Use, limit: Option<Duration>, doors: &mut Doors) {
+/// Waits until nobody has used the daemon for `limit`, and answers true with the doors closed, or
+/// until it is to stop. Somebody who came while they were closing keeps them open; who comes after
+/// that waits for the next daemon.
+async fn nobody(
+    usage: &Use,
+    limit: Option<Duration>,
+    doors: &mut Doors,
+    stop: &CancellationToken,
+) -> bool {
     let Some(limit) = limit else {
-        return std::future::pending().await;
+        stop.cancelled().await;
+        return false;
     };
     loop {
-        usage.over_for(limit).await;
-        if !doors.are_managed() {
-            // Opened while the daemon ran: it would end with us.
-            tokio::time::sleep(limit).await;
-            continue;
+        let idle = async {
+            usage.over_for(limit).await;
+            // One that was opened while the daemon ran would end with us.
+            while !doors.are_managed() {
+                tokio::time::sleep(limit).await;
+                usage.over_for(limit).await;
+            }
+        };
+        // Only the wait may end early: half of the doors closed is nothing to leave behind.
+        tokio::select! {
+            () = idle => {}
+            () = stop.cancelled() => return false,
         }
         doors.close().await;
         if usage.is_over() {
-            return;
+            return true;
         }
         doors.open();
     }
@@ -391,6 +403,20 @@ mod tests {
         assert!(ask(place.socket()).await.starts_with("HTTP/1.1 200"));
         shutdown.ask();
         running.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_passed_socket_is_open_to_the_network_only_for_tokens() {
+        let place = Place::new(RawConfig::default());
+        let passed = || {
+            // Bound, and nobody can connect yet.
+            let any = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
+            vec![Inherited::tcp(any, "tcp").unwrap()]
+        };
+        let error = place.build_with(&Shutdown::default(), passed()).await.err().unwrap();
+        assert!(matches!(error, DaemonError::NoTokens { .. }), "{error}");
+        let said = error.to_string();
+        assert!(said.contains("a socket that was passed") && said.contains("0.0.0.0:"), "{said}");
     }
 
     /// A daemon with one request that never ends on its own; returns once it is being served.

@@ -28,8 +28,8 @@ use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
-use super::accept::Door;
 use super::activation::NAMES;
+use super::door::Door;
 use super::socket::{self, SocketFile};
 use super::{Address, DaemonError, group};
 use crate::config::Env;

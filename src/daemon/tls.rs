@@ -23,11 +23,14 @@ use crate::files::read_regular;
 /// A chain of certificates takes a few kilobytes.
 const MAX_PEM_BYTES: u64 = 1 << 20;
 
-/// What speaks TLS on the TCP listener; `None` where it does not.
+/// What speaks TLS on the TCP listeners at these addresses; `None` where nothing does.
 ///
 /// # Errors
 /// [`DaemonError::Tls`], which names the file at fault.
-pub(super) fn acceptor(config: &Config) -> Result<Option<TlsAcceptor>, DaemonError> {
+pub(super) fn acceptor(
+    config: &Config,
+    listeners: &[SocketAddr],
+) -> Result<Option<TlsAcceptor>, DaemonError> {
     let Some(tls) = &config.tls.value else { return Ok(None) };
     let failed = |problem: String| DaemonError::Tls { setting: config.tls.origin, problem };
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -45,7 +48,7 @@ pub(super) fn acceptor(config: &Config) -> Result<Option<TlsAcceptor>, DaemonErr
                 failed("there is no directory for settings, as HOME is not set".to_owned())
             })?;
             let authority = Authority::load_or_create(dir)?;
-            let (chain, key) = authority.issue(&names(config.tcp.value)).map_err(failed)?;
+            let (chain, key) = authority.issue(&names(listeners)).map_err(failed)?;
             builder.with_single_cert(chain, key).map_err(|e| failed(e.to_string()))?
         }
     };
@@ -53,8 +56,8 @@ pub(super) fn acceptor(config: &Config) -> Result<Option<TlsAcceptor>, DaemonErr
     Ok(Some(TlsAcceptor::from(Arc::new(server))))
 }
 
-/// Under which names a listener may be reached.
-fn names(listener: Option<SocketAddr>) -> Vec<String> {
+/// Under which names listeners may be reached.
+fn names(listeners: &[SocketAddr]) -> Vec<String> {
     let mut names: Vec<String> =
         ["localhost", "host.docker.internal", "model-runner.docker.internal", "127.0.0.1", "::1"]
             .map(str::to_owned)
@@ -64,14 +67,14 @@ fn names(listener: Option<SocketAddr>) -> Vec<String> {
     if !own.is_empty() && own.len() <= 253 && own.bytes().all(plain) {
         names.push(own);
     }
-    let addresses: Vec<IpAddr> = match listener.map(|address| address.ip()) {
-        Some(ip) if ip.is_unspecified() => {
+    let addresses = listeners.iter().flat_map(|listener| match listener.ip() {
+        ip if ip.is_unspecified() => {
             let all = if_addrs::get_if_addrs().unwrap_or_default();
             all.iter().map(if_addrs::Interface::ip).collect()
         }
-        ip => ip.into_iter().collect(),
-    };
-    names.extend(addresses.iter().map(|ip| ip.to_canonical().to_string()));
+        ip => vec![ip],
+    });
+    names.extend(addresses.map(|ip: IpAddr| ip.to_canonical().to_string()));
     names.sort();
     names.dedup();
     names
@@ -171,7 +174,7 @@ mod tests {
 
     #[test]
     fn a_listener_has_the_names_under_which_it_is_reached() {
-        let of = |text: &str| names(Some(text.parse().unwrap()));
+        let of = |text: &str| names(&[text.parse().unwrap()]);
         assert!(of("127.0.0.1:1").contains(&"localhost".to_owned()));
         assert!(of("192.0.2.7:1").contains(&"192.0.2.7".to_owned()));
         let everywhere = of("0.0.0.0:1");

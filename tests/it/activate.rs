@@ -284,3 +284,39 @@ fn as_the_first_process_it_collects_what_others_leave() {
     wait_until(SOON, "three starts", || shim.starts().len() >= 3);
     assert!(shim.starts().iter().all(|dead| dead == "0"), "{:?}", shim.starts());
 }
+
+#[test]
+fn a_passed_port_that_was_disabled_turns_clients_away_in_every_daemon_after_it() {
+    let port = {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        free.local_addr().unwrap()
+    };
+    let modeld = env!("CARGO_BIN_EXE_modeld");
+    let shim = Shim::start(
+        &["--tcp", &port.to_string()],
+        &[modeld, "serve", "--idle-exit", "300ms", "--models-path", "{dir}/models"],
+    );
+    let tcp = Client { address: Address::Tcp(port) };
+    let is_turned_away = || {
+        let mut stream = std::net::TcpStream::connect(port).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        let read = std::io::Read::read(&mut stream, &mut [0]);
+        read.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset)
+    };
+    tcp.get("/models").expect(200);
+    let closed = shim.client().delete("/modeld/tcp").expect(200).json();
+    assert_eq!(closed["closed"], json!([port.to_string()]), "{closed}");
+    assert!(is_turned_away());
+    // What turns clients away keeps no daemon running, and the next one does the same.
+    for _ in 0..2 {
+        wait_until(SOON, "it ends", || shim.program().is_none());
+        assert!(is_turned_away());
+    }
+    let body = json!({"host": "127.0.0.1", "port": port.port()}).to_string();
+    let json = [("Content-Type", "application/json")];
+    let opened = shim.client().send("PUT", "/modeld/tcp", &json, body.as_bytes()).expect(200);
+    assert_eq!(opened.json()["inherited"], true);
+    tcp.get("/models").expect(200);
+    wait_until(SOON, "it ends", || shim.program().is_none());
+    tcp.get("/models").expect(200);
+}

@@ -1,8 +1,8 @@
 //! Under a real service manager, with the units as they are shipped.
 
 use std::fs::{self, File};
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener};
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -346,6 +346,105 @@ fn sockets_of_its_own_are_kept_while_it_restarts() {
     assert_eq!(manager.show("NFileDescriptorStore"), "2", "taken back, not added to");
 }
 
+#[test]
+fn a_socket_that_is_kept_goes_and_comes_at_once() {
+    let test = "a_socket_that_is_kept_goes_and_comes_at_once";
+    let alone = |unit: String| {
+        let others =
+            |line: &&str| !["Wants=", "After=", "Also="].iter().any(|k| line.starts_with(k));
+        unit.lines().filter(others).map(|line| format!("{line}\n")).collect()
+    };
+    let Some(manager) = Manager::start_with(test, "", alone) else { return };
+    manager.ask(&["start", "modeld.service"]);
+    open_tcp(&manager, manager.port);
+    manager.wait_for("NFileDescriptorStore", "2");
+    // However long the manager takes to let go of its copy.
+    let standing = Standing::still(manager.child.id().cast_signed());
+    for _ in 0..3 {
+        manager.client().delete("/modeld/tcp").expect(200);
+        assert!(TcpStream::connect(("127.0.0.1", manager.port)).is_err());
+        open_tcp(&manager, manager.port);
+        manager.tcp().get("/models").expect(200);
+    }
+    manager.client().delete("/modeld/tcp").expect(200);
+    drop(standing);
+    manager.wait_for("NFileDescriptorStore", "1");
+    // Two ports after each other: one is kept, and the daemon after this one has it.
+    open_tcp(&manager, free_port());
+    open_tcp(&manager, manager.port);
+    manager.wait_for("NFileDescriptorStore", "2");
+    manager.ask(&["restart", "modeld.service"]);
+    manager.tcp().get("/models").expect(200);
+    assert_eq!(manager.show("NFileDescriptorStore"), "2");
+}
+
+/// A process that does nothing for a while.
+struct Standing(i32);
+
+impl Standing {
+    fn still(pid: i32) -> Self {
+        send(pid, Signal::STOP);
+        let standing = Self(pid);
+        wait_until(SOON, "it stands still", || stands_still(pid));
+        standing
+    }
+}
+
+impl Drop for Standing {
+    fn drop(&mut self) {
+        send(self.0, Signal::CONT);
+    }
+}
+
+/// Whether who connects is let in, only to be disconnected.
+fn is_turned_away(port: u16) -> bool {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.read(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::ConnectionReset)
+}
+
+fn open_tcp(manager: &Manager, port: u16) -> serde_json::Value {
+    let body = json!({ "port": port }).to_string();
+    let json = [("Content-Type", "application/json")];
+    manager.client().send("PUT", "/modeld/tcp", &json, body.as_bytes()).expect(200).json()
+}
+
+#[test]
+fn a_port_that_was_disabled_stays_closed_while_its_unit_is_active() {
+    let test = "a_port_that_was_disabled_stays_closed_while_its_unit_is_active";
+    let Some(manager) = Manager::start(test, "Environment=MODELD_IDLE_EXIT=1s") else { return };
+    manager.ask(&["start", "modeld.socket", "modeld-tcp.socket"]);
+    manager.tcp().get("/models").expect(200);
+    let url = format!("http://127.0.0.1:{}", manager.port);
+    assert!(manager.show("StatusText").contains(&url));
+    manager.client().delete("/modeld/tcp").expect(200);
+    assert!(is_turned_away(manager.port));
+    wait_until(SOON, "the status tells", || !manager.show("StatusText").contains(&url));
+    manager.ask(&["restart", "modeld.service"]);
+    assert!(is_turned_away(manager.port));
+    manager.wait_for("ActiveState", "inactive");
+    // It starts the daemon, and the daemon turns it away; the unit does not mind.
+    assert!(is_turned_away(manager.port));
+    assert_eq!(manager.show("ActiveState"), "active");
+    let unit = manager.systemctl(&["is-active", "modeld-tcp.socket"]).stdout;
+    assert_eq!(String::from_utf8_lossy(&unit).trim(), "active");
+    assert_eq!(open_tcp(&manager, manager.port)["inherited"], true);
+    manager.tcp().get("/models").expect(200);
+    // The command has the unit stopped as well, and then the port is free.
+    let disable = |args: &[&str]| {
+        let mut command =
+            environment(manager.dir.path(), Command::new(env!("CARGO_BIN_EXE_modeld")));
+        command.env("MODEL_RUNNER_SOCK", manager.socket());
+        let output = command.args(args).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    disable(&["tcp", "disable"]);
+    let unit = manager.systemctl(&["is-active", "modeld-tcp.socket"]).stdout;
+    assert_eq!(String::from_utf8_lossy(&unit).trim(), "inactive");
+    assert!(TcpStream::connect(("127.0.0.1", manager.port)).is_err());
+    drop(TcpListener::bind(("127.0.0.1", manager.port)).unwrap());
+}
+
 /// However quick a restart is, there is a load beside it.
 fn wait_for_more(count: &AtomicUsize) {
     let goal = count.load(Ordering::Relaxed) + 20;
@@ -398,8 +497,7 @@ fn list(client: &Client) -> Result<(), String> {
             stream.read_to_end(&mut answer).map_err(|error| told("read", error))?;
         }
         Address::Tcp(address) => {
-            let mut stream =
-                std::net::TcpStream::connect(address).map_err(|error| told("connect", error))?;
+            let mut stream = TcpStream::connect(address).map_err(|error| told("connect", error))?;
             stream.set_read_timeout(Some(PATIENCE)).unwrap();
             stream.write_all(request.as_bytes()).map_err(|error| told("write", error))?;
             stream.read_to_end(&mut answer).map_err(|error| told("read", error))?;

@@ -57,7 +57,8 @@ fn it_is_opened_moved_and_closed_while_the_daemon_runs() {
     let off = daemon.client().delete("/modeld/tcp").expect(200).json();
     assert_eq!((&off["enabled"], &off["changed"]), (&json!(false), &json!(true)));
     assert!(TcpStream::connect(at(second)).is_err());
-    assert!(!settings(&daemon).contains("tcp"));
+    // Said, not left out: another file may have it on.
+    assert!(settings(&daemon).contains("tcp = false"));
     assert_eq!(daemon.client().delete("/modeld/tcp").expect(200).json()["changed"], false);
 }
 
@@ -139,6 +140,96 @@ fn what_cannot_be_meant_is_refused_by_name() {
         assert!(said.contains(field), "{body}: {said}");
     }
     assert_eq!(settings(&daemon), "");
+}
+
+#[test]
+fn a_mistyped_query_closes_nothing() {
+    let daemon = Daemon::builder().start();
+    let port = free();
+    put(&daemon, &json!({"port": port}));
+    for query in ["contaniers=true", "containers=true&all", "containers=maybe"] {
+        daemon.client().delete(&format!("/modeld/tcp?{query}")).expect(400);
+    }
+    for path in ["/modeld/login?regstry=r", "/modeld/transfers?model=m"] {
+        let said = daemon.client().delete(path).expect(400).text();
+        assert!(said.contains("unknown field"), "{path}: {said}");
+    }
+    client(port).get("/models").expect(200);
+}
+
+#[test]
+fn a_port_of_its_own_is_not_called_another_programs() {
+    let daemon = Daemon::builder().ollama().start();
+    let body = json!({"port": daemon.port().port()}).to_string();
+    let refused = daemon.client().send("PUT", "/modeld/tcp", JSON, body.as_bytes());
+    let said = refused.expect(409).text();
+    assert!(said.contains("modeld listens on") && said.contains("--ollama-port"), "{said}");
+    daemon.tcp_client().get("/models").expect(200);
+    assert_eq!(daemon.client().get("/modeld/tcp").expect(200).json()["enabled"], false);
+}
+
+#[test]
+fn a_reload_tells_what_holds() {
+    let daemon = Daemon::builder().start();
+    let reload = || daemon.client().post("/modeld/reload", &json!({})).expect(200).json();
+    let (first, second) = (free(), free());
+    put(&daemon, &json!({"port": first}));
+    assert_eq!(reload()["needs_restart"], json!([]), "it holds already");
+    let file = daemon.dir().join(".config/modeld/config.toml");
+    fs::write(&file, format!("tcp = {second}\n")).unwrap();
+    let told = reload();
+    let change = &told["needs_restart"][0];
+    assert_eq!(change["key"], "tcp", "{told}");
+    assert_eq!(change["from"], at(first).to_string());
+    put(&daemon, &json!({"port": second}));
+    assert_eq!(reload()["needs_restart"], json!([]));
+    daemon.client().delete("/modeld/tcp").expect(200);
+    assert_eq!(reload()["needs_restart"], json!([]));
+}
+
+#[test]
+fn a_settings_file_that_is_named_is_the_one_that_is_written() {
+    let mut daemon = Daemon::builder().start();
+    daemon.stop();
+    let named = daemon.dir().join("other.toml");
+    fs::write(&named, "# mine\nlog = \"info\"\n").unwrap();
+    let (named_path, port) = (named.to_str().unwrap(), free().to_string());
+    let with = |args: &[&str]| daemon.cli_ok(&[&["--config", named_path, "tcp"], args].concat());
+    with(&["enable", "--port", &port]);
+    assert_eq!(
+        fs::read_to_string(&named).unwrap(),
+        format!("# mine\nlog = \"info\"\ntcp = \"127.0.0.1:{port}\"\n")
+    );
+    with(&["disable"]);
+    assert!(fs::read_to_string(&named).unwrap().contains("tcp = false"));
+    assert_eq!(settings(&daemon), "");
+    // Somebody else's daemon has settings that are not ours to write.
+    let elsewhere = format!("unix://{}", daemon.dir().join("no.sock").display());
+    let refused = daemon.cli(&["--host", &elsewhere, "tcp", "enable"]);
+    assert!(!refused.status.success());
+    assert_eq!(settings(&daemon), "");
+}
+
+#[test]
+fn what_clients_have_to_be_told_is_printed() {
+    let daemon = Daemon::builder().args(&["--require-token", "--tls", "self-signed"]).start();
+    let port = free().to_string();
+    let done = daemon.cli(&["tcp", "enable", "--port", &port]);
+    let (said, notes) = (done.stdout, String::from_utf8(done.stderr).unwrap());
+    let url = format!("https://127.0.0.1:{port}");
+    let said = String::from_utf8(said).unwrap();
+    assert_eq!(said, format!("modeld listens on {url}, with a token\n"));
+    for line in [
+        format!("export OPENAI_BASE_URL={url}/engines/v1\n"),
+        "export OPENAI_API_KEY=mdl_".to_owned(),
+        format!("export OLLAMA_HOST={url}"),
+        "modeld tls ca > ".to_owned(),
+    ] {
+        assert!(notes.contains(&line), "{line:?} in\n{notes}");
+    }
+    let json: Value = serde_json::from_str(&daemon.cli_ok(&["tcp", "status", "--json"])).unwrap();
+    assert_eq!((&json["scheme"], &json["token_required"]), (&json!("https"), &json!(true)));
+    assert_eq!(json["listeners"][0]["certificate"], "authority");
 }
 
 #[test]

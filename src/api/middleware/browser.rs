@@ -61,7 +61,7 @@ const ALLOW_PRIVATE_NETWORK: HeaderName =
 fn preflight_answer(asked: &HeaderMap) -> Response {
     let mut response = StatusCode::NO_CONTENT.into_response();
     let headers = response.headers_mut();
-    let methods = HeaderValue::from_static("GET, HEAD, POST, DELETE");
+    let methods = HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE");
     headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
     headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
     // Each line of them; a browser sends one.

@@ -8,7 +8,7 @@ use crate::tokens::Scope;
 
 use super::super::bearer::Bearer;
 use super::super::refusal::Refusal;
-use super::super::{ListenerClass, PeerInfo, owner};
+use super::super::{ListenerClass, PeerInfo, PeerOwner};
 
 /// Lets only the owner through: the user and root on a Unix socket, programs of the same user on
 /// loopback TCP, and whoever has a token of the scope admin over TCP. Other users, members of a
@@ -44,9 +44,8 @@ pub(in crate::api) async fn may_manage(headers: &HeaderMap, extensions: &Extensi
             Some(ListenerClass::Tcp { local } | ListenerClass::Ollama { local }),
             Some(PeerInfo::Tcp { remote }),
         ) => {
-            let (local, remote) = (*local, *remote);
-            let looked = tokio::task::spawn_blocking(move || owner::is_our_user(remote, local));
-            if looked.await.unwrap_or(false) {
+            let known = extensions.get::<PeerOwner>().cloned().unwrap_or_default();
+            if known.is_our_user(*remote, *local).await {
                 return Ok(());
             }
             "a client that is not known to be its user's"

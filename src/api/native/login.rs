@@ -1,5 +1,5 @@
 use axum::Json;
-use axum::extract::{Query, Request, State};
+use axum::extract::{Request, State};
 use axum::response::IntoResponse;
 use http::Uri;
 use secrecy::SecretString;
@@ -12,6 +12,8 @@ use crate::api::refusal::Reply;
 use crate::api::state::ApiState;
 use crate::domain::{Error, ErrorKind, Result};
 use crate::registry::auth::{Credential, LoginEntry, LoginReport};
+
+use super::query::read_query;
 
 /// The longest secret and user name, in bytes.
 const MAX_BYTES: usize = 16 << 10;
@@ -61,7 +63,7 @@ pub(super) struct WireLogin {
 }
 
 #[derive(Default, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 struct Params {
     registry: Option<String>,
 }
@@ -79,10 +81,7 @@ pub(in crate::api) async fn login(State(state): State<ApiState>, request: Reques
 
 /// `DELETE /modeld/login?registry`.
 pub(in crate::api) async fn logout(State(state): State<ApiState>, uri: Uri) -> Reply {
-    let Query(params) = Query::<Params>::try_from_uri(&uri).map_err(|fault| {
-        Error::new(ErrorKind::InvalidValue, "the query cannot be read; check its encoding")
-            .with_cause(fault)
-    })?;
+    let params: Params = read_query(&uri)?;
     let registry = params.registry.filter(|text| !text.is_empty()).ok_or_else(|| {
         let text = "missing registry query parameter: say which, as `?registry=docker.io`";
         Error::new(ErrorKind::MissingField, text).with_param("registry")

@@ -19,6 +19,7 @@ mod models;
 mod operations;
 mod progress;
 mod push;
+mod query;
 mod reload;
 mod repackage;
 mod requests;

@@ -160,7 +160,10 @@ pub(in crate::api) const DIALECT: Dialect = Dialect {
         Operation {
             method: "DELETE",
             paths: &["/modeld/tcp"],
-            parameters: &[query("containers", flag, "the one for containers alone")],
+            parameters: &[
+                query("containers", flag, "the one for containers alone"),
+                query("released", flag, "the service manager has closed its sockets"),
+            ],
             request: None,
             answers: &[(200, &[(JSON, named::<WireTcp>)])],
         },

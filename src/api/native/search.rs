@@ -1,5 +1,5 @@
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::IntoResponse;
 use http::Uri;
 use serde::{Deserialize, Serialize};
@@ -7,14 +7,16 @@ use utoipa::ToSchema;
 
 use crate::api::refusal::Reply;
 use crate::api::state::ApiState;
-use crate::domain::{Error, ErrorKind};
+use crate::domain::Error;
 use crate::registry::search::{SearchHit, SearchResults, Source};
+
+use super::query::read_query;
 
 /// How many hits of each source there are if nobody says.
 const LIMIT: usize = 25;
 
 #[derive(Default, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 struct Params {
     query: String,
     limit: Option<String>,
@@ -56,10 +58,7 @@ struct Failure {
 
 /// `GET /modeld/search?query&limit`.
 pub(in crate::api) async fn search(State(state): State<ApiState>, uri: Uri) -> Reply {
-    let Query(Params { query, limit }) = Query::<Params>::try_from_uri(&uri).map_err(|fault| {
-        Error::new(ErrorKind::InvalidValue, "the query cannot be read; check its encoding")
-            .with_cause(fault)
-    })?;
+    let Params { query, limit } = read_query(&uri)?;
     let limit = match limit {
         None => LIMIT,
         Some(text) => text
@@ -107,6 +106,7 @@ fn name(source: Source) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::ErrorKind;
 
     #[test]
     fn what_was_found_on_the_wire() {

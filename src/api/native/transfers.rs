@@ -1,5 +1,5 @@
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::Uri;
 use jiff::Timestamp;
@@ -10,6 +10,8 @@ use crate::api::refusal::Reply;
 use crate::api::state::ApiState;
 use crate::domain::{Error, ErrorKind};
 use crate::service::TransferInfo;
+
+use super::query::read_query;
 
 /// A transfer that runs or waits.
 #[derive(Serialize, ToSchema)]
@@ -41,7 +43,7 @@ impl From<TransferInfo> for WireTransfer {
 }
 
 #[derive(Default, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 struct Which {
     reference: Option<String>,
 }
@@ -54,11 +56,8 @@ pub(in crate::api) async fn transfers(State(state): State<ApiState>) -> Response
 
 /// `DELETE /modeld/transfers?reference=`: stops them and answers what they were.
 pub(in crate::api) async fn cancel(State(state): State<ApiState>, uri: Uri) -> Reply {
-    let query = Query::<Which>::try_from_uri(&uri).map_err(|fault| {
-        Error::new(ErrorKind::InvalidValue, "the query cannot be read; check its encoding")
-            .with_cause(fault)
-    })?;
-    let Some(reference) = query.0.reference.filter(|text| !text.is_empty()) else {
+    let which: Which = read_query(&uri)?;
+    let Some(reference) = which.reference.filter(|text| !text.is_empty()) else {
         let message = "`reference` is missing; it names the transfer to stop";
         return Err(Error::new(ErrorKind::MissingField, message).with_param("reference").into());
     };

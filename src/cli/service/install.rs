@@ -68,7 +68,7 @@ pub(super) fn run(
     }
     let tcp = context.settings.tcp.filter(|_| context.scope == Scope::User);
     if let Some(address) = tcp {
-        for note in tcp_socket::follow(context, TcpSocket::Open(address))? {
+        for note in tcp_socket::follow(context, TcpSocket::Open(address))?.notes {
             printer.note(note);
         }
     }

@@ -23,4 +23,4 @@ mod units;
 pub use args::Args;
 pub(super) use args::run;
 pub(super) use context::Context;
-pub(super) use tcp_socket::{TcpSocket, follow};
+pub(super) use tcp_socket::{Followed, TcpSocket, follow};

@@ -21,23 +21,33 @@ pub(in crate::cli) enum TcpSocket {
     Close,
 }
 
+/// What the manager did.
+#[derive(Debug, Default)]
+pub(in crate::cli) struct Followed {
+    /// What of it is worth a line.
+    pub notes: Vec<String>,
+    /// Whether it has closed sockets that it had passed to the daemon.
+    pub has_closed: bool,
+}
+
 /// Has the manager follow a choice, if it has a unit for the TCP socket. It is never started here:
-/// the running daemon has opened the port itself. Answers what was done, as sentences.
+/// the running daemon has opened the port itself.
 ///
 /// # Errors
 /// What the manager or the disk refused.
 pub(in crate::cli) fn follow(
     context: &Context<'_>,
     choice: TcpSocket,
-) -> Result<Vec<String>, CliError> {
+) -> Result<Followed, CliError> {
     // Without a manager the settings file says it all.
-    let Ok(systemd) = Systemd::find(context) else { return Ok(Vec::new()) };
+    let Ok(systemd) = Systemd::find(context) else { return Ok(Followed::default()) };
     let unit = systemd.unit(TCP_SOCKET)?;
     if !unit.is_loaded() {
-        return Ok(Vec::new());
+        return Ok(Followed::default());
     }
     let path = context.units.join(DROP_IN);
     let mut notes = Vec::new();
+    let mut has_closed = false;
     match choice {
         TcpSocket::Open(address) => {
             let changed = if address.to_string() == USUAL {
@@ -64,11 +74,13 @@ pub(in crate::cli) fn follow(
             // be closed, and not opened.
             if changed && unit.is_active() {
                 systemd.run(&["stop", TCP_SOCKET])?;
+                has_closed = true;
             }
         }
         TcpSocket::Close => {
             if unit.is_active() {
                 systemd.run(&["stop", TCP_SOCKET])?;
+                has_closed = true;
             }
             if unit.is_enabled() {
                 systemd.run(&["disable", TCP_SOCKET])?;
@@ -79,7 +91,7 @@ pub(in crate::cli) fn follow(
             }
         }
     }
-    Ok(notes)
+    Ok(Followed { notes, has_closed })
 }
 
 #[cfg(test)]
@@ -110,7 +122,7 @@ mod tests {
         for manager in [Manager::default(), Manager::absent()] {
             let context = place.context(&manager);
             let done = follow(&context, TcpSocket::Open(([127, 0, 0, 1], 9).into())).unwrap();
-            assert_eq!((done.len(), manager.changes().len()), (0, 0));
+            assert_eq!((done.notes.len(), manager.changes().len()), (0, 0));
         }
     }
 }
