@@ -1,6 +1,6 @@
 use std::fmt;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use tokio::net::{TcpListener, UnixListener};
@@ -279,9 +279,13 @@ impl Listeners {
 
     /// Has the manager close what it keeps for a door, before another takes its name.
     fn discard(&mut self, door: Option<Door>) {
-        let before = self.kept.len();
-        self.kept.retain(|socket| socket.door() != door);
-        if self.kept.len() < before {
+        let gone: Vec<Socket> = self.kept.extract_if(.., |socket| socket.door() == door).collect();
+        for socket in &gone {
+            if let Socket::Tcp(tcp, _) = socket {
+                release_port(tcp);
+            }
+        }
+        if !gone.is_empty() {
             notify::forget(kept_name(door));
         }
     }
@@ -341,6 +345,14 @@ impl Socket {
 pub(super) fn open_tcp(address: SocketAddr, door: Door) -> Result<TcpListener, DaemonError> {
     let failed = |source| DaemonError::Tcp { address, flag: door.flag(), source };
     socket::bind_tcp(address, door == Door::Containers).map_err(failed)
+}
+
+/// Frees the port of a listener that is ours, though the service manager keeps a copy of it: it lets go
+/// of that a moment later than we, and the port may be wanted at once.
+pub(super) fn release_port(listener: impl AsFd) {
+    if let Err(error) = rustix::net::shutdown(listener, rustix::net::Shutdown::Both) {
+        tracing::debug!(%error, "a listener could not be shut down");
+    }
 }
 
 /// Has the service manager keep a socket for the next daemon.
@@ -429,6 +441,8 @@ mod tests {
         let first = Listeners::open(&config, Vec::new(), true).await.unwrap();
         let passed: Vec<Inherited> = first.listeners.iter().map(kept).collect();
         let Some(Address::Tcp(port)) = first.addresses.last().cloned() else { panic!("no port") };
+        // The manager's copies, which it has not closed yet.
+        let _held: Vec<Inherited> = first.listeners.iter().map(kept).collect();
         drop(first);
         config.tcp.value = None;
         config.ollama.value = Some(port);

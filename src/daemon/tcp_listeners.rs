@@ -235,10 +235,7 @@ impl TcpListeners {
                 continue;
             }
             if self.keeps() {
-                // The manager lets go of it a moment later than we, and the port must be free now.
-                if let Err(error) = rustix::net::shutdown(&listener, rustix::net::Shutdown::Both) {
-                    tracing::debug!(%error, %address, "a listener could not be shut down");
-                }
+                listen::release_port(&listener);
                 listen::forget_tcp(place.door);
             }
             drop(listener);
