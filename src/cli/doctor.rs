@@ -6,6 +6,10 @@ use super::{CliError, ExitCode, Printer};
 use crate::doctor::{Finding, Patient, Verdict, examine, worst};
 
 /// Look for what may be wrong around modeld, and say what to do about it
+///
+/// Ends with 1 if something is broken, else with 0, also where something is worth a look. With --json:
+/// `version`, `verdict` (ok, warn or fail: the worst of all) and `findings`, each with `check`,
+/// `verdict`, `message` and, unless it is ok, `fix`. No look takes longer than ten seconds.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Print JSON

@@ -23,15 +23,19 @@ pub(super) fn check(patient: &Patient) -> Vec<Finding> {
             );
             found.push(Finding::warn(CHECK, text, "modeld prune --partials"));
         }
-        let holder = std::fs::metadata(store)
-            .ok()
-            .and_then(|meta| holder(&patient.text("proc/locks"), meta.ino()));
-        if let Some(pid) = holder
+        // The directory is a daemon's as long as it lives; the file whoever's who changes the index.
+        let locks = patient.text("proc/locks");
+        let places = [store.to_owned(), store.join("modeld.lock")];
+        let mut inodes = places.iter().filter_map(|path| Some(std::fs::metadata(path).ok()?.ino()));
+        let pid = inodes.find_map(|inode| holder(&locks, inode));
+        if let Some(pid) = pid
             && patient.socket().is_none_or(|s| UnixStream::connect(s).is_err())
         {
+            let name = patient.text(&format!("proc/{pid}/comm"));
+            let name = if name.trim().is_empty() { "a program" } else { name.trim() };
             let text = format!(
-                "process {pid} uses the models in {}, and nobody answers at the socket: it serves \
-                 another one, or hangs",
+                "{name} (pid {pid}) uses the models in {}, and nobody answers at the socket: it \
+                 serves another one, or hangs",
                 store.display()
             );
             let fix = format!("look: ps -o pid,lstart,args -p {pid}; end it if it is no use");

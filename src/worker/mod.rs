@@ -12,8 +12,8 @@
 //!
 //! * `entry`: the order of things. `process`, `sandbox`, `seccomp`, `cpu`: what comes before the model.
 //!   `load`, `progress`: the model. `exit`: how it ends.
-//! * `reader`, `jobs`, `frames_out`: frames in and out. `prepare`, `quote`, `watchdog`: prompts to
-//!   tokens.
+//! * `reader`, `jobs`, `frames_out`: frames in and out. `prepare`, `quote`, `watchdog`,
+//!   `thread_clock`: prompts to tokens.
 //! * `step`, `sampling`, `text`, `cancel`: tokens to answers, on the seam `compute`.
 //! * `output`: from the text of answers to content, thoughts and calls.
 //! * `embed`: inputs to vectors and scores.

@@ -173,6 +173,24 @@ fn what_is_wrong_with_a_store_is_found_beside_what_helps() {
     }
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn who_holds_a_store_that_nobody_serves_is_named() {
+    let mut daemon = Daemon::builder().start();
+    daemon.stop();
+    let store = daemon.store();
+    for name in ["", "modeld.lock"] {
+        let place = fs::File::open(store.join(name)).unwrap();
+        rustix::fs::flock(&place, rustix::fs::FlockOperation::LockExclusive).unwrap();
+        let (_, report) = examine(daemon.dir(), &[("MODELS_PATH", store.to_str().unwrap())]);
+        let said = of(&report, "leftovers").join("\n");
+        let own = format!("(pid {}) uses the models", std::process::id());
+        assert!(said.starts_with("warn ") && said.contains(&own), "{name:?}: {said}");
+    }
+    let (_, report) = examine(daemon.dir(), &[("MODELS_PATH", store.to_str().unwrap())]);
+    assert_eq!(of(&report, "leftovers"), ["ok nothing was left behind"]);
+}
+
 #[test]
 fn who_holds_a_port_is_named() {
     let dir = tempfile::TempDir::new().unwrap();
