@@ -42,15 +42,17 @@ pub fn authority_certificate(config_dir: &Path) -> Result<String, DaemonError> {
 impl Authority {
     pub(super) fn load_or_create(config_dir: &Path) -> Result<Self, DaemonError> {
         let path = config_dir.join(FILE);
-        loop {
-            match read(&path)? {
-                Some(text) => {
-                    return Self::parse(&text)
-                        .map_err(|problem| DaemonError::Authority { path, problem });
-                }
-                None => create(&path)?,
+        let found = match read(&path)? {
+            Some(text) => Some(text),
+            None => {
+                create(&path)?;
+                read(&path)?
             }
-        }
+        };
+        // Something is there, or another would have been made, and it leads nowhere.
+        let problem = || "it is a link to a file that is not there; remove it".to_owned();
+        let parsed = found.ok_or_else(problem).and_then(|text| Self::parse(&text));
+        parsed.map_err(|problem| DaemonError::Authority { path, problem })
     }
 
     fn parse(text: &str) -> Result<Self, String> {
@@ -161,6 +163,14 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
+
+    #[test]
+    fn a_link_that_leads_nowhere_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/nonexistent/authority", dir.path().join(FILE)).unwrap();
+        let refused = authority_certificate(dir.path()).unwrap_err().to_string();
+        assert!(refused.contains("a link to a file that is not there"), "{refused}");
+    }
 
     #[test]
     fn an_authority_is_made_once_and_for_its_user_alone() {
