@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use super::connection::Server;
 use super::door::Door;
+use super::phase::LATE_FIRST;
 use super::seats::Seats;
 use super::secured::Secured;
 use super::{containers, group, tls};
@@ -97,10 +98,10 @@ impl Acceptor {
                         });
                         continue;
                     };
-                    let (present, stop) = (server.activity.enter(), self.stop.clone());
+                    let present = server.activity.enter();
                     self.connections.spawn(async move {
                         let _seat = seat;
-                        let secured = secured(&tls, stream, &stop).await;
+                        let secured = secured(&tls, stream, &server.closing, &server.killed).await;
                         match secured.map(|stream| server.serve(stream, class, peer)) {
                             Ok(served) => {
                                 drop(present);
@@ -138,15 +139,22 @@ pub(super) async fn turn_away(listener: TcpListener, stop: CancellationToken) ->
     }
 }
 
-/// The connection with TLS around it.
+/// The connection with TLS around it. Whoever connected before the daemon began to close has as long
+/// for it as others have for their first byte.
 async fn secured(
     tls: &TlsAcceptor,
     stream: TcpStream,
-    stop: &CancellationToken,
+    closing: &CancellationToken,
+    killed: &CancellationToken,
 ) -> io::Result<TlsStream<TcpStream>> {
+    let too_late = async {
+        closing.cancelled().await;
+        tokio::time::sleep(LATE_FIRST).await;
+    };
     tokio::select! {
         done = timeout(HANDSHAKE, tls.accept(stream)) => done.unwrap_or_else(|_| Err(tls::too_slow())),
-        () = stop.cancelled() => Err(io::ErrorKind::ConnectionAborted.into()),
+        () = too_late => Err(io::ErrorKind::ConnectionAborted.into()),
+        () = killed.cancelled() => Err(io::ErrorKind::ConnectionAborted.into()),
     }
 }
 
@@ -240,6 +248,54 @@ fn is_exhaustion(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn who_connected_in_time_may_still_agree_on_tls() {
+        use rustls::pki_types::CertificateDer;
+        use rustls::pki_types::pem::PemObject as _;
+        let dir = tempfile::tempdir().unwrap();
+        let env = crate::config::Env {
+            runtime_dir: Some(dir.path().join("run")),
+            data_dir: Some(dir.path().join("data")),
+            config_dir: Some(dir.path().join("config")),
+            ..crate::config::Env::default()
+        };
+        let mut config =
+            crate::config::resolve(&crate::config::RawConfig::default(), &env).unwrap();
+        config.tls.value = Some(crate::config::Tls::SelfSigned);
+        let tls = Secured::new(&config).unwrap().unwrap().acceptor();
+        let authority =
+            super::super::authority_certificate(&dir.path().join("config/modeld")).unwrap();
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(authority.as_bytes()).unwrap()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let client = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(client));
+
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (closing, killed) = (CancellationToken::new(), CancellationToken::new());
+        closing.cancel();
+        for speaks in [true, false] {
+            let stream = TcpStream::connect(address).await.unwrap();
+            let (accepted, _) = listener.accept().await.unwrap();
+            let ours = secured(&tls, accepted, &closing, &killed);
+            if speaks {
+                let theirs = connector.connect(address.ip().into(), stream);
+                let (ours, theirs) = tokio::join!(ours, theirs);
+                ours.unwrap();
+                theirs.unwrap();
+            } else {
+                tokio::time::pause();
+                let error = ours.await.unwrap_err();
+                assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
+            }
+        }
+    }
 
     #[test]
     fn the_owner_and_root_are_owners() {

@@ -25,7 +25,7 @@ use super::activity::Presence;
 
 /// How long the first request of a connection may take to show up once the daemon stops: whoever
 /// connected in time is answered.
-const LATE_FIRST: Duration = Duration::from_secs(1);
+pub(super) const LATE_FIRST: Duration = Duration::from_secs(1);
 /// The same for a further request on a connection: what was sent before has been read by then.
 const LATE_NEXT: Duration = Duration::from_millis(20);
 
