@@ -84,8 +84,8 @@ mod linux {
     use std::ffi::OsStr;
     use std::net::SocketAddr;
 
-    use procfs::ProcResult;
     use procfs::process::{FDTarget, Process};
+    use procfs::{ProcError, ProcResult};
 
     use super::is_forwarder;
 
@@ -107,7 +107,11 @@ mod linux {
                 return Ok(false);
             }
         }
-        Ok(found)
+        if found {
+            return Ok(true);
+        }
+        // Somebody holds it: who keeps others from looking, or who was not to be seen just now.
+        Err(ProcError::Other(format!("no process shows the socket {inode}")))
     }
 
     /// The peer's end of the connection, if it is this user's.
