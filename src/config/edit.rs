@@ -146,13 +146,13 @@ pub fn lock(path: &Path) -> io::Result<EditLock> {
     Ok(EditLock(dir))
 }
 
-/// Writes the file as a whole, for its owner alone, before it takes the place of the old one. A
-/// symbolic link stays and what it names is written.
+/// Writes the file as a whole before it takes the place of the old one, with whose and how that was;
+/// a new one is for its owner alone. A symbolic link stays and what it names is written.
 ///
 /// # Errors
 /// Those of the file system; the old file is there then.
 pub fn write(path: &Path, text: &str) -> io::Result<()> {
-    files::replace(&files::destination(path), text.as_bytes(), 0o600)
+    files::renew(&files::destination(path), text.as_bytes(), 0o600)
 }
 
 fn directory(path: &Path) -> &Path {

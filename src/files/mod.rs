@@ -7,4 +7,4 @@ mod read;
 mod replace;
 
 pub use read::{ReadError, Regular, open_regular, read_regular};
-pub use replace::{create, destination, make_private_dir, replace};
+pub use replace::{create, destination, make_private_dir, renew, replace};

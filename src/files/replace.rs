@@ -1,6 +1,6 @@
 use std::fs::{DirBuilder, File, Permissions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
@@ -16,6 +16,33 @@ const MOST_LINKS: usize = 40;
 /// Those of the file system; what was there before is there then.
 pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let (dir, file) = written(path, bytes, mode)?;
+    file.persist(path).map_err(|error| error.error)?;
+    File::open(dir)?.sync_all()
+}
+
+/// The same, with the owner and the mode of what is replaced, but for the right of others to write;
+/// `mode` is for a file that was not there.
+///
+/// # Errors
+/// As [`replace`]; where the file is another user's, who it belongs to cannot be kept by everybody.
+pub fn renew(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let before = match std::fs::metadata(path) {
+        Ok(about) => about,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return replace(path, bytes, mode),
+        Err(error) => return Err(error),
+    };
+    let mut mode = before.mode() & 0o755;
+    let (dir, file) = written(path, bytes, 0o600)?;
+    let made = file.as_file().metadata()?;
+    if made.uid() != before.uid() {
+        fchown(file.as_file(), Some(before.uid()), Some(before.gid()))?;
+    } else if made.gid() != before.gid()
+        && fchown(file.as_file(), None, Some(before.gid())).is_err()
+    {
+        // What its group might do, another group must not.
+        mode &= !0o070;
+    }
+    file.as_file().set_permissions(Permissions::from_mode(mode))?;
     file.persist(path).map_err(|error| error.error)?;
     File::open(dir)?.sync_all()
 }
@@ -93,6 +120,26 @@ mod tests {
         assert!(replace(&dir.path().join("no/f"), b"x", 0o600).is_err());
         make_private_dir(&dir.path().join("no/deeper")).unwrap();
         assert_eq!(mode(&dir.path().join("no/deeper")), 0o700);
+    }
+
+    #[test]
+    fn what_is_renewed_stays_whose_and_how_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        renew(&path, b"new", 0o600).unwrap();
+        assert_eq!(mode(&path), 0o600);
+        for (before, after) in [(0o644, 0o644), (0o640, 0o640), (0o666, 0o644), (0o600, 0o600)] {
+            std::fs::set_permissions(&path, Permissions::from_mode(before)).unwrap();
+            renew(&path, b"again", 0o600).unwrap();
+            assert_eq!(mode(&path), after, "{before:o}");
+        }
+        assert_eq!(std::fs::read(&path).unwrap(), b"again");
+        // Only root may give it away, and not every root (of a user namespace).
+        if std::os::unix::fs::chown(&path, Some(12_345), Some(54_321)).is_ok() {
+            renew(&path, b"theirs", 0o600).unwrap();
+            let about = std::fs::metadata(&path).unwrap();
+            assert_eq!((about.uid(), about.gid()), (12_345, 54_321));
+        }
     }
 
     #[test]

@@ -140,7 +140,7 @@ impl TokenFile {
         let content = Content { version: VERSION, tokens };
         let mut text = serde_json::to_vec_pretty(&content).map_err(|e| failed(e.into()))?;
         text.push(b'\n');
-        files::replace(&self.path, &text, 0o600).map_err(failed)
+        files::replace(&files::destination(&self.path), &text, 0o600).map_err(failed)
     }
 
     fn text(&self) -> Result<Option<Vec<u8>>, TokenError> {

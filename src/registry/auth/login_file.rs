@@ -70,7 +70,7 @@ fn read(dir: &Path) -> Result<ConfigFile, String> {
 fn write(dir: &Path, entries: &Entries) -> std::io::Result<()> {
     files::make_private_dir(dir)?;
     let text = serde_json::to_vec_pretty(&serde_json::json!({ "auths": entries }))?;
-    files::replace(&path(dir), &text, 0o600)
+    files::replace(&files::destination(&path(dir)), &text, 0o600)
 }
 
 /// Runs what waits for the disk where waiting holds up nobody.
