@@ -46,6 +46,19 @@ fn a_running_daemon_is_well() {
 }
 
 #[test]
+fn a_daemon_that_wants_a_token_gets_it() {
+    let daemon = Daemon::builder().tcp().args(&["--require-token"]).start();
+    let url = format!("http://{}", daemon.port());
+    let (_, report) = examine(daemon.dir(), &[("MODELD_HOST", &url)]);
+    let said = of(&report, "daemon").join("\n");
+    assert!(said.starts_with("fail ") && report.to_string().contains("MODELD_TOKEN"), "{said}");
+    let token = daemon.cli_ok(&["token", "create"]);
+    let token = [("MODELD_HOST", url.as_str()), ("MODELD_TOKEN", token.trim_end())];
+    let said = of(&examine(daemon.dir(), &token).1, "daemon").join("\n");
+    assert!(said.starts_with("ok answers; version"), "{said}");
+}
+
+#[test]
 fn without_a_daemon_it_says_so_and_nothing_fails_for_it() {
     let dir = tempfile::TempDir::new().unwrap();
     let (_, report) = examine(dir.path(), &[]);
