@@ -50,7 +50,7 @@ pub(super) async fn run(
     file: Option<PathBuf>,
     printer: &mut Printer,
 ) -> Result<(), CliError> {
-    let findings = examine(&Patient::of_process(host, file, args.offline)).await;
+    let findings = examine(&Patient::of_process(host, file, args.offline).await).await;
     let verdict = worst(&findings);
     if args.json {
         let version = env!("CARGO_PKG_VERSION");

@@ -7,7 +7,7 @@ use hyperlocal::UnixConnector;
 
 use super::ClientError;
 use super::http::Body;
-use super::tls::HttpsConnector;
+use super::tls::{HttpsConnector, tcp};
 use crate::config::DaemonHost;
 
 /// One daemon, and the way to it.
@@ -41,7 +41,7 @@ impl Route {
                     let pool = pool.build(HttpsConnector::new(authority.clone()));
                     Way::Tls { pool, base }
                 } else {
-                    Way::Tcp { pool: pool.build_http(), base }
+                    Way::Tcp { pool: pool.build(tcp()), base }
                 };
                 Self { place, way }
             }
@@ -86,10 +86,45 @@ impl Route {
         };
         sent.map_err(|error| {
             if error.is_connect() {
-                ClientError::connecting(&self.place, &error)
-            } else {
-                ClientError::broken(&error)
+                return ClientError::connecting(&self.place, &error);
+            }
+            match &self.way {
+                Way::Tcp { .. } => ClientError::broken_in_clear(&error),
+                Way::Unix { .. } | Way::Tls { .. } => ClientError::broken(&error),
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+
+    use super::*;
+    use crate::client::Client;
+
+    /// Answers with an alert of TLS.
+    async fn alert(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+        let _ = stream.read(&mut [0; 1024]).await.unwrap();
+        stream.write_all(b"\x15\x03\x01\x00\x02\x02\x46").await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn tls_is_thought_of_where_there_may_be_some() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let unix = tokio::net::UnixListener::bind(&path).unwrap();
+        let tcp = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", tcp.local_addr().unwrap());
+        let unix_client = Client::new(&DaemonHost::Unix(path));
+        let tcp_client = Client::new(&DaemonHost::Http { base, authority: None });
+        let answer = async { alert(unix.accept().await.unwrap().0).await };
+        let (said, ()) = tokio::join!(unix_client.version(), answer);
+        let said = said.unwrap_err().to_string();
+        assert!(said.contains("broke") && !said.contains("TLS"), "{said}");
+        let answer = async { alert(tcp.accept().await.unwrap().0).await };
+        let (said, ()) = tokio::join!(tcp_client.version(), answer);
+        let said = said.unwrap_err().to_string();
+        assert!(said.ends_with("if it speaks TLS: https://"), "{said}");
     }
 }

@@ -72,6 +72,11 @@ impl ClientError {
     }
 
     pub(super) fn broken(error: &(dyn std::error::Error + 'static)) -> Self {
+        Self::Broken(innermost(error).to_string())
+    }
+
+    /// Of a connection over TCP without TLS, which the other side may want.
+    pub(super) fn broken_in_clear(error: &(dyn std::error::Error + 'static)) -> Self {
         let problem = innermost(error).to_string();
         // What answers plain HTTP with an alert of TLS.
         match find::<hyper::Error>(error) {

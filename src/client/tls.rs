@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::Uri;
 use hyper::rt::{Read, ReadBufCursor, Write};
@@ -22,6 +23,9 @@ use crate::files::read_regular;
 /// More than a file with an authority has.
 const MAX_AUTHORITY: u64 = 64 << 10;
 
+/// How long a connection may take to come about, and how long the handshake on it.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// Why TLS did not come about although somebody listens, as a sentence.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -34,6 +38,7 @@ pub(super) struct HttpsConnector {
     authority: Option<PathBuf>,
     /// Made with the first connection: reading the system's certificates takes its time.
     tls: Arc<OnceLock<Result<TlsConnector, String>>>,
+    patience: Duration,
 }
 
 /// A connection with TLS on it.
@@ -43,14 +48,23 @@ type Fault = Box<dyn std::error::Error + Send + Sync>;
 
 impl HttpsConnector {
     pub(super) fn new(authority: Option<PathBuf>) -> Self {
-        let mut tcp = HttpConnector::new();
+        let mut tcp = tcp();
         tcp.enforce_http(false);
-        Self { tcp, authority, tls: Arc::default() }
+        Self { tcp, authority, tls: Arc::default(), patience: PATIENCE }
     }
 
     fn tls(&self) -> Result<TlsConnector, TlsFault> {
         let made = self.tls.get_or_init(|| make(self.authority.as_deref()));
         made.clone().map_err(TlsFault)
+    }
+
+    /// What to say of a handshake that nobody answers.
+    fn silent(&self) -> TlsFault {
+        TlsFault(format!(
+            "it takes connections and did not answer the TLS handshake within {} s; it hangs, or \
+             something else listens there",
+            self.patience.as_secs()
+        ))
     }
 
     /// What to say of a handshake that failed.
@@ -71,6 +85,13 @@ impl HttpsConnector {
             None => error.to_string(),
         })
     }
+}
+
+/// Connects over TCP, and does not wait for ever for a host that is not there.
+pub(super) fn tcp() -> HttpConnector {
+    let mut tcp = HttpConnector::new();
+    tcp.set_connect_timeout(Some(PATIENCE));
+    tcp
 }
 
 fn make(authority: Option<&Path>) -> Result<TlsConnector, String> {
@@ -118,7 +139,8 @@ impl Service<Uri> for HttpsConnector {
             let tcp = own.tcp.call(uri).await?.into_inner();
             let maker = own.clone();
             let tls = tokio::task::spawn_blocking(move || maker.tls()).await??;
-            let stream = tls.connect(name, tcp).await.map_err(|e| own.explained(&e))?;
+            let shaken = tokio::time::timeout(own.patience, tls.connect(name, tcp)).await;
+            let stream = shaken.map_err(|_| own.silent())?.map_err(|e| own.explained(&e))?;
             Ok(Encrypted(TokioIo::new(stream)))
         })
     }
@@ -155,5 +177,22 @@ impl Write for Encrypted {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_listener_that_says_nothing_is_given_up() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let uri = format!("https://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let mut connector = HttpsConnector::new(None);
+        assert_eq!(connector.patience, Duration::from_secs(10));
+        connector.patience = Duration::from_millis(20);
+        let call = tokio::time::timeout(Duration::from_secs(60), connector.call(uri)).await;
+        let error = call.expect("it has an end").err().expect("nobody answered").to_string();
+        assert!(error.contains("did not answer the TLS handshake within"), "{error}");
     }
 }

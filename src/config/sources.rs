@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{Config, ConfigError, ConfigFile, Env, RawConfig, Shown, settings, shown};
-use crate::files::open_regular;
+use crate::files::{open_regular, shell_word};
 
 /// The settings of the whole machine, below those of each user.
 pub const SYSTEM_FILE: &str = "/etc/modeld/config.toml";
@@ -145,7 +145,7 @@ pub fn read_file(path: &Path, must_exist: bool) -> Result<Option<String>, Config
     if mode & 0o022 != 0 {
         return Err(unusable(format!(
             "can be written by others (mode {mode:03o}); chmod go-w {}",
-            path.display()
+            shell_word(path)
         )));
     }
     let bytes = file.read(MAX_BYTES).map_err(|error| unusable(error.to_string()))?;

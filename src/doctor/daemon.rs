@@ -6,6 +6,8 @@ use super::finding::Finding;
 use super::patient::Patient;
 use super::service::Manager;
 use crate::client::{Client, ClientError};
+use crate::config::Env;
+use crate::files::shell_word;
 
 /// The daemon and its socket.
 const CHECK: &str = "daemon";
@@ -24,7 +26,15 @@ pub(super) async fn check(patient: &Patient, manager: &Manager) -> Vec<Finding> 
     };
     let mut found = Vec::new();
     if let Some(socket) = patient.socket() {
-        match file(socket, patient.uid) {
+        let (path, uid) = (socket.to_owned(), patient.uid);
+        let shared = patient.settings().is_some_and(|config| config.socket_group.value.is_some());
+        let look = tokio::task::spawn_blocking(move || file(&path, uid, shared));
+        let seen = match tokio::time::timeout(PATIENCE, look).await {
+            Ok(Ok(seen)) => seen,
+            // Nor would a connection come about.
+            Ok(Err(_)) | Err(_) => Err(stuck(socket)),
+        };
+        match seen {
             Ok(findings) => found.extend(findings),
             Err(finding) => return vec![finding],
         }
@@ -36,15 +46,32 @@ pub(super) async fn check(patient: &Patient, manager: &Manager) -> Vec<Finding> 
             return found;
         }
     }
-    let asked = tokio::time::timeout(PATIENCE, Client::new(host).version()).await;
+    let client = Client::new(host);
+    let client = match patient.env.get(Env::TOKEN).map(|token| client.clone().with_token(token)) {
+        None => client,
+        Some(Ok(client)) => client,
+        Some(Err(error)) => {
+            let text = format!("{}: {error}", Env::TOKEN);
+            found.push(Finding::fail(CHECK, text, "correct or unset what it names"));
+            return found;
+        }
+    };
+    let asked = tokio::time::timeout(PATIENCE, client.version()).await;
     let answer = asked.map(|answer| answer.map(|version| version.version));
     let exists = patient.socket().is_some_and(Path::exists);
     found.push(judge(answer.ok(), exists, env!("CARGO_PKG_VERSION")));
     found
 }
 
-/// The socket's file, if there is one.
-fn file(path: &Path, uid: u32) -> Result<Option<Finding>, Finding> {
+/// A place that cannot be looked at in time.
+fn stuck(path: &Path) -> Finding {
+    let seconds = PATIENCE.as_secs();
+    let text = format!("{} could not be looked at within {seconds} s", path.display());
+    Finding::fail(CHECK, text, "see whether its file system hangs: `mount`, `dmesg`")
+}
+
+/// The socket's file, if there is one. `shared`: the settings give it to a group.
+fn file(path: &Path, uid: u32, shared: bool) -> Result<Option<Finding>, Finding> {
     let shown = path.display();
     let meta = match std::fs::symlink_metadata(path) {
         Ok(meta) => meta,
@@ -55,7 +82,10 @@ fn file(path: &Path, uid: u32) -> Result<Option<Finding>, Finding> {
         }
     };
     if !meta.file_type().is_socket() {
-        let fix = format!("move {shown} away, or choose another place with MODEL_RUNNER_SOCK");
+        let fix = format!(
+            "move {} away, or choose another place with MODEL_RUNNER_SOCK",
+            shell_word(path)
+        );
         return Err(Finding::fail(CHECK, format!("{shown} is no socket"), fix));
     }
     if meta.uid() != uid {
@@ -65,11 +95,15 @@ fn file(path: &Path, uid: u32) -> Result<Option<Finding>, Finding> {
     let mode = meta.mode() & 0o777;
     Ok(Some(if mode & 0o077 == 0 {
         Finding::ok(CHECK, format!("{shown} is its owner's alone ({mode:04o})"))
+    } else if shared && mode & 0o007 == 0 {
+        let text = format!("{shown} is its owner's and its group's ({mode:04o}), as is set");
+        Finding::ok(CHECK, text)
     } else {
         let text = format!(
             "{shown} has the mode {mode:04o}; the daemon turns other users away all the same"
         );
-        Finding::warn(CHECK, text, format!("chmod 600 {shown}"))
+        let mode = if shared { 660 } else { 600 };
+        Finding::warn(CHECK, text, format!("chmod {mode} {}", shell_word(path)))
     }))
 }
 
@@ -93,6 +127,12 @@ fn judge(answer: Option<Result<String, ClientError>>, exists: bool, own: &str) -
         Some(Err(ClientError::NotRunning { place })) => {
             Finding::warn(CHECK, format!("not running (nobody at {place})"), START)
         }
+        Some(Err(error @ ClientError::Status { status: 401 | 403, .. })) => Finding::fail(
+            CHECK,
+            error.to_string(),
+            "set MODELD_TOKEN to one of its tokens; where the daemon is, `modeld token create` makes \
+             one",
+        ),
         Some(Err(error)) => {
             Finding::fail(CHECK, error.to_string(), "look at its log: modeld service logs")
         }
@@ -111,7 +151,7 @@ mod tests {
     use std::os::unix::net::UnixListener;
 
     use super::super::finding::Verdict;
-    use super::super::patient::testing::patient;
+    use super::super::patient::testing::{file as write, patient as patient_at};
     use super::*;
 
     #[test]
@@ -134,7 +174,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_at_the_sockets_place_is_told_apart() {
         let dir = tempfile::tempdir().unwrap();
-        let patient = patient(dir.path());
+        let patient = patient_at(dir.path());
         let path = patient.socket().unwrap().to_owned();
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         let check = async || check(&patient, &Manager::default()).await;
@@ -147,7 +187,18 @@ mod tests {
         let found = check().await;
         assert_eq!(found[0].verdict, Verdict::Warn, "{found:?}");
         assert!(found[1].message.contains("was left by one"), "{found:?}");
+        mode(0o660).unwrap();
+        let found = check().await;
+        assert_eq!(found[0].verdict, Verdict::Warn, "{found:?}");
         mode(0o600).unwrap();
         assert_eq!(check().await[0].verdict, Verdict::Ok);
+        let config = "home/.config/modeld/config.toml";
+        write(dir.path(), config, "socket-group = \"users\"\n");
+        let patient = patient_at(dir.path());
+        for (bits, verdict) in [(0o660, Verdict::Ok), (0o666, Verdict::Warn)] {
+            mode(bits).unwrap();
+            let found = super::check(&patient, &Manager::default()).await;
+            assert_eq!(found[0].verdict, verdict, "{found:?}");
+        }
     }
 }

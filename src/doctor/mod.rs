@@ -32,3 +32,4 @@ pub use finding::{Finding, Verdict, worst};
 pub use patient::Patient;
 pub use port::{PortHolder, port_holder};
 pub use programs::{Finished, Programs, SystemPrograms};
+pub use service::listening_places;

@@ -5,6 +5,7 @@ use rustix::fs::{Access, access};
 
 use super::finding::Finding;
 use super::patient::Patient;
+use crate::files::shell_word;
 
 const CHECK: &str = "paths";
 
@@ -36,7 +37,7 @@ fn place(what: &str, path: &Path, uid: u32) -> Vec<Finding> {
         .filter_map(|(dir, meta)| {
             let seen = Directory { uid: meta.uid(), mode: meta.mode() };
             let problem = problem(seen, uid)?;
-            let fix = format!("chmod go-w {0}, or have its owner corrected", dir.display());
+            let fix = format!("chmod go-w {}, or have its owner corrected", shell_word(dir));
             let text = format!("{} (above {what}) {problem}", dir.display());
             Some(Finding::fail(CHECK, text, fix))
         })
@@ -102,6 +103,12 @@ mod tests {
         std::fs::set_permissions(&data, std::fs::Permissions::from_mode(0o777)).unwrap();
         let found = check(&patient);
         assert_eq!(worst(&found), Verdict::Fail, "{found:?}");
+        let spaced = dir.path().join("My Models");
+        std::fs::create_dir(&spaced).unwrap();
+        std::fs::set_permissions(&spaced, std::fs::Permissions::from_mode(0o777)).unwrap();
+        let found = place("the models", &spaced, patient.uid);
+        let fix = format!("chmod go-w '{}', or", spaced.display());
+        assert!(found[0].fix.as_deref().unwrap().starts_with(&fix), "{found:?}");
     }
 
     #[test]

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 
 use super::finding::Finding;
 use super::patient::Patient;
+use crate::files::shell_word;
 
 const CHECK: &str = "secrets";
 
@@ -21,7 +22,7 @@ pub(super) fn check(patient: &Patient) -> Vec<Finding> {
     let warn = |(path, mode): (PathBuf, u32)| {
         let shown = path.display();
         let text = format!("{shown} is open to others ({mode:04o})");
-        Finding::warn(CHECK, text, format!("chmod 600 {shown}"))
+        Finding::warn(CHECK, text, format!("chmod 600 {}", shell_word(&path)))
     };
     open.into_iter().map(warn).collect()
 }

@@ -23,7 +23,7 @@ struct Unit {
     active: String,
     file: String,
     /// Where it listens.
-    listen: String,
+    listens: Vec<String>,
 }
 
 impl Manager {
@@ -35,7 +35,7 @@ impl Manager {
 
     /// Whether a connection to `socket` would start a daemon.
     pub(super) fn holds_an_idle_socket(&self, socket: &Path) -> bool {
-        let listens = self.socket.listen.split_whitespace().any(|word| Path::new(word) == socket);
+        let listens = self.socket.listens.iter().any(|place| Path::new(place) == socket);
         self.socket.active == "active" && self.service.active != "active" && listens
     }
 }
@@ -103,6 +103,13 @@ pub(super) fn judge(manager: &Manager) -> Vec<Finding> {
     found
 }
 
+/// Where a socket listens, of what `systemctl show` says of it: one line for each place, with its
+/// type behind it, as `Listen=/run/s (Stream)`.
+pub fn listening_places(shown: &str) -> Vec<String> {
+    let lines = shown.lines().filter_map(|line| line.strip_prefix("Listen="));
+    lines.filter_map(|line| line.rsplit_once(" (")).map(|(at, _)| at.to_owned()).collect()
+}
+
 fn parse(text: &str) -> Unit {
     let all: HashMap<&str, &str> = text.lines().filter_map(|line| line.split_once('=')).collect();
     let get = |key: &str| all.get(key).copied().unwrap_or_default().to_owned();
@@ -110,7 +117,7 @@ fn parse(text: &str) -> Unit {
         load: get("LoadState"),
         active: get("ActiveState"),
         file: get("UnitFileState"),
-        listen: get("Listen"),
+        listens: listening_places(text),
     }
 }
 
@@ -154,6 +161,11 @@ mod tests {
         let idle = manager(unit("loaded", "active"), unit("loaded", "inactive"));
         assert!(idle.holds_an_idle_socket(Path::new("/run/s")));
         assert!(!idle.holds_an_idle_socket(Path::new("/run/other")));
+        let spaced = parse(
+            "ActiveState=active\nListen=/My Home/s (x)/s (Stream)\nListen=[::1]:5 (Stream)\n",
+        );
+        let idle = manager(spaced, unit("loaded", "inactive"));
+        assert!(idle.holds_an_idle_socket(Path::new("/My Home/s (x)/s")), "{idle:?}");
         let serving = manager(unit("loaded", "active"), unit("loaded", "active"));
         assert!(!serving.holds_an_idle_socket(Path::new("/run/s")));
     }

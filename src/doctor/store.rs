@@ -1,8 +1,10 @@
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::finding::Finding;
 use super::patient::Patient;
+use crate::files::shell_word;
 use crate::store::{self, Flaw, FlawKind, Glance};
 
 const CHECK: &str = "store";
@@ -18,17 +20,17 @@ pub(super) fn check(patient: &Patient) -> Vec<Finding> {
     match store::glance(root, PATIENCE) {
         // Whether one can be made there is for the paths to say.
         None => Vec::new(),
-        Some(glance) => judge(root, &glance),
+        Some(glance) => judge(root, &glance, patient.uid),
     }
 }
 
-fn judge(root: &Path, glance: &Glance) -> Vec<Finding> {
+fn judge(root: &Path, glance: &Glance, uid: u32) -> Vec<Finding> {
     let mut found = Vec::new();
     let mut rest: Vec<&Flaw> = glance.flaws.iter().collect();
     while let Some(first) = rest.first().copied() {
         let (same, others): (Vec<&Flaw>, Vec<&Flaw>) =
             rest.into_iter().partition(|flaw| advice(&flaw.kind) == advice(&first.kind));
-        found.push(together(root, &same));
+        found.push(together(root, &same, uid));
         rest = others;
     }
     if !glance.complete {
@@ -85,13 +87,13 @@ fn words(kind: &FlawKind) -> String {
 }
 
 /// One finding for all that need the same.
-fn together(root: &Path, flaws: &[&Flaw]) -> Finding {
+fn together(root: &Path, flaws: &[&Flaw], uid: u32) -> Finding {
     let mut text = flaws.iter().take(SHOWN).map(|flaw| one(root, flaw)).collect::<Vec<_>>();
     if flaws.len() > SHOWN {
         text.push(format!("and {} more", flaws.len() - SHOWN));
     }
     let text = text.join("; ");
-    let shown = root.display();
+    let shown = shell_word(root);
     let Some(first) = flaws.first() else { return Finding::ok(CHECK, text) };
     match advice(&first.kind) {
         Advice::OtherPlace => {
@@ -112,7 +114,7 @@ fn together(root: &Path, flaws: &[&Flaw]) -> Finding {
             Finding::warn(CHECK, text, fix)
         }
         Advice::TakeOver => {
-            let fix = format!("chown -R \"$(id -u)\" {shown} as root, if these files are yours");
+            let fix = format!("chown -R {uid} {shown} as root, if these files are yours");
             Finding::fail(CHECK, text, fix)
         }
         Advice::Rights => {
@@ -139,24 +141,40 @@ fn one(root: &Path, flaw: &Flaw) -> String {
         |_| flaw.path.clone(),
         |inner| if inner.as_os_str().is_empty() { root.to_owned() } else { inner.to_owned() },
     );
-    let of = match flaw.models.first() {
+    let of = match flaw.models.first().or(flaw.id.as_ref()) {
         Some(model) => format!(" (of {model})"),
         None => String::new(),
     };
     format!("{}{of}: {}", path.display(), words(&flaw.kind))
 }
 
-/// How each of them is pulled, once.
+/// How each of them is got anew, once.
 fn models(flaws: &[&Flaw]) -> String {
-    let mut names: Vec<&str> =
-        flaws.iter().filter_map(|flaw| flaw.models.first()).map(String::as_str).collect();
-    names.sort_unstable();
-    names.dedup();
-    let more = names.len().saturating_sub(SHOWN);
-    let mut commands: Vec<String> =
-        names.iter().take(SHOWN).map(|name| format!("modeld pull {name}")).collect();
-    if more > 0 {
-        commands.push(format!("and {more} more"));
+    let names = flaws.iter().filter_map(|flaw| flaw.models.first());
+    let nameless = flaws.iter().filter(|flaw| flaw.models.is_empty());
+    let named = commands("modeld pull", names);
+    let nameless = commands("modeld rm", nameless.filter_map(|flaw| flaw.id.as_ref()));
+    let mut parts = Vec::new();
+    if !named.is_empty() {
+        parts.push(named);
+    }
+    // An id cannot be pulled.
+    if !nameless.is_empty() {
+        parts.push(format!(
+            "what has no name here is pulled by the name that it had, if you know it, or is removed: \
+             {nameless}"
+        ));
+    }
+    parts.join("; ")
+}
+
+/// The same command for each, once.
+fn commands<'a>(command: &str, models: impl Iterator<Item = &'a String>) -> String {
+    let models: BTreeSet<&String> = models.collect();
+    let first = models.iter().take(SHOWN).map(|model| format!("{command} {}", shell_word(model)));
+    let mut commands: Vec<String> = first.collect();
+    if models.len() > SHOWN {
+        commands.push(format!("and {} more", models.len() - SHOWN));
     }
     commands.join(", ")
 }
@@ -170,11 +188,42 @@ mod tests {
 
     fn flaw(path: &str, kind: FlawKind, models: &[&str]) -> Flaw {
         let models = models.iter().map(|name| (*name).to_owned()).collect();
-        Flaw { path: path.into(), kind, models }
+        Flaw { path: path.into(), kind, models, id: Some("0123456789ab".to_owned()) }
     }
 
     fn judged(flaws: Vec<Flaw>) -> Vec<Finding> {
-        judge(Path::new("/m"), &Glance { models: 3, flaws, complete: true })
+        judge(Path::new("/m"), &Glance { models: 3, flaws, complete: true }, 7)
+    }
+
+    #[test]
+    fn a_model_without_a_name_is_not_pulled_by_its_id() {
+        for kind in [
+            Found::MissingManifest,
+            Found::Adopted {
+                file: "/x".into(),
+                what: crate::store::AdoptedFault::Unreadable("is gone".into()),
+            },
+        ] {
+            let both = [&["a/x"] as &[&str], &[]];
+            let flaws = both.map(|names| flaw("/m/f", FlawKind::Found(kind.clone()), names));
+            let found = judged(flaws.into());
+            let fix = found[0].fix.as_deref().unwrap();
+            assert!(fix.contains("modeld pull a/x; what has no name"), "{fix}");
+            assert!(fix.ends_with("modeld rm 0123456789ab"), "{fix}");
+            assert!(!fix.contains("pull 0123456789ab"), "{fix}");
+        }
+    }
+
+    #[test]
+    fn commands_can_be_copied() {
+        let foreign = flaw("/My Models/x", FlawKind::ForeignOwner(8), &[]);
+        let unreadable = FlawKind::Found(Found::Unreadable("x".into()));
+        let flaws = vec![foreign, flaw("/My Models/y", unreadable, &[])];
+        let glance = Glance { models: 3, flaws, complete: true };
+        let found = judge(Path::new("/My Models"), &glance, 7);
+        let fix = |at: usize| found[at].fix.as_deref().unwrap();
+        assert!(fix(0).starts_with("chown -R 7 '/My Models' as root"), "{found:#?}");
+        assert!(fix(1).starts_with("chmod -R u+rwX '/My Models',"), "{found:#?}");
     }
 
     #[test]
@@ -209,7 +258,7 @@ mod tests {
             assert!(found[0].fix.as_deref().unwrap().contains(fix), "{found:?}");
         }
         let unfinished = Glance { complete: false, ..Glance::default() };
-        assert_eq!(worst(&judge(Path::new("/m"), &unfinished)), Verdict::Warn);
+        assert_eq!(worst(&judge(Path::new("/m"), &unfinished, 7)), Verdict::Warn);
     }
 
     #[test]

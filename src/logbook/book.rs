@@ -16,7 +16,8 @@ const AHEAD: usize = 1024;
 /// How long a reader waits for what was logged before it came.
 const CATCH_UP: Duration = Duration::from_secs(1);
 
-/// How often it is looked whether the file is still in its place.
+/// How often it is looked whether the file is still in its place, and how soon the next file is tried
+/// for again after it could not be made.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// How much is kept.
@@ -55,6 +56,8 @@ struct Book {
     size: u64,
     /// When it was last seen that the file is the one at `path`.
     looked: Instant,
+    /// When the next file could not be begun, if that is so.
+    refused: Option<Instant>,
     /// Entries that could not be written since the last one that could.
     lost: u64,
     /// Whether the file ends with a part of an entry.
@@ -158,7 +161,8 @@ impl Book {
         let (path, looked) = (path.to_owned(), Instant::now());
         let misplaced = Trouble::new("was moved or removed, and no other can be made in its place");
         let overfull = Trouble::new("is full and no other can be begun: it grows on");
-        Ok(Self { path, limits, file, size, looked, lost: 0, torn: false, misplaced, overfull })
+        let (refused, lost, torn) = (None, 0, false);
+        Ok(Self { path, limits, file, size, looked, refused, lost, torn, misplaced, overfull })
     }
 
     fn write(&mut self, entry: &[u8]) -> io::Result<()> {
@@ -168,9 +172,11 @@ impl Book {
             self.misplaced.note(found, &self.path);
         }
         let bytes = u64::try_from(entry.len()).unwrap_or(u64::MAX);
-        if self.size > 0 && self.size.saturating_add(bytes) > self.limits.bytes {
+        let is_full = self.size > 0 && self.size.saturating_add(bytes) > self.limits.bytes;
+        if is_full && self.refused.is_none_or(|at| at.elapsed() >= LOOK_AGAIN) {
             // Where that cannot be done, the file at hand grows on.
             let rotated = self.rotate();
+            self.refused = rotated.is_err().then(Instant::now);
             self.overfull.note(rotated, &self.path);
         }
         match self.put(entry) {
@@ -240,27 +246,49 @@ impl Book {
         Ok(())
     }
 
-    /// Renames every file to the next older one's name, the oldest goes.
+    /// Begins the next file. It is made before anything is renamed: where none can be made, or no
+    /// name can be given, every file stays.
     fn rotate(&mut self) -> io::Result<()> {
         if !self.file.metadata()?.is_file() {
             // A device or a pipe keeps its name.
             self.size = 0;
             return Ok(());
         }
+        let next = self.named("next");
+        match std::fs::remove_file(&next) {
+            // Of a daemon that was ended between the two steps.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(&next)?;
+        if let Err(error) = self.shift(&next) {
+            let _ = std::fs::remove_file(&next);
+            return Err(error);
+        }
+        self.file = file;
+        self.size = 0;
+        self.torn = false;
+        Ok(())
+    }
+
+    /// Renames every file to the next older one's name and `next` to the youngest's; the oldest goes.
+    fn shift(&self, next: &Path) -> io::Result<()> {
         let oldest = self.limits.files.saturating_sub(1);
-        for age in (0..oldest).rev() {
+        // What an earlier attempt did not come to left a name free. The files before it move up to
+        // it, and those behind it stay: no file is lost but the oldest of a whole row.
+        let free = (1..oldest).find(|age| self.aged(*age).symlink_metadata().is_err());
+        for age in (0..free.unwrap_or(oldest)).rev() {
             match std::fs::rename(self.aged(age), self.aged(age.saturating_add(1))) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
         }
-        if oldest == 0 {
-            std::fs::remove_file(&self.path)?;
+        let begun = std::fs::rename(next, &self.path);
+        if begun.is_err() && oldest > 0 {
+            // The file at hand, which grows on, gets its name back.
+            let _ = std::fs::rename(self.aged(1), &self.path);
         }
-        self.file = append(&self.path)?;
-        self.size = 0;
-        self.torn = false;
-        Ok(())
+        begun
     }
 
     /// `modeld.log`, `modeld.log.1`, …
@@ -268,8 +296,14 @@ impl Book {
         if age == 0 {
             return self.path.clone();
         }
+        self.named(&age.to_string())
+    }
+
+    /// The name of the file with an ending behind it.
+    fn named(&self, ending: &str) -> PathBuf {
         let mut name = OsString::from(self.path.as_os_str());
-        name.push(format!(".{age}"));
+        name.push(".");
+        name.push(ending);
         name.into()
     }
 }
@@ -414,6 +448,60 @@ mod tests {
         File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
         later("four\n");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "four\n");
+    }
+
+    #[test]
+    fn where_the_next_file_cannot_be_begun_no_file_is_lost_and_it_is_tried_again_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("modeld.log");
+        let at = |ending: &str| dir.path().join(format!("modeld.log{ending}"));
+        let read = |ending: &str| std::fs::read_to_string(at(ending)).unwrap();
+        let mut book = writing(&path);
+        book.limits = Limits { bytes: 4, files: 3 };
+        for line in ["one\n", "two\n", "three\n"] {
+            book.write(line.as_bytes()).unwrap();
+        }
+        // What cannot be removed as a file is.
+        std::fs::create_dir(at(".next")).unwrap();
+        let text = said(|| {
+            for line in ["four\n", "five\n", "six\n"] {
+                book.write(line.as_bytes()).unwrap();
+            }
+            book.refused = Instant::now().checked_sub(LOOK_AGAIN);
+            book.write(b"seven\n").unwrap();
+        });
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(text.contains("no other can be begun"), "{text}");
+        assert_eq!(read(""), "three\nfour\nfive\nsix\nseven\n");
+        assert_eq!((read(".1"), read(".2")), ("two\n".to_owned(), "one\n".to_owned()));
+        // At once it is not tried again, later it is.
+        std::fs::remove_dir(at(".next")).unwrap();
+        book.write(b"eight\n").unwrap();
+        assert!(read("").ends_with("eight\n"));
+        book.refused = Instant::now().checked_sub(LOOK_AGAIN);
+        book.write(b"nine\n").unwrap();
+        assert_eq!((read(""), read(".2")), ("nine\n".to_owned(), "two\n".to_owned()));
+        assert!(read(".1").ends_with("eight\n"));
+        assert!(!at(".next").exists());
+    }
+
+    #[test]
+    fn a_name_that_is_free_is_filled_before_a_file_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("modeld.log");
+        let at = |ending: &str| dir.path().join(format!("modeld.log{ending}"));
+        let mut book = writing(&path);
+        book.limits = Limits { bytes: 4, files: 4 };
+        std::fs::write(at(".2"), "older\n").unwrap();
+        std::fs::write(at(".3"), "oldest\n").unwrap();
+        std::fs::write(at(".next"), "left behind\n").unwrap();
+        book.write(b"one\n").unwrap();
+        book.write(b"two\n").unwrap();
+        for (ending, text) in
+            [("", "two\n"), (".1", "one\n"), (".2", "older\n"), (".3", "oldest\n")]
+        {
+            assert_eq!(std::fs::read_to_string(at(ending)).unwrap(), text, "{ending}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::domain::Digest;
@@ -36,8 +37,10 @@ pub struct Flaw {
     pub path: PathBuf,
     /// What.
     pub kind: FlawKind,
-    /// The models that it concerns, by name.
+    /// The names of the model that it concerns; empty where that has none.
     pub models: Vec<String>,
+    /// The short id of the model that it concerns, if it concerns one.
+    pub id: Option<String>,
 }
 
 /// What can be wrong.
@@ -85,13 +88,9 @@ impl Look {
             self.owner(&file);
         }
         let (adopted, index) = (self.adopted(), self.index());
-        let models = index.map(|index| index.models).unwrap_or_default();
-        self.glance.models = models.len();
-        for model in &models {
-            if self.is_out_of_time() {
-                return;
-            }
-            self.model(model, &adopted);
+        self.models(&index.map(|index| index.models).unwrap_or_default(), &adopted);
+        if self.is_out_of_time() {
+            return;
         }
         let areas = [Area::Blobs, Area::Manifests, Area::Bundles].map(|a| self.layout.area(a));
         for dir in areas.into_iter().chain([self.layout.ingest()]) {
@@ -99,12 +98,18 @@ impl Look {
         }
     }
 
-    fn add(&mut self, path: PathBuf, kind: FlawKind, models: Vec<String>) {
-        self.glance.flaws.push(Flaw { path, kind, models });
+    /// What concerns no model alone.
+    fn add(&mut self, path: PathBuf, kind: FlawKind) {
+        self.glance.flaws.push(Flaw { path, kind, models: Vec::new(), id: None });
+    }
+
+    fn add_of(&mut self, model: &StoredModel, path: PathBuf, finding: Finding) {
+        let (models, id) = (model.tags.clone(), Some(model.id.short()));
+        self.glance.flaws.push(Flaw { path, kind: FlawKind::Found(finding), models, id });
     }
 
     fn unreadable(&mut self, path: PathBuf, error: impl ToString) {
-        self.add(path, FlawKind::Found(Finding::Unreadable(error.to_string())), Vec::new());
+        self.add(path, FlawKind::Found(Finding::Unreadable(error.to_string())));
     }
 
     fn is_out_of_time(&mut self) -> bool {
@@ -122,17 +127,17 @@ impl Look {
             Ok(()) if read_version(&path).is_none() => {
                 // An empty directory is a store that has not begun.
                 if self.layout.index_file().exists() || path.symlink_metadata().is_ok() {
-                    self.add(path, FlawKind::NoLayout, Vec::new());
+                    self.add(path, FlawKind::NoLayout);
                 }
                 true
             }
             Ok(()) => true,
             Err(StoreError::UnknownLayout { version, .. }) => {
-                self.add(path, FlawKind::UnknownLayout(version), Vec::new());
+                self.add(path, FlawKind::UnknownLayout(version));
                 false
             }
             Err(StoreError::NotAStore(root)) => {
-                self.add(root, FlawKind::NotAStore, Vec::new());
+                self.add(root, FlawKind::NotAStore);
                 false
             }
             Err(error) => {
@@ -145,7 +150,7 @@ impl Look {
     fn owner(&mut self, path: &Path) {
         let Ok(found) = path.symlink_metadata() else { return };
         if found.uid() != rustix::process::geteuid().as_raw() {
-            self.add(path.to_owned(), FlawKind::ForeignOwner(found.uid()), Vec::new());
+            self.add(path.to_owned(), FlawKind::ForeignOwner(found.uid()));
         }
     }
 
@@ -172,25 +177,53 @@ impl Look {
                 return None;
             }
         };
-        self.add(path, FlawKind::Found(Finding::DamagedIndex(damage)), Vec::new());
+        self.add(path, FlawKind::Found(Finding::DamagedIndex(damage)));
         None
+    }
+
+    /// What an index and a list of files that were taken where they lie say. Whoever removes or
+    /// imports a model meanwhile changes both: what seems wrong is looked at again as they say it
+    /// then, the index first, which is written last.
+    fn models(&mut self, models: &[Arc<StoredModel>], adopted: &BTreeMap<Digest, Adopted>) {
+        self.glance.models = models.len();
+        let before = self.glance.flaws.len();
+        let mut suspects = Vec::new();
+        for model in models {
+            if self.is_out_of_time() {
+                break;
+            }
+            let so_far = self.glance.flaws.len();
+            self.model(model, adopted);
+            if self.glance.flaws.len() > so_far {
+                suspects.push(&model.id);
+            }
+        }
+        if suspects.is_empty() {
+            return;
+        }
+        let Ok(IndexBytes::Good(index)) = IndexBytes::read(&self.layout.index_file()) else {
+            return;
+        };
+        let Ok(adopted) = adopted::read_adopted(&self.layout) else { return };
+        let index = Snapshot::of(&index);
+        self.glance.models = index.models.len();
+        self.glance.flaws.truncate(before);
+        for model in suspects.into_iter().filter_map(|id| index.by_id(id)) {
+            self.model(model, &adopted);
+        }
     }
 
     /// The manifest, which is small, and the sizes of what it names.
     fn model(&mut self, model: &StoredModel, adopted: &BTreeMap<Digest, Adopted>) {
         let path = self.layout.by_digest(Area::Manifests, &model.id);
-        let names = match model.tags.as_slice() {
-            [] => vec![model.id.short()],
-            tags => tags.to_vec(),
-        };
         let bytes = match read_small(&path, MAX_MANIFEST_BYTES) {
             Ok(bytes) => bytes,
             Err(_) if path.symlink_metadata().is_err() => {
-                return self.add(path, FlawKind::Found(Finding::MissingManifest), names);
+                return self.add_of(model, path, Finding::MissingManifest);
             }
             Err(error) => {
                 let finding = Finding::Unreadable(error.to_string());
-                return self.add(path, FlawKind::Found(finding), names);
+                return self.add_of(model, path, finding);
             }
         };
         let files = match (Digest::of(&bytes), ManifestFiles::read(&bytes)) {
@@ -200,7 +233,7 @@ impl Look {
         };
         let files = match files {
             Ok(files) => files,
-            Err(finding) => return self.add(path, FlawKind::Found(finding), names),
+            Err(finding) => return self.add_of(model, path, finding),
         };
         for (digest, expected) in files {
             let path = self.layout.by_digest(Area::Blobs, &digest);
@@ -212,7 +245,7 @@ impl Look {
                     Finding::Adopted { file, what: AdoptedFault::Unreadable(why) }
                 }
             };
-            self.add(path, FlawKind::Found(finding), names.clone());
+            self.add_of(model, path, finding);
         }
     }
 
@@ -309,6 +342,28 @@ mod tests {
         assert_eq!(flaws(&home), [FlawKind::Found(Finding::MissingManifest)]);
         std::fs::write(home.root().join("adopted.json"), "[").unwrap();
         assert!(matches!(flaws(&home)[0], FlawKind::Found(Finding::Unreadable(_))));
+    }
+
+    #[test]
+    fn a_model_that_goes_during_the_look_is_no_fault() {
+        let home = Home::new();
+        put_model(&home.store, b"weights", b"config", &["a/x"]);
+        put_model(&home.store, b"others", b"config2", &["a/y"]);
+        let mut look = Look {
+            layout: Layout { root: home.root() },
+            until: None,
+            entries: 0,
+            glance: Glance { complete: true, ..Glance::default() },
+        };
+        let models = look.index().unwrap().models;
+        home.store.remove("a/x", true).unwrap();
+        std::fs::remove_file(home.store.blob_path(&Digest::of(b"others"))).unwrap();
+        look.models(&models, &BTreeMap::new());
+        let Glance { models, flaws, .. } = look.glance;
+        assert_eq!(models, 1);
+        let kinds: Vec<_> = flaws.iter().map(|flaw| (&flaw.kind, &flaw.models[0])).collect();
+        let missing = FlawKind::Found(Finding::MissingBlob { expected: 6 });
+        assert_eq!(kinds, [(&missing, &"docker.io/a/y:latest".to_owned())]);
     }
 
     #[test]

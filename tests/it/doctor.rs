@@ -46,6 +46,19 @@ fn a_running_daemon_is_well() {
 }
 
 #[test]
+fn a_daemon_that_wants_a_token_gets_it() {
+    let daemon = Daemon::builder().tcp().args(&["--require-token"]).start();
+    let url = format!("http://{}", daemon.port());
+    let (_, report) = examine(daemon.dir(), &[("MODELD_HOST", &url)]);
+    let said = of(&report, "daemon").join("\n");
+    assert!(said.starts_with("fail ") && report.to_string().contains("MODELD_TOKEN"), "{said}");
+    let token = daemon.cli_ok(&["token", "create"]);
+    let token = [("MODELD_HOST", url.as_str()), ("MODELD_TOKEN", token.trim_end())];
+    let said = of(&examine(daemon.dir(), &token).1, "daemon").join("\n");
+    assert!(said.starts_with("ok answers; version"), "{said}");
+}
+
+#[test]
 fn without_a_daemon_it_says_so_and_nothing_fails_for_it() {
     let dir = tempfile::TempDir::new().unwrap();
     let (_, report) = examine(dir.path(), &[]);
@@ -268,7 +281,10 @@ fn proxies_that_are_away_are_named() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_and_a_read_only_one_fail() {
-    let name = "a_full_disk_and_a_read_only_one_fail";
+    let made = Command::new("unshare").args(["-Urm", "true"]).output();
+    if !made.is_ok_and(|output| output.status.success()) {
+        return skip("a_full_disk_and_a_read_only_one_fail", "no namespaces can be made here");
+    }
     let script = "mount -t tmpfs -o size=1m,$OPTIONS tmpfs \"$MODELS_PATH\" && exec \"$@\"";
     let dir = tempfile::TempDir::new().unwrap();
     let store = dir.path().join("store");
@@ -280,9 +296,8 @@ fn a_full_disk_and_a_read_only_one_fail() {
         command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
         command.env("MODELS_PATH", &store).env("OPTIONS", options);
         let output = command.args(["doctor", "--json", "--offline"]).output().unwrap();
-        let Ok(report) = serde_json::from_slice::<Value>(&output.stdout) else {
-            return skip(name, "no namespaces can be made here");
-        };
+        let report: Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&output.stderr)));
         let said = of(&report, "disk");
         let fails = |line: &String| line.starts_with("fail ") && line.contains(says);
         assert!(said.iter().any(fails), "{options}: {said:?}");

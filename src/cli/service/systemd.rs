@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::context::Context;
 use super::units::Scope;
 use crate::cli::CliError;
-use crate::doctor::{Finished, Programs};
+use crate::doctor::{Finished, Programs, listening_places};
 
 /// The manager, spoken to through `systemctl`.
 pub(super) struct Systemd<'a> {
@@ -125,11 +125,8 @@ impl<'a> Systemd<'a> {
 fn parse(text: &str) -> Unit {
     let all: HashMap<&str, &str> = text.lines().filter_map(|line| line.split_once('=')).collect();
     let get = |key: &str| all.get(key).copied().unwrap_or_default().to_owned();
-    // One line for each, with its type behind it: `Listen=/run/s (Stream)`.
-    let listens = text.lines().filter_map(|line| line.strip_prefix("Listen="));
-    let listens = listens.filter_map(|line| line.rsplit_once(" (")).map(|(at, _)| at.to_owned());
     Unit {
-        listens: listens.collect(),
+        listens: listening_places(text),
         load: get("LoadState"),
         active: get("ActiveState"),
         sub: get("SubState"),
