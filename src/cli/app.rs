@@ -209,7 +209,9 @@ fn with_runtime(
             Command::Service(args) => (true, args.installs()),
             _ => (false, false),
         };
-        if hides_the_socket && host.origin == Origin::Default && !is_service {
+        // One that a file names counts less than the file that hides another.
+        let is_of_files = matches!(host.origin, Origin::Default | Origin::File { .. });
+        if hides_the_socket && is_of_files && !is_service {
             return Err(problem.clone().into());
         }
         if !installs {

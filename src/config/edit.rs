@@ -2,9 +2,10 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 
-use toml_edit::{Array, DocumentMut, Item, Value};
+use toml_edit::{Array, Document, DocumentMut, Item, RawString, Value};
 
 use super::file::{anchored, setting, unknown};
 use super::said::invalid;
@@ -28,7 +29,8 @@ pub struct Pair {
 /// values behind it, and may be said several times with `=`.
 ///
 /// # Errors
-/// [`ConfigError::Invalid`] for an unknown key and for one without a value.
+/// [`ConfigError::Invalid`] for an unknown key, for one without a value, and for what looks like a
+/// flag or another key among the values of a list.
 pub fn pairs(words: &[String]) -> Result<Vec<Pair>, ConfigError> {
     let mut all: Vec<Pair> = Vec::new();
     if words.first().is_some_and(|word| word.contains('=')) {
@@ -50,12 +52,30 @@ pub fn pairs(words: &[String]) -> Result<Vec<Pair>, ConfigError> {
             Kind::List => rest.by_ref().cloned().collect(),
             _ => rest.next().into_iter().cloned().collect(),
         };
+        if Kind::of(known(key)?) == Kind::List {
+            values.iter().try_for_each(|value| one_of_list(key, value))?;
+        }
         if values.is_empty() {
             return Err(invalid("KEY", key, "its value is missing: write KEY VALUE or KEY=VALUE"));
         }
         all.push(Pair { key: key.clone(), values });
     }
     Ok(all)
+}
+
+/// A list takes every word behind it, which may have been meant for somebody else.
+fn one_of_list(key: &str, word: &str) -> Result<(), ConfigError> {
+    let problem = if word.starts_with("--") {
+        format!("{key} takes all words behind it; write flags of modeld before the key")
+    } else if setting(word).is_some() {
+        format!(
+            "{key} takes all words behind it, and this is a key; set several keys with KEY=VALUE, \
+             or write {key}={word} if it is a value"
+        )
+    } else {
+        return Ok(());
+    };
+    Err(invalid("VALUE", word, problem))
 }
 
 /// The text of a settings file with other values for these keys: what was around them stays.
@@ -75,7 +95,7 @@ pub fn with_values(
     for Pair { key, values } in pairs {
         let setting = known(key)?;
         let absolute = |value: &str| match value.trim() {
-            home if home.starts_with("~/") => home.to_owned(),
+            home if path_in(setting, home).starts_with("~/") => home.to_owned(),
             text => anchored(setting, text, here, None),
         };
         let values: Vec<String> = match Kind::of(setting) {
@@ -85,6 +105,12 @@ pub fn with_values(
         changed = with_value(path, &changed, key, &values)?;
     }
     Ok(changed)
+}
+
+/// The part of a value that is a path, if any of it is.
+fn path_in<'a>(setting: &Setting, text: &'a str) -> &'a str {
+    let behind = text.split_once('=').filter(|_| setting.value == "PATTERN=FILE");
+    behind.map_or(text, |(_, file)| file)
 }
 
 /// The same for one key whose values are written as they are.
@@ -98,12 +124,24 @@ pub(super) fn with_value(
     let mut new = typed(setting, values)?;
     let mut document = editable(path, text)?;
     match document.get_mut(setting.key()) {
+        Some(Item::Value(old)) if is_same_list(old, &new) => {}
         // In its place, so that the comments above and beside it stay.
         Some(item) => {
+            let mut inside = Vec::new();
             if let Some(old) = item.as_value() {
+                inside = comments_inside(old);
                 *new.decor_mut() = old.decor().clone();
             }
             *item = Item::Value(new);
+            put_above(&mut document, key, &inside);
+        }
+        // What is a header so far stays one.
+        None if document.is_empty() => {
+            let header = raw(document.trailing());
+            document.set_trailing("");
+            document.insert(key, Item::Value(new));
+            let lines: Vec<String> = header.lines().map(str::to_owned).collect();
+            put_above(&mut document, key, &lines);
         }
         None => drop(document.insert(setting.key(), Item::Value(new))),
     }
@@ -112,13 +150,67 @@ pub(super) fn with_value(
     Ok(text)
 }
 
-/// The text without `key`; `None`: it is not there. Keys that are unknown can go, too.
+/// Writes lines between what is above a key and the key.
+fn put_above(document: &mut DocumentMut, key: &str, lines: &[String]) {
+    let Some(mut key) = document.as_table_mut().key_mut(key).filter(|_| !lines.is_empty()) else {
+        return;
+    };
+    let decor = key.leaf_decor_mut();
+    let mut above = decor.prefix().map(raw).unwrap_or_default();
+    for line in lines {
+        above.push_str(line);
+        above.push('\n');
+    }
+    decor.set_prefix(above);
+}
+
+/// Whether both are arrays of the same texts, however they are written.
+fn is_same_list(old: &Value, new: &Value) -> bool {
+    let texts = |value: &Value| {
+        let texts = value.as_array()?.iter().map(|one| one.as_str().map(str::to_owned));
+        texts.collect::<Option<Vec<String>>>()
+    };
+    texts(old).is_some_and(|old| texts(new) == Some(old))
+}
+
+/// The comments between the values of a list, which have no place in another one.
+fn comments_inside(value: &Value) -> Vec<String> {
+    let Some(array) = value.as_array() else { return Vec::new() };
+    let around = array.iter().flat_map(|one| [one.decor().prefix(), one.decor().suffix()]);
+    let around = around.flatten().chain([array.trailing()]).map(raw).collect::<Vec<_>>();
+    let lines = around.iter().flat_map(|text| text.lines()).map(str::trim);
+    lines.filter(|line| line.starts_with('#')).map(str::to_owned).collect()
+}
+
+fn raw(text: &RawString) -> String {
+    text.as_str().unwrap_or_default().to_owned()
+}
+
+/// The text without `key`; `None`: it is not there. Keys that are unknown can go, too. The comment
+/// beside it goes, those above it may be for what follows and stay.
 ///
 /// # Errors
 /// [`ConfigError::InFile`] for what is no TOML.
 pub fn without(path: &Path, text: &str, key: &str) -> Result<Option<String>, ConfigError> {
     let mut document = editable(path, text)?;
+    if let Some(lines) = lines_of(text, key) {
+        let (before, after) = (text.get(..lines.start), text.get(lines.end..));
+        return Ok(before.zip(after).map(|(before, after)| format!("{before}{after}")));
+    }
     Ok(document.remove(key).map(|_| like(text, &document)))
+}
+
+/// The lines on which a key and its value stand, which TOML has them share with no other; `None`: it
+/// is not there, or it is a section.
+fn lines_of(text: &str, key: &str) -> Option<Range<usize>> {
+    let document = Document::parse(text).ok()?;
+    let (key, item) = document.as_table().get_key_value(key)?;
+    let (start, end) = (key.span()?.start, item.as_value()?.span()?.end);
+    let mark = if text.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len_utf8() } else { 0 };
+    let start = text.get(..start)?.rfind('\n').map_or(mark, |at| at.saturating_add(1));
+    let rest = text.get(end..)?;
+    let end = rest.find('\n').map_or(text.len(), |at| end.saturating_add(at).saturating_add(1));
+    Some(start..end)
 }
 
 /// What the text says about `key`, as text; `None`: nothing.
@@ -233,11 +325,28 @@ mod tests {
         assert!(added.contains("log = 'info'\nmax-queue = 5\n"), "{added}");
         assert_eq!(added.replace("max-queue = 5\n", ""), FILE);
         let path = Path::new("/c.toml");
-        let removed = without(path, FILE, "log").unwrap().unwrap();
-        assert!(removed.starts_with("# mine\nkeep-alive = \"5m\"   # short\n"), "{removed}");
-        assert!(!removed.contains("info"), "{removed}");
+        for (key, line) in
+            [("log", "log = 'info'\n"), ("keep-alive", "keep-alive = \"5m\"   # short\n")]
+        {
+            let removed = without(path, FILE, key).unwrap();
+            assert_eq!(removed, Some(FILE.replace(line, "")), "{key}");
+        }
+        let list = "# cas\nregistry-ca = [ # one\n  \"/a\",\n]\nlog = 'info'";
+        assert_eq!(without(path, list, "registry-ca"), Ok(Some("# cas\nlog = 'info'".into())));
+        let only = "registry-ca = [ # one\n  \"/a\",\n]\n";
+        assert_eq!(without(path, list, "log"), Ok(Some(format!("# cas\n{only}"))));
+        let header = "# mine\n# log = \"info\"";
+        assert_eq!(set(header, "log", &["warn"]), Ok(format!("{header}\nlog = \"warn\"\n")));
         assert_eq!(without(path, FILE, "tcp"), Ok(None));
         assert_eq!(without(path, "typo = 1\n", "typo"), Ok(Some(String::new())));
+    }
+
+    #[test]
+    fn comments_in_a_list_outlast_its_values() {
+        let before = "# mine\norigin = [\n  # site\n  \"http://a\", # first\n  \"http://b\" # second\n] # beside\n";
+        assert_eq!(set(before, "origin", &["http://a", "http://b"]).as_deref(), Ok(before));
+        let after = "# mine\n# site\n# first\n# second\norigin = [\"http://c\"] # beside\n";
+        assert_eq!(set(before, "origin", &["http://c"]).as_deref(), Ok(after));
     }
 
     #[test]
@@ -256,12 +365,19 @@ mod tests {
         let listed = "log = \"a=b\"\nregistry-ca = [\"/here/a\", \"~/b\", \"/c\"]\n";
         assert_eq!(text(&["log=a=b", "registry-ca=a,~/b", "registry-ca=/c"]), listed);
         assert_eq!(text(&["log", "a=b", "registry-ca", "a", "~/b", "/c"]), listed);
-        assert_eq!(text(&["signature-key=o/*=k.pub"]), "signature-key = [\"o/*=/here/k.pub\"]\n");
+        for (typed, written) in [("k.pub", "/here/k.pub"), ("~/k.pub", "~/k.pub"), ("/k", "/k")] {
+            let line = format!("signature-key = [\"o/*={written}\"]\n");
+            assert_eq!(text(&["signature-key", &format!("o/*={typed}")]), line);
+            assert_eq!(text(&[&format!("signature-key=o/*={typed}")]), line);
+        }
+        assert_eq!(text(&["registry-ca=log"]), "registry-ca = [\"/here/log\"]\n");
         for (words, says) in [
             (&["log=info", "grace"][..], "write all of them with = or none"),
             (&["log", "info", "grace"], "\"grace\" is not valid: its value is missing"),
             (&["log", "info", "tsl-key", "k"], "did you mean tls-key?"),
             (&["lgo=info"], "did you mean log?"),
+            (&["registry-ca", "c.pem", "--config", "o.toml"], "\"--config\" is not valid"),
+            (&["registry-ca", "c.pem", "log", "info"], "write registry-ca=log if it is a value"),
         ] {
             let error = read(words).unwrap_err();
             assert!(error.contains(says), "{words:?}: {error}");

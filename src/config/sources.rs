@@ -67,16 +67,19 @@ impl Sources {
                 Ok(Some(text)) => ConfigFile::usable(&path, &text, home.as_deref()),
                 Err(error) => Err(error),
             };
+            // What a file that counts more says is not hidden by this one.
+            let names = |file: &ConfigFile| file.entry(&settings::SOCKET).is_some();
+            let is_open = !usable.env.files.iter().any(names);
             match read {
                 Ok((file, wrong)) => {
                     usable.env.files.push(file);
                     for (key, error) in wrong {
-                        usable.hides_the_socket |= key == settings::SOCKET.key();
+                        usable.hides_the_socket |= is_open && key == settings::SOCKET.key();
                         usable.problem.get_or_insert(error);
                     }
                 }
                 Err(error) => {
-                    usable.hides_the_socket = true;
+                    usable.hides_the_socket |= is_open;
                     usable.problem.get_or_insert(error);
                 }
             }
@@ -109,7 +112,8 @@ pub struct Usable {
     pub env: Env,
     /// The first thing that is wrong with them.
     pub problem: Option<ConfigError>,
-    /// Whether they may say where the socket is in a part that cannot be used.
+    /// Whether they may say where the socket is in a part that cannot be used and would count more
+    /// than any file that can be.
     pub hides_the_socket: bool,
 }
 
@@ -300,6 +304,17 @@ mod tests {
         }
         place.write(USER, "max-queue = 0");
         assert_eq!(place.sources.read_usable().problem, None);
+        // The machine's file is no stand-in for one's own, which may name another daemon.
+        for (own, machine, hides) in [
+            ("socket = \"/own", "socket = \"/machine\"", true),
+            ("socket = 5", "socket = \"/machine\"", true),
+            ("socket = \"/own\"", "socket = \"/mach", false),
+            ("typo = 1", "socket = \"/machine\"", false),
+        ] {
+            place.write(USER, own);
+            place.write("system.toml", machine);
+            assert_eq!(place.sources.read_usable().hides_the_socket, hides, "{own} {machine}");
+        }
     }
 
     #[test]
