@@ -4,7 +4,9 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use toml_edit::{Array, Document, DocumentMut, Item, RawString, Value};
 
 use super::file::{anchored, setting, unknown};
@@ -226,16 +228,40 @@ pub(super) fn value(path: &Path, text: &str, key: &str) -> Result<Option<String>
 #[derive(Debug)]
 pub struct EditLock(#[expect(dead_code, reason = "the lock goes with it")] File);
 
-/// Makes the directory of a settings file, for its owner alone, and takes the lock.
+/// How long to wait for others who change settings: a change takes milliseconds, but an editor may
+/// hold the lock for hours, and where the directory can be read anybody may.
+const OTHERS: Duration = Duration::from_secs(3);
+
+/// How often to try meanwhile.
+const TRY_AGAIN: Duration = Duration::from_millis(20);
+
+/// Makes the directory of a settings file, for its owner alone, and takes the lock. Blocks for three
+/// seconds at most.
 ///
 /// # Errors
-/// Those of the file system.
+/// Those of the file system, and [`io::ErrorKind::WouldBlock`] where another one holds the lock.
 pub fn lock(path: &Path) -> io::Result<EditLock> {
-    let dir = directory(path);
-    files::make_private_dir(dir)?;
-    let dir = File::open(dir)?;
-    rustix::fs::flock(&dir, rustix::fs::FlockOperation::LockExclusive)?;
-    Ok(EditLock(dir))
+    let name = directory(path);
+    files::make_private_dir(name)?;
+    let dir = File::open(name)?;
+    let start = Instant::now();
+    loop {
+        match rustix::fs::flock(&dir, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(EditLock(dir)),
+            Err(Errno::INTR) => {}
+            Err(Errno::WOULDBLOCK) if start.elapsed() < OTHERS => std::thread::sleep(TRY_AGAIN),
+            Err(Errno::WOULDBLOCK) => {
+                let text = format!(
+                    "another program has held the lock of {} for {} s, as an editor of the settings \
+                     does; end it and try again",
+                    name.display(),
+                    OTHERS.as_secs()
+                );
+                return Err(io::Error::new(io::ErrorKind::WouldBlock, text));
+            }
+            Err(other) => return Err(other.into()),
+        }
+    }
 }
 
 /// Writes the file as a whole before it takes the place of the old one, with whose and how that was;

@@ -9,6 +9,7 @@ use toml_edit::{Document, Item, Value};
 
 use super::kind::Kind;
 use super::settings::Setting;
+use super::values::is_off;
 use super::{ConfigError, SETTINGS};
 
 /// A value of a file, as the flag would have it.
@@ -164,6 +165,7 @@ fn read(kind: Kind, item: &Item) -> Result<Read, Problem> {
             let parts = text.value().split(',').map(|part| part.trim().to_owned());
             Ok(Read::Several(parts.filter(|part| !part.is_empty()).collect()))
         }
+        (Kind::Listener, Value::String(text)) if is_off(text.value()) => Ok(Read::Off),
         (_, Value::String(text)) => Ok(Read::One(text.value().trim().to_owned())),
         (Kind::Number | Kind::Duration | Kind::Listener, Value::Integer(number)) => {
             Ok(Read::One(number.value().to_string()))

@@ -82,6 +82,18 @@ mod tests {
     }
 
     #[test]
+    fn a_lock_that_another_holds_is_not_waited_for_without_end() {
+        let (_dir, path) = place();
+        keep(&path, &[("tcp", Some("1"))]).unwrap();
+        let other = std::fs::File::open(path.parent().unwrap()).unwrap();
+        rustix::fs::flock(&other, rustix::fs::FlockOperation::LockExclusive).unwrap();
+        let error = keep(&path, &[("tcp", Some("2"))]).unwrap_err().to_string();
+        assert!(error.contains("another program") && error.contains("for 3 s"), "{error}");
+        drop(other);
+        assert!(keep(&path, &[("tcp", Some("2"))]).unwrap());
+    }
+
+    #[test]
     fn what_else_is_in_the_file_stays() {
         let (_dir, path) = place();
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();

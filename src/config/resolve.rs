@@ -29,6 +29,7 @@ pub fn resolve(raw: &RawConfig, env: &Env) -> Result<Config, ConfigError> {
             None => unset(None),
         },
         tcp: match Said::given(settings::TCP, &raw.tcp, env) {
+            Some(said) if said.is_off() => Set { value: None, origin: said.origin },
             Some(said) => said.map(|text| Ok(Some(address(text, said.name(), TCP_PORT)?)))?,
             None => off(settings::TCP, &raw.tcp, env),
         },
@@ -36,10 +37,12 @@ pub fn resolve(raw: &RawConfig, env: &Env) -> Result<Config, ConfigError> {
             .parse(switch)?,
         tls: tls(raw, env)?,
         containers: match Said::given(settings::CONTAINERS, &raw.containers, env) {
+            Some(said) if said.is_off() => Set { value: None, origin: said.origin },
             Some(said) => said.parse(container_address)?,
             None => off(settings::CONTAINERS, &raw.containers, env),
         },
         ollama: match Said::given(settings::OLLAMA_PORT, &raw.ollama_port, env) {
+            Some(said) if said.is_off() => Set { value: None, origin: said.origin },
             Some(said) => said.map(|text| loopback(text, said.name(), OLLAMA_PORT).map(Some))?,
             None => off(settings::OLLAMA_PORT, &raw.ollama_port, env),
         },
@@ -311,6 +314,21 @@ mod tests {
         assert!(socket_path(Some(&path(103)), &env()).is_ok());
         let error = socket_path(Some(&path(104)), &env()).unwrap_err();
         assert!(matches!(error, ConfigError::SocketPathTooLong { length: 104, limit: 103, .. }));
+    }
+
+    #[test]
+    fn a_listener_can_be_said_to_be_off_anywhere() {
+        for text in ["off", "false", "no", "OFF"] {
+            let raw = RawConfig { tcp: Some(text.into()), ..RawConfig::default() };
+            let variables = env().with("MODELD_CONTAINERS", text);
+            let config = resolve(&raw, &variables.with("MODELD_OLLAMA_PORT", text)).unwrap();
+            let tcp = (config.tcp.value, config.tcp.origin);
+            assert_eq!(tcp, (None, Origin::Flag("--tcp")), "{text}");
+            let containers = (config.containers.value, config.containers.origin);
+            assert_eq!(containers, (None, Origin::Env("MODELD_CONTAINERS")), "{text}");
+            let ollama = (config.ollama.value, config.ollama.origin);
+            assert_eq!(ollama, (None, Origin::Env("MODELD_OLLAMA_PORT")), "{text}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 use super::file::Entry;
 use super::resolved::{Origin, Set};
 use super::settings::Setting;
+use super::values::is_off;
 use super::{ConfigError, Env};
 
 /// A value that somebody gave, before it is understood.
@@ -44,6 +45,11 @@ impl<'a> Said<'a> {
     /// The same in other words.
     pub(super) fn meaning(self, text: &'a str) -> Self {
         Self { text, ..self }
+    }
+
+    /// Whether it says of a listener that there is to be none.
+    pub(super) fn is_off(self) -> bool {
+        is_off(self.text)
     }
 
     /// What a settings file says with `false` where nobody says more: that it is off.

@@ -134,6 +134,7 @@ fn plain(setting: &Setting, text: &str, origin: Origin) -> String {
             Ok(false) => "off".to_owned(),
             Err(_) => text.to_owned(),
         },
+        Kind::Listener if super::values::is_off(text) => "off".to_owned(),
         // The bare flag.
         Kind::Listener if text.is_empty() && origin != Origin::Default => "on".to_owned(),
         Kind::List => {

@@ -62,3 +62,8 @@ pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
         _ => Err("write text or json".to_owned()),
     }
 }
+
+/// Whether a listener is said to be off. No number is: 0 is the port that is free.
+pub(super) fn is_off(text: &str) -> bool {
+    matches!(text.trim().to_ascii_lowercase().as_str(), "off" | "false" | "no")
+}
