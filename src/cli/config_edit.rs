@@ -1,14 +1,13 @@
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use tempfile::NamedTempFile;
 
-use super::confirm::confirm;
+use super::editor::Editor;
 use super::{CliError, Printer};
 use crate::config::{
-    ConfigError, ConfigFile, EditLock, RawConfig, SETTINGS, Setting, Sources, editor, lock,
-    nearest_key, pairs, read_file, shown, with_values, without, write,
+    ConfigError, ConfigFile, EditLock, RawConfig, SETTINGS, Setting, Sources, lock, nearest_key,
+    pairs, read_draft, read_file, shown, with_values, without, write,
 };
 use crate::files;
 
@@ -77,81 +76,96 @@ pub(super) fn unset(
     Ok(())
 }
 
-/// Has a person change a copy in an editor, which takes the file's place once it can be used.
+/// Has a person change a copy in an editor, which takes the file's place once it can be used. What
+/// they wrote is never lost: where it cannot take that place, it stays and is named.
 pub(super) fn edit(sources: &Sources, printer: &mut Printer) -> Result<(), CliError> {
     let path = user_file(sources)?;
     let before = read_file(&path, false)?;
+    let begun = before.as_deref().unwrap_or(BEGINNING);
     let target = files::destination(&path);
     let dir = target.parent().unwrap_or(Path::new("/"));
-    let failed = |doing: &str, error: &io::Error| {
-        CliError::Failed(format!("cannot {doing} in {}: {error}", dir.display()))
+    let failed = |error: &io::Error| {
+        CliError::Failed(format!("cannot make a copy in {}: {error}", dir.display()))
     };
-    files::make_private_dir(dir).map_err(|e| failed("make a copy", &e))?;
+    files::make_private_dir(dir).map_err(|e| failed(&e))?;
     // An editor goes by the ending.
     let mut copy = tempfile::Builder::new();
     let copy = copy.prefix(".config-").suffix(".toml").tempfile_in(dir);
-    let mut copy = copy.map_err(|e| failed("make a copy", &e))?;
-    copy.write_all(before.as_deref().unwrap_or(BEGINNING).as_bytes())
-        .map_err(|e| failed("make a copy", &e))?;
-    let unfinished = loop {
-        run_editor(copy.path())?;
-        let text = read_file(copy.path(), true)?.unwrap_or_default();
-        if text == before.as_deref().unwrap_or(BEGINNING) {
-            return printer.line(format!("{} is unchanged", path.display()));
+    let mut copy = copy.map_err(|e| failed(&e))?;
+    copy.write_all(begun.as_bytes()).map_err(|e| failed(&e))?;
+    let editor = Editor::new()?;
+    let done = edited_copy(&editor, copy.path(), begun, &path, sources, printer).and_then(|done| {
+        let Some((text, unfinished)) = done else { return Ok(None) };
+        let edited = Edited::open(sources)?;
+        if edited.text != before.as_deref().unwrap_or_default() {
+            return Err(CliError::Failed(format!(
+                "{} was changed by somebody else meanwhile and was left alone",
+                path.display()
+            )));
         }
-        match check(&path, &text, sources) {
-            Ok(unfinished) => break unfinished,
-            Err(problem) => {
-                printer.error(problem.to_string());
-                let asked = io::stdin().is_terminal();
-                if !asked || !confirm(printer, "Edit it again?", false)? {
-                    return Err(CliError::Unusable(format!(
-                        "{} is as it was; what you wrote is in {}",
-                        path.display(),
-                        kept(copy)
-                    )));
-                }
+        edited.save(&text)?;
+        Ok(Some(unfinished))
+    });
+    match done {
+        Ok(None) => return printer.line(format!("{} is unchanged", path.display())),
+        Ok(Some(unfinished)) => {
+            printer.line(format!("{} is changed", path.display()))?;
+            if let Some(unfinished) = unfinished {
+                printer.note(format!("modeld: modeld serve will not start yet: {unfinished}"));
             }
         }
-    };
-    let text = read_file(copy.path(), true)?.unwrap_or_default();
-    let edited = Edited::open(sources)?;
-    if edited.text != before.unwrap_or_default() {
-        return Err(CliError::Failed(format!(
-            "{} was changed by somebody else meanwhile and was left alone; what you wrote is in {}",
-            path.display(),
-            kept(copy)
-        )));
-    }
-    edited.save(&text)?;
-    printer.line(format!("{} is changed", path.display()))?;
-    if let Some(unfinished) = unfinished {
-        printer.note(format!("modeld: modeld serve will not start yet: {unfinished}"));
+        Err(error) => return Err(with_copy(error, copy, begun, printer)),
     }
     printer.note("A running daemon takes it over with: modeld config reload");
     Ok(())
 }
 
-/// Where a copy stays that did not take the file's place.
-fn kept(copy: NamedTempFile) -> String {
-    match copy.into_temp_path().keep() {
-        Ok(path) => path.display().to_string(),
-        Err(error) => format!("no file: {}", error.error),
+/// What a person made of the copy, and what is left to do; `None`: they changed nothing. Asks them
+/// again for as long as it cannot be used and they want to.
+fn edited_copy(
+    editor: &Editor,
+    copy: &Path,
+    begun: &str,
+    path: &Path,
+    sources: &Sources,
+    printer: &mut Printer,
+) -> Result<Option<(String, Option<ConfigError>)>, CliError> {
+    loop {
+        editor.open(copy)?;
+        let read = read_draft(copy);
+        if read.as_deref() == Ok(begun) {
+            return Ok(None);
+        }
+        match read.and_then(|text| Ok((check(path, &text, sources)?, text))) {
+            Ok((unfinished, text)) => return Ok(Some((text, unfinished))),
+            Err(problem) => printer.error(problem.to_string()),
+        }
+        if !io::stdin().is_terminal() || !editor.ask("Edit it again?", printer)? {
+            return Err(CliError::Unusable(format!("{} is as it was", path.display())));
+        }
     }
 }
 
-/// The editor may be a command with arguments, as for git and others.
-fn run_editor(file: &Path) -> Result<(), CliError> {
-    let editor = editor();
-    let mut command = Command::new("/bin/sh");
-    command.arg("-c").arg(format!("{editor} \"$@\"")).arg(&editor).arg(file);
-    match command.status() {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(CliError::Failed(format!(
-            "the editor {editor:?} ended with {status}, so nothing was changed; VISUAL or EDITOR \
-             names another one"
-        ))),
-        Err(error) => Err(CliError::Failed(format!("cannot run the editor {editor:?}: {error}"))),
+/// An error that says where the copy stays, if somebody wrote anything into it.
+fn with_copy(error: CliError, copy: NamedTempFile, begun: &str, printer: &mut Printer) -> CliError {
+    match std::fs::read(copy.path()) {
+        Ok(bytes) if bytes == begun.as_bytes() => return error,
+        Err(gone) if gone.kind() == io::ErrorKind::NotFound => return error,
+        Ok(_) | Err(_) => {}
+    }
+    let kept = match copy.into_temp_path().keep() {
+        Ok(path) => format!("what you wrote is in {}", path.display()),
+        Err(lost) => format!("what you wrote could not be kept: {}", lost.error),
+    };
+    match error {
+        CliError::Config(_) | CliError::Unusable(_) => {
+            CliError::Unusable(format!("{error}; {kept}"))
+        }
+        CliError::Failed(text) => CliError::Failed(format!("{text}; {kept}")),
+        other => {
+            printer.note(kept);
+            other
+        }
     }
 }
 

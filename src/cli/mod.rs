@@ -16,6 +16,7 @@ mod configure;
 mod confirm;
 mod df;
 mod doctor;
+mod editor;
 mod error;
 mod exit;
 mod export;

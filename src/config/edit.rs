@@ -125,6 +125,7 @@ pub(super) fn with_value(
     let setting = known(key)?;
     let mut new = typed(setting, values)?;
     let mut document = editable(path, text)?;
+    let is_bare = document.is_empty();
     match document.get_mut(setting.key()) {
         Some(Item::Value(old)) if is_same_list(old, &new) => {}
         // In its place, so that the comments above and beside it stay.
@@ -138,7 +139,7 @@ pub(super) fn with_value(
             put_above(&mut document, key, &inside);
         }
         // What is a header so far stays one.
-        None if document.is_empty() => {
+        None if is_bare => {
             let header = raw(document.trailing());
             document.set_trailing("");
             document.insert(key, Item::Value(new));

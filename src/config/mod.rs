@@ -55,4 +55,4 @@ pub use resolve::{MAX_SOCKET_PATH, resolve, socket_path};
 pub use resolved::{Config, LogFormat, Origin, Set, Tls};
 pub use settings::{SETTINGS, Setting};
 pub use shown::{Change, Shown, changes, or_none, shown};
-pub use sources::{SYSTEM_FILE, Sources, Usable, read_file};
+pub use sources::{SYSTEM_FILE, Sources, Usable, read_draft, read_file};

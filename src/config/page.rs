@@ -43,8 +43,9 @@ pub fn settings_page() -> String {
          where it does not, they end with 78.\n\
          \n\
          `modeld config check` looks for all of this without starting anything. `modeld config set KEY \
-         VALUE` and `unset KEY` change the file and keep its comments; `modeld config set KEY=VALUE \
-         KEY=VALUE` changes all of them or none, as `tls-cert` and `tls-key` want it (one of both may \
+         VALUE` and `unset KEY` change the file and keep its comments (those between the values of a list \
+         go above it); `modeld config set KEY=VALUE KEY=VALUE` changes all of them or none, as \
+         `tls-cert` and `tls-key` want it (one of both may \
          stand in the file while the other comes by flag or variable). Relative paths typed there are \
          those from where you stand, and the file gets absolute ones. `modeld config edit` opens the \
          file in `$VISUAL` or `$EDITOR`; what cannot be used does not take its place.\n\

@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{Config, ConfigError, ConfigFile, Env, RawConfig, Shown, settings, shown};
-use crate::files::{open_regular, shell_word};
+use crate::files::{Regular, open_regular, shell_word};
 
 /// The settings of the whole machine, below those of each user.
 pub const SYSTEM_FILE: &str = "/etc/modeld/config.toml";
@@ -21,19 +21,22 @@ pub struct Sources {
     pub named: Option<PathBuf>,
     /// The file below all; `None`: there is none.
     pub system: Option<PathBuf>,
+    /// Whether the user's own file is left out, as the machine's service never sees it.
+    pub machine_only: bool,
 }
 
 impl Sources {
     /// Those of this process.
     pub fn of_process(raw: RawConfig, named: Option<PathBuf>) -> Self {
         let system = Some(PathBuf::from(SYSTEM_FILE));
-        Self { raw, env: Env::from_process(), named, system }
+        Self { raw, env: Env::from_process(), named, system, machine_only: false }
     }
 
     /// The user's file: the one that is named by the flag or `MODELD_CONFIG`, else the one in the
     /// directory for settings. `None`: without a home there is no place for it.
     pub fn user_file(&self) -> Option<PathBuf> {
-        self.named_file().or_else(|| self.env.own_file())
+        let own = || self.env.own_file().filter(|_| !self.machine_only);
+        self.named_file().or_else(own)
     }
 
     /// The files that are read, the one that counts most first, and whether each has to exist.
@@ -152,12 +155,25 @@ pub fn read_file(path: &Path, must_exist: bool) -> Result<Option<String>, Config
             shell_word(path)
         )));
     }
+    text_of(path, file).map(Some)
+}
+
+/// Reads a file that is none of settings yet, whoever can write it.
+///
+/// # Errors
+/// [`ConfigError::File`], also where it is not there.
+pub fn read_draft(path: &Path) -> Result<String, ConfigError> {
+    let unusable = |problem: String| ConfigError::File { path: path.to_owned(), problem };
+    text_of(path, open_regular(path).map_err(|error| unusable(error.to_string()))?)
+}
+
+fn text_of(path: &Path, file: Regular) -> Result<String, ConfigError> {
+    let unusable = |problem: String| ConfigError::File { path: path.to_owned(), problem };
     let bytes = file.read(MAX_BYTES).map_err(|error| unusable(error.to_string()))?;
-    let text = String::from_utf8(bytes).map_err(|error| {
+    String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         unusable(format!("is not UTF-8 from byte {at} on"))
-    })?;
-    Ok(Some(text))
+    })
 }
 
 #[cfg(test)]
@@ -221,6 +237,16 @@ mod tests {
         assert_eq!(queue(&place).value, 3);
         place.sources.raw.max_queue = Some("4".into());
         assert_eq!(queue(&place).value, 4);
+    }
+
+    #[test]
+    fn the_machines_service_goes_by_the_machines_file() {
+        let mut place = Place::new();
+        place.write(USER, "max-queue = 2\ntypo = 1");
+        place.write("system.toml", "max-queue = 1");
+        assert!(place.sources.shown().is_err());
+        place.sources.machine_only = true;
+        assert_eq!(place.sources.shown().unwrap().0.max_queue.value, 1);
     }
 
     #[test]

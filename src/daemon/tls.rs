@@ -17,7 +17,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::DaemonError;
 use super::authority::Authority;
-use crate::config::{Config, Tls, settings};
+use crate::config::{Config, Tls};
 use crate::files::read_regular;
 
 /// A chain of certificates takes a few kilobytes.
@@ -102,11 +102,12 @@ impl Files {
 
     fn read(&self) -> Result<Arc<CertifiedKey>, String> {
         let problem =
-            |flag: &str, path: &Path, what: String| format!("{flag}: {}: {what}", path.display());
-        let (cert, key) = (settings::TLS_CERT.flag, settings::TLS_KEY.flag);
+            |file: &str, path: &Path, what: String| format!("{file} {}: {what}", path.display());
+        // Who asks for TLS is named by the caller, and need not be who names the file at fault.
+        let (cert, key) = ("the certificate", "the private key");
         // What may be anything is read whole, and never waited for: this also happens at handshakes.
-        let read = |flag: &str, path: &Path| {
-            read_regular(path, MAX_PEM_BYTES).map_err(|e| problem(flag, path, format!("it {e}")))
+        let read = |file: &str, path: &Path| {
+            read_regular(path, MAX_PEM_BYTES).map_err(|e| problem(file, path, format!("it {e}")))
         };
         let chain = CertificateDer::pem_slice_iter(&read(cert, &self.cert)?)
             .collect::<Result<Vec<_>, _>>()
@@ -205,7 +206,7 @@ mod tests {
         write(&["second.example", "third.example"]);
         assert_ne!(now(), first.cert);
         std::fs::remove_file(&key).unwrap();
-        assert!(renewed.files.read().unwrap_err().starts_with("--tls-key: "));
+        assert!(renewed.files.read().unwrap_err().starts_with("the private key "));
         // What would never open, and what would never end.
         let fifo = rustix::fs::FileType::Fifo;
         rustix::fs::mknodat(rustix::fs::CWD, &key, fifo, rustix::fs::Mode::RUSR, 0).unwrap();

@@ -3,11 +3,12 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Output, Stdio};
 use std::time::Duration;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -284,6 +285,69 @@ fn an_editor_changes_a_copy_that_has_to_be_right() {
     assert!(code == Some(1) && said.contains("by somebody else meanwhile"), "{said}");
 }
 
+/// Whatever goes wrong after the editor: the file is as it was, and what was written is named.
+#[test]
+fn what_an_editor_wrote_is_never_lost() {
+    let home = TempDir::new().unwrap();
+    let path = home.path();
+    let text = "# mine\nkeep-alive = \"5m\"\n";
+    let file = write(path, text);
+    let edit = |editor: &str| {
+        let output = run(path, &[("VISUAL", ""), ("EDITOR", editor)], &["config", "edit"]);
+        (output.status.code(), stderr(&output))
+    };
+    for (after, code, says) in [
+        ("printf \"log=\\\\351\" > $0", 78, "is not UTF-8 from byte 4 on"),
+        (&format!("chmod 666 {}", file.display()), 78, "can be written by others (mode 666)"),
+        ("false", 1, "VISUAL or EDITOR names another one"),
+        (&format!("echo >> {}", file.display()), 1, "by somebody else meanwhile"),
+    ] {
+        write(path, text);
+        let wrote = format!("sh -c 'echo max-queue=7 > $0; {after}'");
+        let (ended, said) = edit(&wrote);
+        assert_eq!(ended, Some(code), "{after}: {said}");
+        assert!(said.contains(says), "{after}: {said}");
+        let (_, kept) = said.trim_end().rsplit_once("; what you wrote is in ").expect(&said);
+        assert!(!fs::read(kept).unwrap().starts_with(b"# mine"), "{after}");
+        assert_eq!(fs::read_to_string(&file).unwrap().trim_end(), text.trim_end(), "{after}");
+    }
+    // The copy is of the editor's mode, the file of ours.
+    write(path, text);
+    let (code, said) = edit("sh -c 'echo max-queue=7 > $0; chmod 664 $0'");
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(fs::read_to_string(&file).unwrap(), "max-queue=7\n");
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+/// Ctrl-C goes to everybody at the terminal, and to most editors it is a key.
+#[test]
+fn the_keys_of_an_editor_do_not_end_the_command_under_it() {
+    let home = TempDir::new().unwrap();
+    let path = home.path();
+    let file = write(path, "max-queue = 5\n");
+    let (open, leave) = (path.join("open"), path.join("leave"));
+    let fifo = std::ffi::CString::new(leave.to_str().unwrap()).unwrap();
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, &*fifo, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    let editor = format!(
+        "sh -c 'trap \"\" INT QUIT; touch {}; read key < {}; echo max-queue=7 > $0'",
+        open.display(),
+        leave.display()
+    );
+    let mut command = modeld(path, &path.join("d.sock"));
+    command.env("VISUAL", "").env("EDITOR", editor).args(["config", "edit"]);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).process_group(0);
+    let mut child = command.spawn().unwrap();
+    wait_until(SOON, "the editor is open", || open.exists());
+    let group = Pid::from_raw(child.id().cast_signed()).unwrap();
+    for key in [Signal::INT, Signal::QUIT] {
+        kill_process_group(group, key).unwrap();
+    }
+    fs::write(&leave, "q\n").unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(fs::read_to_string(&file).unwrap(), "max-queue=7\n");
+}
+
 /// What starting again would not change ends with the code that the units list for that.
 #[test]
 fn what_a_person_has_to_change_ends_with_78() {
@@ -304,7 +368,10 @@ fn what_a_person_has_to_change_ends_with_78() {
         (&["--grace", "-5s"], "must not be negative"),
         (&["--max-queue", "-1"], "write a whole number from 1"),
         (&["--tls-cert", &file], "without tls-key"),
-        (&["--tls-cert", "/dev/zero", "--tls-key", &file], "it is a device"),
+        (
+            &["--tls-cert", "/dev/zero", "--tls-key", &file],
+            "--tls-cert: the certificate /dev/zero: it is a device",
+        ),
         (&["--tcp", "0.0.0.0:1"], "modeld token create"),
         (&["--registry-ca", &file], "no PEM certificate"),
         (&["--socket-group", "no-such-group"], "groupadd"),

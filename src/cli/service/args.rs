@@ -17,6 +17,17 @@ impl Args {
     pub(in crate::cli) fn installs(&self) -> bool {
         matches!(self.what, What::Install(_))
     }
+
+    /// Whether this is about the machine's service, which reads no file of the user who asks.
+    fn is_of_system(&self) -> bool {
+        match self.what {
+            What::Install(Install { system, .. })
+            | What::Uninstall(Uninstall { system, .. })
+            | What::Status(Status { system, .. })
+            | What::Logs(Logs { system, .. }) => system,
+            What::EnableLinger => false,
+        }
+    }
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -92,7 +103,8 @@ pub(in crate::cli) async fn run(
     client: &Client,
     printer: &mut Printer,
 ) -> Result<(), CliError> {
-    let context = Context::of_process(sources, args.installs(), &SystemPrograms)?;
+    let sources = Sources { machine_only: args.is_of_system(), ..sources.clone() };
+    let context = Context::of_process(&sources, args.installs(), &SystemPrograms)?;
     let is_mac = cfg!(target_os = "macos");
     match args.what {
         What::Install(args) if is_mac => launchd::install(&context, args, printer),

@@ -38,6 +38,10 @@ pub(in crate::cli) struct Settings {
     pub file: Option<PathBuf>,
     /// Where the service manager can listen on TCP, too.
     pub tcp: Option<SocketAddr>,
+    /// The place in a file that says where on TCP, or that nowhere.
+    pub tcp_place: Option<Origin>,
+    /// Whether TLS is spoken there.
+    pub tls: bool,
     /// The keys of what only the daemon itself opens.
     pub late: Vec<&'static str>,
     /// Variables that say something here and not to the service.
@@ -66,6 +70,8 @@ impl Settings {
             group: config.socket_group.value.clone().filter(|_| kept(config.socket_group.origin)),
             file,
             tcp: tcp.filter(|address| is_local(address) && address.port() != 0),
+            tcp_place: Some(config.tcp.origin).filter(|origin| kept(*origin)),
+            tls: config.tls.value.is_some() && kept(config.tls.origin),
             late: late.map(|(setting, _)| setting.key()).collect(),
             shell: Vec::new(),
         }

@@ -23,6 +23,8 @@ struct Units {
     socket_changed: bool,
     /// What somebody else changed.
     left: Vec<String>,
+    /// Units of a package that ours hid, and that are enabled.
+    uncovered: Vec<&'static str>,
 }
 
 /// Writes the units, has the manager read them, enables and starts the socket.
@@ -33,7 +35,9 @@ pub(super) fn run(
 ) -> Result<(), CliError> {
     let systemd = Systemd::find(context)?;
     let user = if context.scope == Scope::User { " --user" } else { "" };
-    for unit in [SOCKET, SERVICE] {
+    let tcp = context.settings.tcp.filter(|_| context.scope == Scope::User);
+    let with_tcp: &[&str] = if tcp.is_some() { &[TCP_SOCKET] } else { &[] };
+    for unit in [SOCKET, SERVICE].iter().chain(with_tcp) {
         if systemd.unit(unit)?.is_masked() {
             return Err(CliError::Failed(format!(
                 "{unit} is masked, so that nothing can start it; nothing was changed. Somebody \
@@ -41,9 +45,13 @@ pub(super) fn run(
             )));
         }
     }
-    let units = write_units(context, args.force, printer)?;
+    let units = write_units(context, &systemd, args.force, printer)?;
     if units.changed {
         systemd.run(&["daemon-reload"])?;
+    }
+    for unit in &units.uncovered {
+        // Its link leads to the file that is gone.
+        systemd.run(&["reenable", unit])?;
     }
     if !units.left.is_empty() {
         return Err(CliError::Failed(format!(
@@ -66,11 +74,12 @@ pub(super) fn run(
             printer.line(format!("enabled    {unit}"))?;
         }
     }
-    let tcp = context.settings.tcp.filter(|_| context.scope == Scope::User);
     if let Some(address) = tcp {
         for note in tcp_socket::follow(context, TcpSocket::Open(address))?.notes {
             printer.note(note);
         }
+    } else if context.scope == Scope::User {
+        tcp_socket::close_unwanted(context, printer)?;
     }
     let program = context.program.display();
     let system = if context.scope == Scope::System { " --system" } else { "" };
@@ -111,7 +120,7 @@ pub(super) fn run(
 
 /// Says which settings the units go by: they are read once more only by the next install.
 pub(super) fn heeded(context: &Context<'_>, always: bool, printer: &mut Printer) {
-    let Settings { socket, group, file, tcp, late, shell } = &context.settings;
+    let Settings { socket, group, file, tcp, tls, late, shell, tcp_place: _ } = &context.settings;
     let mut said = Vec::new();
     if let Some(file) = file {
         said.push(format!(
@@ -126,7 +135,8 @@ pub(super) fn heeded(context: &Context<'_>, always: bool, printer: &mut Printer)
         said.push(format!("the group {group} may use the socket"));
     }
     if let Some(address) = tcp.filter(|_| context.scope == Scope::User) {
-        said.push(format!("it listens on http://{address}, as the settings say"));
+        let scheme = if *tls { "https" } else { "http" };
+        said.push(format!("it listens on {scheme}://{address}, as the settings say"));
     }
     if !said.is_empty() {
         printer.note(format!(
@@ -152,13 +162,18 @@ pub(super) fn heeded(context: &Context<'_>, always: bool, printer: &mut Printer)
 /// Writes what is missing.
 fn write_units(
     context: &Context<'_>,
+    systemd: &Systemd<'_>,
     force: bool,
     printer: &mut Printer,
 ) -> Result<Units, CliError> {
     if let Some(package) = context.packaged(SERVICE).filter(|_| !force) {
-        return beside_package(context, &package, printer);
+        return beside_package(context, systemd, &package, printer);
     }
     let mut units = Units::default();
+    // Made for a package's units once; on top of whole ones they would hold what was said then.
+    units.changed |= drop_in(&context.units.join(DROP_IN), None, printer)?;
+    units.socket_changed |= drop_in(&context.units.join(SOCKET_DROP_IN), None, printer)?;
+    units.changed |= units.socket_changed;
     for (name, text) in context.scope.units() {
         let path = context.units.join(name);
         let own = units::filled(text, &context.program, &context.settings)?;
@@ -203,6 +218,7 @@ fn prepare(context: &Context<'_>) -> Result<(), CliError> {
 /// other ones.
 fn beside_package(
     context: &Context<'_>,
+    systemd: &Systemd<'_>,
     package: &Path,
     printer: &mut Printer,
 ) -> Result<Units, CliError> {
@@ -217,7 +233,44 @@ fn beside_package(
     let changed = drop_in(&context.units.join(DROP_IN), program, printer)?;
     let socket = units::socket_drop_in(settings)?;
     let socket_changed = drop_in(&context.units.join(SOCKET_DROP_IN), socket, printer)?;
-    Ok(Units { changed: changed || socket_changed, socket_changed, left: Vec::new() })
+    let mut units =
+        Units { changed: changed || socket_changed, socket_changed, ..Units::default() };
+    uncover(context, systemd, &mut units, printer)?;
+    Ok(units)
+}
+
+/// Takes away whole units of ours, made before there was a package: they would hide its own, and
+/// stay as they are when it is upgraded.
+fn uncover(
+    context: &Context<'_>,
+    systemd: &Systemd<'_>,
+    units: &mut Units,
+    printer: &mut Printer,
+) -> Result<(), CliError> {
+    for (name, text) in context.scope.units() {
+        let path = context.units.join(name);
+        if context.packaged(name).is_none() {
+            continue;
+        }
+        let is_enabled = systemd.unit(name)?.is_enabled();
+        match files::remove(&path, Some(text), false)? {
+            Some(false) => continue,
+            Some(true) => printer.line(format!("removed    {}", path.display()))?,
+            None => {
+                printer.note(format!(
+                    "{} hides the package's, and was left alone: it is not what install writes.",
+                    path.display()
+                ));
+                continue;
+            }
+        }
+        units.changed = true;
+        units.socket_changed |= *name == SOCKET;
+        if is_enabled {
+            units.uncovered.push(name);
+        }
+    }
+    Ok(())
 }
 
 /// Writes a drop-in, or takes ours away where there is nothing to say.
@@ -499,6 +552,61 @@ mod tests {
         context.settings = Settings::default();
         run(&context);
         assert_eq!(std::fs::read_dir(place.units()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_was_made_for_a_package_goes_with_it_and_the_other_way_round() {
+        let place = Place::new();
+        let package = place.package(SERVICE, "[Service]\nExecStart=/usr/bin/modeld serve\n");
+        place.package(SOCKET, "[Socket]\nListenStream=%t/modeld/modeld.sock\n");
+        let manager = Manager::default();
+        let mut context = place.context(&manager);
+        context.settings.socket = Some(("/run/one.sock".into(), Origin::Flag("--socket")));
+        let run = |context: &Context<'_>| {
+            place.capture(|p| super::run(context, Install::default(), p)).0.unwrap();
+        };
+        run(&context);
+        let exists = |name: &str| place.units().join(name).exists();
+        assert!(exists(DROP_IN) && exists(SOCKET_DROP_IN) && !exists(SERVICE));
+        // The package is taken away.
+        std::fs::rename(package.parent().unwrap(), place.root()).unwrap();
+        run(&context);
+        assert!(!exists(DROP_IN) && !exists(SOCKET_DROP_IN) && exists(SERVICE) && exists(SOCKET));
+        // It is back, and its units are not hidden.
+        std::fs::rename(place.root(), package.parent().unwrap()).unwrap();
+        let manager = Manager { on: vec![SOCKET], ..Manager::default() };
+        let context = place.context(&manager);
+        run(&context);
+        assert!(exists(DROP_IN) && !exists(SERVICE) && !exists(SOCKET) && exists(TCP_SOCKET));
+        let changes = manager.changes();
+        assert_eq!(changes[..2], ["daemon-reload", "reenable modeld.socket"]);
+        // What a person changed is theirs, and named.
+        std::fs::write(place.units().join(SERVICE), "mine\n").unwrap();
+        let (done, said) = install(&place, &manager, Install::default());
+        done.unwrap();
+        assert!(exists(SERVICE) && said.contains("hides the package's"), "{said}");
+    }
+
+    #[test]
+    fn the_url_is_the_one_that_is_spoken() {
+        let place = Place::new();
+        let manager = Manager::default();
+        let mut context = place.context(&manager);
+        context.settings.tcp = Some(([127, 0, 0, 1], 9000).into());
+        context.settings.tls = true;
+        let (_, said) = place.capture(|p| super::run(&context, Install::default(), p));
+        assert!(said.contains("https://127.0.0.1:9000"), "{said}");
+    }
+
+    #[test]
+    fn a_masked_tcp_socket_counts_where_it_is_wanted() {
+        let place = Place::new();
+        let manager = Manager { masked: vec![TCP_SOCKET], ..Manager::default() };
+        install(&place, &manager, Install::default()).0.unwrap();
+        let mut context = place.context(&manager);
+        context.settings.tcp = Some(([127, 0, 0, 1], 9000).into());
+        let (done, _) = place.capture(|p| super::run(&context, Install::default(), p));
+        assert!(done.unwrap_err().to_string().contains("unmask modeld-tcp.socket"));
     }
 
     #[test]

@@ -1,10 +1,10 @@
 use std::net::SocketAddr;
 
 use super::context::Context;
-use super::files::{self, Comment, Written};
+use super::files::{self, Comment, Found, Written};
 use super::systemd::Systemd;
 use super::units::TCP_SOCKET;
-use crate::cli::CliError;
+use crate::cli::{CliError, Printer};
 
 /// What has the TCP socket's unit listen where the user said.
 pub(super) const DROP_IN: &str = "modeld-tcp.socket.d/50-address.conf";
@@ -94,10 +94,77 @@ pub(in crate::cli) fn follow(
     Ok(Followed { notes, has_closed })
 }
 
+/// Closes what an earlier installation opened and the settings have no more. Where they never said
+/// anything, a person may have enabled the unit by hand; then it is only named.
+///
+/// # Errors
+/// What the manager or the disk refused.
+pub(super) fn close_unwanted(context: &Context<'_>, printer: &mut Printer) -> Result<(), CliError> {
+    let unit = Systemd::find(context)?.unit(TCP_SOCKET)?;
+    let is_ours = matches!(files::look(&context.units.join(DROP_IN), None)?, Found::Ours(_));
+    let is_open = unit.is_enabled() || unit.is_active();
+    if !is_ours && !is_open {
+        return Ok(());
+    }
+    let place = context.settings.tcp_place;
+    if !is_ours && place.is_none() {
+        printer.note(format!(
+            "{TCP_SOCKET} is open on {}, though no settings file names it: modeld tcp disable \
+             closes it, modeld config set tcp=… has it belong to the settings.",
+            if unit.listens.is_empty() { USUAL.to_owned() } else { unit.listens.join(", ") }
+        ));
+        return Ok(());
+    }
+    let followed = follow(context, TcpSocket::Close)?;
+    let why = match place {
+        Some(place) => format!("as {place} says"),
+        None => "which no settings file names any more".to_owned(),
+    };
+    printer.line(format!("closed     {TCP_SOCKET}, {why}"))?;
+    followed.notes.iter().for_each(|note| printer.note(note));
+    if followed.has_closed {
+        printer.note("A daemon that runs holds on to the port until its restart.");
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::testing::{Manager, Place};
     use super::*;
+    use crate::config::Origin;
+
+    fn close(place: &Place, manager: &Manager, says: Option<Origin>) -> String {
+        let mut context = place.context(manager);
+        context.settings.tcp_place = says;
+        let (done, said) = place.capture(|printer| close_unwanted(&context, printer));
+        done.unwrap();
+        said
+    }
+
+    #[test]
+    fn what_the_settings_had_opened_closes_with_them() {
+        let place = Place::new();
+        let open = Manager { on: vec![TCP_SOCKET], ..Manager::with_tcp() };
+        let address = TcpSocket::Open(([127, 0, 0, 1], 29000).into());
+        follow(&place.context(&open), address).unwrap();
+        let manager = Manager { on: vec![TCP_SOCKET], ..Manager::with_tcp() };
+        let said = close(&place, &manager, None);
+        assert!(said.contains("closed     modeld-tcp.socket, which no settings file"), "{said}");
+        let closing = ["stop modeld-tcp.socket", "disable modeld-tcp.socket"];
+        assert_eq!(manager.changes(), [&closing[..], &["daemon-reload"]].concat());
+        assert!(!place.units().join(DROP_IN).exists());
+        // A person enabled it, and no setting says a word.
+        let by_hand = Manager { on: vec![TCP_SOCKET], ..Manager::with_tcp() };
+        let said = close(&place, &by_hand, None);
+        assert!(said.contains("no settings file names it") && by_hand.changes().is_empty());
+        // One says a word.
+        let file = Origin::File { path: std::path::Path::new("/c.toml"), line: 2 };
+        let said = close(&place, &by_hand, Some(file));
+        assert!(said.contains("as /c.toml:2 says"), "{said}");
+        assert_eq!(by_hand.changes(), closing);
+        assert_eq!(close(&place, &Manager::with_tcp(), None), "");
+    }
 
     #[test]
     fn the_unit_follows_and_is_never_started() {

@@ -146,7 +146,9 @@ fn quoted(program: &Path) -> Result<String, CliError> {
 }
 
 fn nameable(path: &Path) -> Result<&str, CliError> {
-    path.to_str().filter(|text| !text.contains(char::is_control)).ok_or_else(|| {
+    // A backslash at the end of a line has the next one belong to it; blanks there are dropped.
+    let is_kept = |text: &&str| !text.ends_with(['\\', ' ']) && !text.contains(char::is_control);
+    path.to_str().filter(is_kept).ok_or_else(|| {
         CliError::Failed(format!(
             "{} cannot be named in a unit; move it to a path of plain text",
             path.display()
@@ -216,6 +218,8 @@ mod tests {
         ] {
             assert_eq!(quoted(Path::new(path)).unwrap(), written);
         }
-        assert!(quoted(Path::new("/a\nb")).is_err());
+        for path in ["/a\nb", "/a\\", "/a "] {
+            assert!(quoted(Path::new(path)).is_err() && plain(Path::new(path)).is_err(), "{path}");
+        }
     }
 }
