@@ -20,19 +20,23 @@ pub trait ListenerControl: Send + Sync {
     /// Closes the listeners of `--tcp` and for containers (or those for containers alone), and keeps
     /// that they are off. What is served on them ends normally. `released`: as in [`TcpWish`]. As a
     /// whole, likewise.
-    fn close(&self, containers_alone: bool, released: bool) -> BoxFuture<'_, Result<TcpChange>>;
+    fn close(
+        &self,
+        containers_alone: bool,
+        released: Vec<SocketAddr>,
+    ) -> BoxFuture<'_, Result<TcpChange>>;
 }
 
 /// What is to be opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TcpWish {
     /// Where on loopback.
     pub address: SocketAddr,
     /// Whether for containers as well, at the same port.
     pub containers: bool,
-    /// Whether who passed sockets has closed those that are not to be open: then nobody has to be
-    /// turned away there.
-    pub released: bool,
+    /// Where who passed sockets has closed them since: nobody has to be turned away there any more,
+    /// and what is open there is the daemon's alone.
+    pub released: Vec<SocketAddr>,
 }
 
 /// What is open.

@@ -6,7 +6,10 @@ use serde_json::{Value, json};
 use super::service::{Followed, TcpSocket, follow};
 use super::{CliError, Printer, service};
 use crate::client::{Client, ClientError};
-use crate::config::{Env, Sources, TCP_PORT, Tls, keep, kept, loopback_address, socket_path};
+use crate::config::{
+    Env, Sources, TCP_PORT, Tls, is_for_others, keep, kept, loopback_address, public_stays,
+    socket_path,
+};
 use crate::doctor::SystemPrograms;
 
 /// Listen on TCP, or stop to, while the daemon runs and from then on
@@ -105,8 +108,8 @@ async fn enable(
     printer: &mut Printer,
 ) -> Result<(), CliError> {
     let Enable { port, bind, containers } = args;
-    let body = |released: bool| json!({"host": bind, "port": port, "containers": containers, "released": released});
-    let mut tcp: Tcp = match client.put("/modeld/tcp", &body(false)).await {
+    let body = |released: &[SocketAddr]| json!({"host": bind, "port": port, "containers": containers, "released": released});
+    let mut tcp: Tcp = match client.put("/modeld/tcp", &body(&[])).await {
         Ok(tcp) => tcp,
         Err(ClientError::NotRunning { .. }) if is_own(client, sources) => {
             let address = loopback_address(&bind, port).map_err(CliError::Usage)?;
@@ -118,8 +121,8 @@ async fn enable(
         Some(address) if is_own(client, sources) => follow_manager(TcpSocket::Open(address)),
         Some(_) | None => Followed::default(),
     };
-    if followed.has_closed && !tcp.closed.is_empty() {
-        let again = client.put("/modeld/tcp", &body(true)).await?;
+    if !followed.closed.is_empty() {
+        let again = client.put("/modeld/tcp", &body(&followed.closed)).await?;
         tcp = Tcp { changed: tcp.changed, ..again };
     }
     show(&tcp, if tcp.changed { "" } else { "already " }, printer)?;
@@ -141,6 +144,12 @@ fn enable_later(
         choices.push(("containers", Some(bridge.as_str())));
     }
     let before = sources.user_file().and_then(|file| kept(&file, "tcp").ok().flatten());
+    if let (Some(file), Some(before)) = (sources.user_file(), before.as_deref())
+        && is_for_others(before)
+    {
+        let problem = public_stays(&file, before);
+        return Err(CliError::Failed(format!("modeld is not running, and {problem}")));
+    }
     remember(sources, &choices)?;
     let followed = follow_manager(TcpSocket::Open(address));
     // What cannot be read is for the daemon to complain of.
@@ -182,8 +191,10 @@ async fn disable(
     };
     match answer.as_mut() {
         Some(tcp) => {
-            if followed.has_closed && !tcp.closed.is_empty() {
-                let again: Tcp = client.delete(&format!("{path}&released=true")).await?;
+            if !followed.closed.is_empty() {
+                let closed: Vec<String> = followed.closed.iter().map(ToString::to_string).collect();
+                let again: Tcp =
+                    client.delete(&format!("{path}&released={}", closed.join(","))).await?;
                 *tcp = Tcp { changed: tcp.changed, ..again };
             }
             let already = if tcp.changed { "no longer listens" } else { "did not listen" };

@@ -1,6 +1,7 @@
 //! Addresses to listen on, as people write them.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 
 use super::ConfigError;
 use super::said::invalid;
@@ -12,6 +13,20 @@ pub const TCP_PORT: u16 = 12434;
 /// What `--tcp` and its key mean with a text; `None`: it means nothing.
 pub fn tcp_address(text: &str) -> Option<SocketAddr> {
     address(text, settings::TCP.flag, TCP_PORT).ok()
+}
+
+/// Whether `--tcp` and its key mean an address with a text that other machines reach.
+pub fn is_for_others(text: &str) -> bool {
+    tcp_address(text).is_some_and(|address| !is_loopback(&address.ip().to_canonical()))
+}
+
+/// Why a choice on loopback is not written over such a text of a settings file.
+pub fn public_stays(file: &Path, text: &str) -> String {
+    format!(
+        "{} says tcp = {text}, for other machines, and there is one such address; modeld tcp disable \
+         takes that back",
+        file.display()
+    )
 }
 
 /// An address that no other machine reaches: an IP address or `localhost`, nothing standing for

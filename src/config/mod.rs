@@ -36,7 +36,7 @@ mod sources;
 mod tls;
 mod values;
 
-pub use address::{TCP_PORT, loopback_address, tcp_address};
+pub use address::{TCP_PORT, is_for_others, loopback_address, public_stays, tcp_address};
 pub use containers::{ContainerAddress, is_private};
 pub use dmr::{FOREIGN, Foreign};
 pub use duration::{parse_age, parse_duration, parse_keep_alive, parse_limit};

@@ -42,8 +42,8 @@ pub(super) struct Acceptor {
 
 impl Acceptor {
     /// Serves a Unix socket: our own user and root, and the group that may write to it. Gives it back
-    /// when told to stop; what was accepted is being served then.
-    pub(super) async fn unix(self, listener: UnixListener) -> UnixListener {
+    /// when told to stop; what was accepted is being served then. `None`: it listens no more.
+    pub(super) async fn unix(self, listener: UnixListener) -> Option<UnixListener> {
         let owner = rustix::process::geteuid().as_raw();
         let path = listener.local_addr().ok();
         // Once and for all: who makes the mode wider later has not asked us.
@@ -51,7 +51,7 @@ impl Acceptor {
         let mut trouble = Trouble::default();
         loop {
             let accepted = tokio::select! {
-                () = self.stop.cancelled() => return listener,
+                () = self.stop.cancelled() => return Some(listener),
                 accepted = listener.accept() => accepted,
             };
             match accepted {
@@ -61,14 +61,14 @@ impl Acceptor {
                         self.connections.spawn(self.server.clone().serve(stream, class, peer));
                     }
                 }
-                Err(error) => trouble.wait(&error, &self.stop).await,
+                Err(error) => trouble.wait(&error, &self.stop).await?,
             }
         }
     }
 
     /// Serves a TCP socket. A seat is taken before accepting: what is over the cap waits in the
     /// kernel's backlog. Gives the socket back as [`Acceptor::unix`] does.
-    pub(super) async fn tcp(self, listener: TcpListener, door: Door) -> TcpListener {
+    pub(super) async fn tcp(self, listener: TcpListener, door: Door) -> Option<TcpListener> {
         let mut trouble = Trouble::default();
         let share = self.seats.share();
         let tls = self.tls.as_ref().filter(|_| door.speaks_tls());
@@ -78,12 +78,19 @@ impl Acceptor {
                 (seat, listener.accept().await)
             };
             let (seat, accepted) = tokio::select! {
-                () = self.stop.cancelled() => return listener,
+                () = self.stop.cancelled() => return Some(listener),
                 accepted = accepted => accepted,
             };
-            match accepted.and_then(|(stream, remote)| Ok((tuned(&stream)?, remote, stream))) {
-                Ok((local, remote, stream)) => {
+            match accepted {
+                Ok((stream, remote)) => {
                     trouble.over();
+                    let local = match tuned(&stream) {
+                        Ok(local) => local,
+                        Err(error) => {
+                            tracing::debug!(%error, "a client was gone at once");
+                            continue;
+                        }
+                    };
                     let class = door.class(local);
                     if door == Door::Containers && !is_container(remote.ip()) {
                         continue;
@@ -111,7 +118,7 @@ impl Acceptor {
                         }
                     });
                 }
-                Err(error) => trouble.wait(&error, &self.stop).await,
+                Err(error) => trouble.wait(&error, &self.stop).await?,
             }
         }
     }
@@ -120,12 +127,15 @@ impl Acceptor {
 /// Accepts on a listener that is closed to clients while somebody else holds its socket as well: where
 /// nobody accepted, they would wait in its backlog for an answer that never comes. Shutting it down
 /// would do that, too, but to the other's socket (systemd gives up a unit whose socket was). Gives
-/// it back when told to stop.
-pub(super) async fn turn_away(listener: TcpListener, stop: CancellationToken) -> TcpListener {
+/// it back when told to stop, as [`Acceptor::unix`] does.
+pub(super) async fn turn_away(
+    listener: TcpListener,
+    stop: CancellationToken,
+) -> Option<TcpListener> {
     let mut trouble = Trouble::default();
     loop {
         let accepted = tokio::select! {
-            () = stop.cancelled() => return listener,
+            () = stop.cancelled() => return Some(listener),
             accepted = listener.accept() => accepted,
         };
         match accepted {
@@ -134,7 +144,7 @@ pub(super) async fn turn_away(listener: TcpListener, stop: CancellationToken) ->
                 // Closed with a reset, which no client takes for an answer without content.
                 let _ = rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO));
             }
-            Err(error) => trouble.wait(&error, &stop).await,
+            Err(error) => trouble.wait(&error, &stop).await?,
         }
     }
 }
@@ -224,11 +234,18 @@ impl Trouble {
         }
     }
 
-    async fn wait(&mut self, error: &io::Error, stop: &CancellationToken) {
-        if !is_exhaustion(error) {
-            // The client went away between its connect and our accept.
-            tracing::debug!(%error, "accept failed");
-            return;
+    /// Waits until it is worth trying again. `None`: it never is.
+    async fn wait(&mut self, error: &io::Error, stop: &CancellationToken) -> Option<()> {
+        match Fault::of(error) {
+            Fault::Client => {
+                tracing::debug!(%error, "accept failed");
+                return Some(());
+            }
+            Fault::Listener => {
+                tracing::warn!(%error, "a socket listens no more and is closed: it was shut down elsewhere");
+                return None;
+            }
+            Fault::System => {}
         }
         if !std::mem::replace(&mut self.0, true) {
             tracing::warn!(%error, "no connection can be accepted; trying again");
@@ -237,12 +254,43 @@ impl Trouble {
             () = stop.cancelled() => {}
             () = tokio::time::sleep(BACK_OFF) => {}
         }
+        Some(())
     }
 }
 
-fn is_exhaustion(error: &io::Error) -> bool {
-    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
-    matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM))
+/// What is to blame where nothing was accepted.
+#[derive(Debug, PartialEq, Eq)]
+enum Fault {
+    /// The client or the way to it (accept(2) passes errors of the network on); the next one may do
+    /// better.
+    Client,
+    /// The socket: somebody who holds it as well has shut it down.
+    Listener,
+    /// This process or the machine ran out of something, or what we know nothing of.
+    System,
+}
+
+impl Fault {
+    fn of(error: &io::Error) -> Self {
+        match error.raw_os_error().map(Errno::from_raw_os_error) {
+            Some(Errno::INVAL | Errno::BADF | Errno::NOTSOCK) => Self::Listener,
+            Some(
+                Errno::CONNABORTED
+                | Errno::CONNRESET
+                | Errno::PROTO
+                | Errno::PERM
+                | Errno::TIMEDOUT
+                | Errno::NOPROTOOPT
+                | Errno::NETDOWN
+                | Errno::NETUNREACH
+                | Errno::HOSTDOWN
+                | Errno::HOSTUNREACH
+                | Errno::OPNOTSUPP
+                | Errno::INTR,
+            ) => Self::Client,
+            _ => Self::System,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -326,11 +374,23 @@ mod tests {
 
     #[test]
     fn running_out_is_told_from_a_client_that_left() {
-        for (errno, exhausted) in
-            [(Errno::MFILE, true), (Errno::NFILE, true), (Errno::CONNABORTED, false)]
-        {
-            assert_eq!(is_exhaustion(&errno.into()), exhausted, "{errno:?}");
+        for (errno, fault) in [
+            (Errno::MFILE, Fault::System),
+            (Errno::NFILE, Fault::System),
+            (Errno::IO, Fault::System),
+            (Errno::CONNABORTED, Fault::Client),
+            (Errno::INVAL, Fault::Listener),
+        ] {
+            assert_eq!(Fault::of(&errno.into()), fault, "{errno:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_was_shut_down_elsewhere_is_given_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        rustix::net::shutdown(&listener, rustix::net::Shutdown::Both).unwrap();
+        let gone = timeout(HANDSHAKE, turn_away(listener, CancellationToken::new())).await;
+        assert!(gone.expect("it does not go on").is_none());
     }
 
     #[tokio::test(start_paused = true)]
@@ -338,9 +398,9 @@ mod tests {
         let mut trouble = Trouble::default();
         let stop = CancellationToken::new();
         let start = tokio::time::Instant::now();
-        trouble.wait(&Errno::MFILE.into(), &stop).await;
+        assert!(trouble.wait(&Errno::MFILE.into(), &stop).await.is_some());
         assert_eq!(start.elapsed(), BACK_OFF);
-        trouble.wait(&Errno::CONNABORTED.into(), &stop).await;
+        assert!(trouble.wait(&Errno::CONNABORTED.into(), &stop).await.is_some());
         assert_eq!(start.elapsed(), BACK_OFF);
     }
 }

@@ -10,9 +10,10 @@ use std::os::unix::net::UnixListener;
 
 use listenfd::ListenFd;
 
-use super::DaemonError;
 use super::door::Door;
-use crate::config::{self, Variables};
+use super::tcp_listeners::Purpose;
+use super::{DaemonError, listen};
+use crate::config::{self, Config, Variables};
 
 /// The first descriptor of the systemd protocol.
 const FIRST: usize = 3;
@@ -98,10 +99,15 @@ impl Inherited {
         Ok(Self { socket: Socket::Tcp(listener, door), kept: name.kept })
     }
 
-    /// Where it is open to other machines, for whoever has a token.
-    pub(super) fn public_address(&self) -> Option<SocketAddr> {
+    /// Where it is open to other machines, for whoever has a token, unless the settings have
+    /// it closed.
+    pub(super) fn public_address(&self, config: &Config) -> Option<SocketAddr> {
         match &self.socket {
-            Socket::Tcp(tcp, Door::Public) => tcp.local_addr().ok(),
+            Socket::Tcp(tcp, Door::Public)
+                if listen::purpose(&self.socket, config) == Purpose::Open =>
+            {
+                tcp.local_addr().ok()
+            }
             Socket::Tcp(..) | Socket::Unix(_) => None,
         }
     }
@@ -187,8 +193,8 @@ mod tests {
             match taken {
                 Ok(taken) => {
                     assert!(fine, "{address} as {name}");
-                    let is_public = address.starts_with("0.0.0.0");
-                    assert_eq!(taken.public_address().is_some(), is_public, "{address} as {name}");
+                    let is_public = matches!(taken.socket, Socket::Tcp(_, Door::Public));
+                    assert_eq!(is_public, address.starts_with("0.0.0.0"), "{address} as {name}");
                 }
                 Err(problem) => {
                     assert!(!fine, "{address} as {name}: {problem}");

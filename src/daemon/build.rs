@@ -168,7 +168,7 @@ fn check_tokens(
     }
     let bound = config.tcp.value.filter(|address| Door::at(*address) == Door::Public);
     let bound = bound.map(|address| (config.tcp.origin.to_string(), address));
-    let passed = || inherited.iter().find_map(Inherited::public_address);
+    let passed = || inherited.iter().find_map(|one| one.public_address(config));
     let passed = || Some(("a socket that was passed to be served".to_owned(), passed()?));
     match bound.or_else(passed) {
         Some((from, address)) => Err(DaemonError::NoTokens { from, address }),

@@ -10,7 +10,7 @@ use super::tcp_listeners::TcpListeners;
 pub(super) struct Doors {
     acceptor: Acceptor,
     closed: Vec<UnixListener>,
-    open: Vec<JoinHandle<UnixListener>>,
+    open: Vec<JoinHandle<Option<UnixListener>>>,
     tcp: TcpListeners,
     /// While they are closed, no listener comes or goes.
     none_changes: Option<OwnedMutexGuard<()>>,
@@ -38,7 +38,7 @@ impl Doors {
         self.acceptor.stop.cancel();
         for task in self.open.drain(..) {
             match task.await {
-                Ok(listener) => self.closed.push(listener),
+                Ok(listener) => self.closed.extend(listener),
                 Err(error) => tracing::error!(%error, "a listener was lost"),
             }
         }

@@ -11,7 +11,7 @@ use super::door::Door;
 use super::doors::Doors;
 use super::lock::DaemonLock;
 use super::socket::{self, SocketFile};
-use super::tcp_listeners::{Purpose, TcpListeners};
+use super::tcp_listeners::{Purpose, TcpListeners, excludes};
 use super::{DaemonError, containers, group, notify};
 use crate::config::{Config, Origin};
 
@@ -99,9 +99,12 @@ impl Listeners {
         };
         for Inherited { socket, kept } in inherited {
             if kept {
-                all.kept.push(socket);
+                all.keep(socket);
             } else {
                 let purpose = purpose(&socket, config);
+                if let (Socket::Tcp(tcp, door), Purpose::Parked) = (&socket, purpose) {
+                    warn_of_parked(tcp, *door, config);
+                }
                 all.adopt(socket, true, purpose)?;
             }
         }
@@ -194,14 +197,8 @@ impl Listeners {
             }
             Socket::Tcp(tcp, door) => {
                 let local = tcp.local_addr().map_err(failed)?;
-                match purpose {
-                    Purpose::Open => self.addresses.push(self.address_of(local, door)),
-                    Purpose::Parked => tracing::warn!(
-                        "{local} was passed to be served, but is closed to clients, as the \
-                         settings file says otherwise ({}); modeld tcp enable --port {} opens it",
-                        door.setting().key(),
-                        local.port()
-                    ),
+                if purpose == Purpose::Open {
+                    self.addresses.push(self.address_of(local, door));
                 }
                 let tcp = TcpListener::from_std(tcp).map_err(failed)?;
                 self.listeners.push(Listener::Tcp { tcp, door, inherited, purpose });
@@ -243,7 +240,16 @@ impl Listeners {
         }
         self.discard(Some(door));
         let failed = |source| DaemonError::Tcp { address, flag: door.flag(), source };
-        let listener = open_tcp(address, door)?;
+        let listener = open_tcp(address, door).map_err(|error| match self.in_the_way_of(address) {
+            Some(passed) => failed(std::io::Error::new(
+                std::io::ErrorKind::AddrInUse,
+                format!(
+                    "who started the daemon holds {passed}, which is another address of that port; \
+                     have its unit listen on {address}"
+                ),
+            )),
+            None => error,
+        })?;
         if self.keeps {
             keep_tcp(listener.as_fd(), door);
         }
@@ -252,6 +258,25 @@ impl Listeners {
         let (inherited, purpose) = (false, Purpose::Open);
         self.listeners.push(Listener::Tcp { tcp: listener, door, inherited, purpose });
         Ok(())
+    }
+
+    /// A passed socket beside which nothing can listen there.
+    fn in_the_way_of(&self, address: SocketAddr) -> Option<SocketAddr> {
+        let passed = self.listeners.iter().filter_map(|listener| match listener {
+            Listener::Tcp { tcp, inherited: true, .. } => tcp.local_addr().ok(),
+            Listener::Tcp { .. } | Listener::Unix(_) => None,
+        });
+        passed.into_iter().find(|passed| excludes(*passed, address))
+    }
+
+    /// One that was shut down while it was kept would serve nobody.
+    fn keep(&mut self, socket: Socket) {
+        if socket.listens() {
+            self.kept.push(socket);
+        } else {
+            tracing::warn!("a socket that was kept listens no more, and is let go");
+            notify::forget(kept_name(socket.door()));
+        }
     }
 
     fn take_back(&mut self, wanted: impl Fn(&Socket) -> bool) -> Option<Socket> {
@@ -291,26 +316,49 @@ impl Listeners {
     }
 }
 
-/// A socket that was passed to be served is, unless a settings file, where choices at run time are
-/// kept too, has its port off or elsewhere. A flag or a variable adds a listener of its own.
-fn purpose(socket: &Socket, config: &Config) -> Purpose {
+/// A socket that was passed to be served is, unless somebody said that its port is off, or a settings
+/// file, where choices at run time are kept too, has it elsewhere. What a flag or a variable opens is a
+/// listener of its own.
+pub(super) fn purpose(socket: &Socket, config: &Config) -> Purpose {
     let Socket::Tcp(tcp, door) = socket else { return Purpose::Open };
-    let (wanted, origin) = match door {
-        Door::Anybody | Door::Public => (config.tcp.value, config.tcp.origin),
-        Door::Ollama => (config.ollama.value, config.ollama.origin),
+    let (wanted, is_named) = match door {
+        Door::Anybody | Door::Public => (config.tcp.value, true),
+        Door::Ollama => (config.ollama.value, true),
         Door::Containers => {
-            (config.containers.value.map(containers::address), config.containers.origin)
+            let wanted = config.containers.value;
+            (wanted.map(containers::address), wanted.is_some_and(|at| at.ip.is_some()))
         }
     };
     let Ok(local) = tcp.local_addr() else { return Purpose::Open };
-    // Beside 127.0.0.1 a unit may open [::1].
-    let is_wanted = wanted.is_some_and(|wanted| {
-        wanted.port() == local.port() && (!door.is_of_tcp() || Door::at(wanted) == *door)
-    });
-    match origin {
+    let is_wanted = wanted.is_some_and(|wanted| door.is_meant(local, wanted, is_named));
+    match origin(*door, config) {
         Origin::File { .. } if !is_wanted => Purpose::Parked,
+        Origin::Flag(_) | Origin::Env(_) if wanted.is_none() => Purpose::Parked,
         Origin::File { .. } | Origin::Flag(_) | Origin::Env(_) | Origin::Default => Purpose::Open,
     }
+}
+
+/// Who said what becomes of a door.
+fn origin(door: Door, config: &Config) -> Origin {
+    match door {
+        Door::Anybody | Door::Public => config.tcp.origin,
+        Door::Ollama => config.ollama.origin,
+        Door::Containers => config.containers.origin,
+    }
+}
+
+fn warn_of_parked(tcp: &std::net::TcpListener, door: Door, config: &Config) {
+    let Ok(local) = tcp.local_addr() else { return };
+    let origin = origin(door, config);
+    let remedy = match origin {
+        Origin::Flag(name) | Origin::Env(name) => format!("take {name} away to open it"),
+        Origin::File { .. } | Origin::Default => door.remedy(local, &origin.to_string()),
+    };
+    tracing::warn!(
+        "{local} was passed to be served, but is closed to clients, as {origin} says otherwise \
+         ({}); {remedy}",
+        door.setting().key()
+    );
 }
 
 impl Socket {
@@ -319,6 +367,15 @@ impl Socket {
             Self::Unix(_) => None,
             Self::Tcp(_, door) => Some(*door),
         }
+    }
+
+    fn listens(&self) -> bool {
+        let fd = match self {
+            Self::Unix(unix) => unix.as_fd(),
+            Self::Tcp(tcp, _) => tcp.as_fd(),
+        };
+        // Where that cannot be asked, accepting tells.
+        rustix::net::sockopt::socket_acceptconn(fd).unwrap_or(true)
     }
 
     fn is_at(&self, path: &Path) -> bool {
@@ -372,6 +429,7 @@ pub(super) fn forget_tcp(door: Door) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::{free, own_ip};
     use super::*;
     use crate::config::{Env, RawConfig, resolve};
 
@@ -399,7 +457,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_kept_is_taken_back_and_outlives_its_daemon() {
-        let (_dir, mut config) = place(Some("0"));
+        let (_dir, mut config) = place(Some(&format!("{}:0", own_ip())));
         let mut first = Listeners::open(&config, Vec::new(), true).await.unwrap();
         assert!(!first.managed);
         let addresses = first.addresses.clone();
@@ -422,7 +480,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_kept_for_another_place_is_let_go() {
-        let (_dir, config) = place(Some("0"));
+        let (_dir, config) = place(Some(&format!("{}:0", own_ip())));
         let first = Listeners::open(&config, Vec::new(), true).await.unwrap();
         let passed: Vec<Inherited> = first.listeners.iter().map(kept).collect();
         let old = first.addresses.clone();
@@ -437,7 +495,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_kept_port_may_be_for_another_door_now() {
-        let (_dir, mut config) = place(Some("0"));
+        let (_dir, mut config) = place(Some(&format!("{}:0", own_ip())));
         let first = Listeners::open(&config, Vec::new(), true).await.unwrap();
         let passed: Vec<Inherited> = first.listeners.iter().map(kept).collect();
         let Some(Address::Tcp(port)) = first.addresses.last().cloned() else { panic!("no port") };
@@ -498,14 +556,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_settings_file_closes_sockets_that_are_passed_and_a_flag_does_not() {
+    async fn who_has_a_port_off_or_elsewhere_closes_sockets_that_are_passed() {
         let file = || Origin::File { path: Path::new("/c.toml"), line: 1 };
-        let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let other = free();
         for (origin, elsewhere, purpose) in [
             (Origin::Default, false, Purpose::Open),
             (file(), false, Purpose::Parked),
             (file(), true, Purpose::Parked),
             (Origin::Flag("--tcp"), true, Purpose::Open),
+            (Origin::Flag("--tcp"), false, Purpose::Parked),
+            (Origin::Env("MODELD_TCP"), false, Purpose::Parked),
         ] {
             let (_dir, mut config) = place(None);
             config.tcp.origin = origin;
@@ -528,6 +588,37 @@ mod tests {
         let passed = vec![Inherited::tcp(passed, "tcp").unwrap()];
         let all = Listeners::open(&config, passed, false).await.unwrap();
         assert_eq!(tcp(&all), [(address, Purpose::Open)]);
+    }
+
+    #[tokio::test]
+    async fn what_is_open_to_all_does_not_stand_in_for_one_address() {
+        let (_dir, mut config) = place(None);
+        let any = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
+        let port = any.local_addr().unwrap().port();
+        config.tcp.origin = Origin::File { path: Path::new("/c.toml"), line: 1 };
+        config.tcp.value = Some(SocketAddr::new([192, 168, 1, 5].into(), port));
+        let passed = Inherited::tcp(any, "tcp").unwrap();
+        assert_eq!(purpose(&passed.socket, &config), Purpose::Parked);
+        // Who is in the way is said.
+        config.tcp.value = Some(SocketAddr::new([127, 0, 0, 1].into(), port));
+        let error = Listeners::open(&config, vec![passed], false).await.unwrap_err().to_string();
+        assert!(error.contains(&format!("holds 0.0.0.0:{port}")), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_kept_socket_that_was_shut_down_is_bound_anew() {
+        let (_dir, config) = place(Some(&free().to_string()));
+        let first = Listeners::open(&config, Vec::new(), true).await.unwrap();
+        let passed: Vec<Inherited> = first.listeners.iter().map(kept).collect();
+        for listener in &first.listeners {
+            if let Listener::Tcp { tcp, .. } = listener {
+                release_port(tcp);
+            }
+        }
+        drop(first);
+        let second = Listeners::open(&config, passed, true).await.unwrap();
+        let Some(Address::Tcp(port)) = second.addresses.last() else { panic!("{second:?}") };
+        tokio::net::TcpStream::connect(port).await.unwrap();
     }
 
     #[tokio::test]

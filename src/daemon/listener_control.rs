@@ -15,7 +15,8 @@ use super::tcp_listeners::{Place, Purpose, TcpListeners};
 use super::{DaemonError, containers, listen};
 use crate::api::{Audience, ListenerControl, TcpChange, TcpPlace, TcpState, TcpWish, Transport};
 use crate::config::{
-    Config, ContainerAddress, KeepError, Origin, Setting, keep, kept, settings, tcp_address,
+    Config, ContainerAddress, KeepError, Origin, Setting, is_for_others, keep, kept, public_stays,
+    settings, tcp_address,
 };
 use crate::doctor::port_holder;
 use crate::domain::{Error, ErrorKind, Result};
@@ -121,8 +122,9 @@ impl TcpControl {
             // What one unit opens belongs together: 127.0.0.1 and [::1] of a port.
             let is_meant = |place: &Place| {
                 let at = place.address;
+                // Which address is Docker's may change: none of containers is named here.
                 place.door == door
-                    && (at == address || (place.inherited && at.port() == address.port()))
+                    && (at == address || (place.inherited && door.is_meant(at, address, false)))
             };
             listeners.take_back(&acceptor, is_meant).await;
             let new = bound.iter().position(|(of, _)| *of == door).map(|at| bound.swap_remove(at));
@@ -137,9 +139,7 @@ impl TcpControl {
                 listeners.keep(keeping.as_fd(), door);
             }
         }
-        if wish.released {
-            listeners.let_go_of_parked().await;
-        }
+        listeners.released(&wish.released).await;
         let changed = before != signature(&listeners.open());
         let address = wish.address.to_string();
         let mut choices = vec![Choice { door: Door::Anybody, address: Some(address) }];
@@ -150,7 +150,7 @@ impl TcpControl {
         self.remember(changed, choices).await
     }
 
-    async fn close(self, containers_alone: bool, released: bool) -> Result<TcpChange> {
+    async fn close(self, containers_alone: bool, released: Vec<SocketAddr>) -> Result<TcpChange> {
         let listeners = &self.inner.listeners;
         let _one = listeners.change().await;
         self.running()?;
@@ -159,9 +159,7 @@ impl TcpControl {
             false => door == Door::Containers || door.is_of_tcp(),
         };
         let closed = listeners.close(|place| is_meant(place.door)).await;
-        if released {
-            listeners.let_go_of_parked().await;
-        }
+        listeners.released(&released).await;
         let mut choices = vec![Choice { door: Door::Containers, address: None }];
         if !containers_alone {
             choices.push(Choice { door: Door::Anybody, address: None });
@@ -178,7 +176,7 @@ impl TcpControl {
             {
                 let own = self.inner.listeners.places();
                 match own.iter().find(|place| place.is_in_the_way_of(address)) {
-                    Some(own) => Err(taken(&own_place(address, own))),
+                    Some(own) => Err(taken(&own_place(address, own, &self.said()))),
                     None => Err(taken_by_another(address).await),
                 }
             }
@@ -231,20 +229,18 @@ impl TcpControl {
             (Door::Containers, text) => Some(text),
             (_, text) => Some(tcp_address(&text).map_or(text, |address| address.to_string())),
         };
-        let is_public =
-            |text: &String| tcp_address(text).is_some_and(|at| Door::at(at) == Door::Public);
-        if let Some(public) = said(Door::Anybody).filter(is_public)
-            && choices.iter().any(|choice| choice.address.is_some() && choice.door.is_of_tcp())
-        {
-            return (
-                false,
-                Some(format!(
-                    "it holds until the daemon ends: {} says tcp = {public}, for other machines, and \
-                     there is one such address; modeld tcp disable takes that back",
-                    file.display()
-                )),
-            );
-        }
+        let is_public = |text: &String| is_for_others(text);
+        let public = said(Door::Anybody).filter(is_public);
+        let stays = |choice: &&Choice| {
+            public.is_some() && choice.address.is_some() && choice.door.is_of_tcp()
+        };
+        let note = choices.iter().find(stays).map(|_| {
+            format!(
+                "it holds until the daemon ends: {}",
+                public_stays(file, public.as_deref().unwrap_or_default())
+            )
+        });
+        let choices: Vec<&Choice> = choices.iter().filter(|choice| !stays(choice)).collect();
         // To take back what nobody had said is no news.
         let is_new = choices.iter().any(|choice| means(choice.door) != choice.address);
         // Off is said, not left out: another file, or a socket that is passed, may say on. What
@@ -255,7 +251,7 @@ impl TcpControl {
             .map(|choice| (choice.door.setting().key(), choice.address.as_deref().or(Some("off"))))
             .collect();
         match keep(file, &texts) {
-            Ok(_) => (is_new, None),
+            Ok(_) => (is_new, note),
             Err(problem) => for_now(KeepError::to_string(&problem)),
         }
     }
@@ -293,6 +289,12 @@ impl TcpControl {
             notes.push(format!("{at}, for Ollama's clients, is open still: that is {flag}"));
         }
         notes
+    }
+
+    /// Where it is said what is closed.
+    fn said(&self) -> String {
+        let file = self.inner.file.as_ref().map(|file| file.display().to_string());
+        file.unwrap_or_else(|| "its settings".to_owned())
     }
 
     fn place(&self, place: &Place) -> TcpPlace {
@@ -340,7 +342,11 @@ impl ListenerControl for TcpControl {
         finished(tokio::spawn(Self::open(self.clone(), wish)))
     }
 
-    fn close(&self, containers_alone: bool, released: bool) -> BoxFuture<'_, Result<TcpChange>> {
+    fn close(
+        &self,
+        containers_alone: bool,
+        released: Vec<SocketAddr>,
+    ) -> BoxFuture<'_, Result<TcpChange>> {
         finished(tokio::spawn(Self::close(self.clone(), containers_alone, released)))
     }
 }
@@ -373,11 +379,14 @@ fn taken(text: &str) -> Error {
 }
 
 /// A listener of ours that is in the way.
-fn own_place(address: SocketAddr, own: &Place) -> String {
+fn own_place(address: SocketAddr, own: &Place, said: &str) -> String {
     let (at, flag) = (own.address, own.door.flag());
     let held = match (own.purpose, own.door) {
         (Purpose::Parked, _) => {
-            format!("who started the daemon holds {at} ({flag}), which is closed to clients")
+            let remedy = own.door.remedy(at, said);
+            format!(
+                "who started the daemon holds {at} ({flag}), which is closed to clients ({remedy})"
+            )
         }
         (Purpose::Open, Door::Anybody) => format!("modeld listens on {at} already ({flag})"),
         (Purpose::Open, Door::Public) => {
@@ -415,6 +424,7 @@ mod tests {
     use super::super::connection::Server;
     use super::super::phase::Patience;
     use super::super::seats::Seats;
+    use super::super::testing::{free, own_ip};
     use super::*;
     use crate::config::{Env, RawConfig, Tls, resolve};
 
@@ -461,7 +471,7 @@ mod tests {
 
         /// A listener that is there, and a copy of its socket that somebody else holds.
         fn serve(&self, door: Door, inherited: bool) -> (SocketAddr, std::net::TcpListener) {
-            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let listener = std::net::TcpListener::bind((own_ip(), 0)).unwrap();
             listener.set_nonblocking(true).unwrap();
             let held = listener.try_clone().unwrap();
             let address = listener.local_addr().unwrap();
@@ -471,21 +481,17 @@ mod tests {
         }
 
         async fn open(&self, address: SocketAddr) -> Result<TcpChange> {
-            let wish = TcpWish { address, containers: false, released: false };
+            let wish = TcpWish { address, containers: false, released: Vec::new() };
             ListenerControl::open(&self.control, wish).await
         }
 
         async fn close(&self) -> TcpChange {
-            ListenerControl::close(&self.control, false, false).await.unwrap()
+            ListenerControl::close(&self.control, false, Vec::new()).await.unwrap()
         }
 
         fn file(&self) -> String {
             std::fs::read_to_string(self.dir.path().join("config/modeld/config.toml")).unwrap()
         }
-    }
-
-    fn free() -> SocketAddr {
-        std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
     }
 
     /// What is answered there: a status line, nothing, or the kind of the error.
@@ -546,10 +552,54 @@ mod tests {
         // Its holder is told to let go, and so does the daemon.
         bench.open(second).await.unwrap();
         drop(held);
-        let wish = TcpWish { address: second, containers: false, released: true };
+        let (other, _other) = bench.serve(Door::Ollama, true);
+        bench.listeners.close(|place| place.door == Door::Ollama).await;
+        let wish = TcpWish { address: second, containers: false, released: vec![first] };
         let released = ListenerControl::open(&bench.control, wish).await.unwrap();
-        assert_eq!(released.state.parked, []);
+        assert_eq!(released.state.parked, [other], "what another holds still stays closed");
+        assert!(is_turned_away(&ask(other).await));
         assert_eq!(ask(first).await, Err(IoErrorKind::ConnectionRefused));
+    }
+
+    #[tokio::test]
+    async fn what_its_holder_has_closed_is_the_daemons_alone() {
+        let bench = Bench::new(None);
+        let (address, held) = bench.serve(Door::Anybody, true);
+        drop(held);
+        assert!(bench.listeners.are_inherited());
+        let wish = TcpWish { address, containers: false, released: vec![address] };
+        let opened = ListenerControl::open(&bench.control, wish).await.unwrap();
+        assert!(opened.state.listeners.iter().all(|place| !place.inherited), "{opened:?}");
+        assert!(!bench.listeners.are_inherited());
+        // Then it can be closed altogether.
+        assert_eq!(bench.close().await.state.parked, []);
+        assert_eq!(ask(address).await, Err(IoErrorKind::ConnectionRefused));
+    }
+
+    #[tokio::test]
+    async fn a_move_to_another_address_of_the_port_leaves_the_old_one() {
+        let bench = Bench::new(None);
+        let (old, _held) = bench.serve(Door::Anybody, true);
+        let new = SocketAddr::new(own_ip().into(), old.port());
+        let moved = bench.open(new).await.unwrap();
+        assert_eq!(moved.state.parked, [old]);
+        let open: Vec<SocketAddr> =
+            moved.state.listeners.iter().map(|place| place.address).collect();
+        assert_eq!(open, [new]);
+    }
+
+    #[tokio::test]
+    async fn they_are_there_while_they_are_paused() {
+        let bench = Bench::new(None);
+        let (address, _held) = bench.serve(Door::Anybody, false);
+        let listeners = bench.listeners.clone();
+        let pausing = tokio::spawn(async move { listeners.pause().await });
+        while !pausing.is_finished() {
+            tokio::task::yield_now().await;
+            let state = bench.control.state();
+            assert_eq!(state.listeners.first().map(|place| place.address), Some(address));
+            assert!(!bench.listeners.are_inherited());
+        }
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -598,7 +648,7 @@ mod tests {
     async fn what_means_the_same_stays_as_it_is_written() {
         let bench = Bench::new(None);
         let address = free();
-        let said = format!("tcp = {} # mine\n", address.port());
+        let said = format!("tcp = \"{}:0{}\" # mine\n", address.ip(), address.port());
         std::fs::create_dir_all(bench.dir.path().join("config/modeld")).unwrap();
         std::fs::write(bench.dir.path().join("config/modeld/config.toml"), &said).unwrap();
         let opened = bench.open(address).await.unwrap();
@@ -616,6 +666,14 @@ mod tests {
         let opened = bench.open(free()).await.unwrap();
         assert!(opened.notes.iter().any(|note| note.contains("0.0.0.0:12434")), "{opened:?}");
         assert_eq!(bench.file(), said);
+        // What else was wished is kept.
+        let choices = [
+            Choice { door: Door::Anybody, address: Some(free().to_string()) },
+            Choice { door: Door::Containers, address: Some(":9000".to_owned()) },
+        ];
+        let (is_new, note) = bench.control.write(&choices);
+        assert!(is_new && note.is_some_and(|note| note.contains("0.0.0.0:12434")));
+        assert_eq!(bench.file(), format!("{said}containers = \":9000\"\n"));
         bench.close().await;
         assert!(bench.file().starts_with("tcp = false\n"), "{}", bench.file());
     }
@@ -642,8 +700,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_certificate_names_addresses_that_are_opened_later() {
         let bench = Bench::new(Some(Tls::SelfSigned));
-        let (mut late, old) = (free(), free());
-        late.set_ip("127.0.0.2".parse().unwrap());
+        let (late, old) = (free(), free());
         let authority =
             super::super::authority_certificate(&bench.dir.path().join("config/modeld")).unwrap();
         for address in [old, late] {
@@ -680,11 +737,12 @@ mod tests {
                 "0.0.0.0:5 already, for whoever has a token",
             ),
             ("127.0.0.1:5", Door::Ollama, Purpose::Open, "Ollama's clients (--ollama-port)"),
-            ("127.0.0.1:5", Door::Ollama, Purpose::Parked, "which is closed to clients"),
+            ("127.0.0.1:5", Door::Ollama, Purpose::Parked, "take `ollama-port` out of /c.toml"),
+            ("127.0.0.1:5", Door::Anybody, Purpose::Parked, "modeld tcp enable --port 5 opens it"),
         ] {
             let place = Place::new(door, at.parse().unwrap(), purpose);
             assert!(place.is_in_the_way_of(wish), "{at}");
-            let text = own_place(wish, &place);
+            let text = own_place(wish, &place, "/c.toml");
             assert!(text.contains(says) && text.starts_with("127.0.0.1:5 is taken: "), "{text}");
         }
         for at in ["127.0.0.2:5", "127.0.0.1:6", "[::1]:5"] {

@@ -46,6 +46,8 @@ mod shutdown;
 mod socket;
 mod standby;
 mod tcp_listeners;
+#[cfg(test)]
+mod testing;
 mod tls;
 
 pub use activation::Inherited;

@@ -76,6 +76,7 @@ impl Bound {
             self.listeners.addresses.iter().any(|address| matches!(address, Address::Tls(_)));
         let with_tls = acceptor.tls.is_some();
         let places = Places::new(&self.listeners.addresses, self.tcp.clone(), with_tls);
+        let tcp = self.tcp.clone();
         let (mut doors, (socket_file, lock)) = self.listeners.serve(acceptor, self.tcp);
         tracing::info!("{}", places.text());
         if self.idle_exit.is_some() && limit.is_none() {
@@ -102,7 +103,13 @@ impl Bound {
         let unused = nobody(&usage, limit, &mut doors, shutdown.draining()).await;
         telling.abort();
         let grace = self.grace.get();
+        let mut doors = Some(doors);
         if unused {
+            // They are closed. Who waits to change them is answered now: its connection is among
+            // those that are waited for.
+            if let Some(doors) = doors.take() {
+                doors.end().await;
+            }
             tracing::info!("nobody uses the daemon; it ends until somebody connects");
             // It is not told of the end yet: it would kill us soon, and who came in the last moment
             // may take long.
@@ -125,15 +132,21 @@ impl Bound {
         }
         // New clients see that nobody is there rather than a socket that does not answer.
         drop(socket_file);
-        doors.end().await;
-        closing.cancel();
-        connections.close();
+        let left = async {
+            // A change of listeners is finished first, and may be held up by a disk.
+            if let Some(doors) = doors {
+                doors.end().await;
+            }
+            closing.cancel();
+            connections.close();
+            connections.wait().await;
+        };
         let drained = async {
             tokio::join!(
                 // At once: another pull goes on where this one stopped.
                 self.transfers.close(),
                 self.scheduler.drain(grace),
-                connections.wait()
+                left
             );
         };
         let outcome = tokio::select! {
@@ -145,6 +158,7 @@ impl Bound {
             () = shutdown.immediate().cancelled() => Outcome::Forced,
         };
         killed.cancel();
+        tcp.end();
         watchdog.abort();
         tracing::info!(?outcome, "stopped");
         drop((lock, self.store_lock));
@@ -174,13 +188,18 @@ async fn nobody(
                 usage.over_for(limit).await;
             }
         };
-        // Only the wait may end early: half of the doors closed is nothing to leave behind.
         tokio::select! {
             () = idle => {}
             () = stop.cancelled() => return false,
         }
-        doors.close().await;
-        if usage.is_over() {
+        // A change of listeners that is stuck keeps them open. Who stops the daemon closes them
+        // anyway, half closed or not.
+        tokio::select! {
+            () = doors.close() => {}
+            () = stop.cancelled() => return false,
+        }
+        // What was opened while they closed would end with us.
+        if usage.is_over() && doors.are_managed() {
             return true;
         }
         doors.open();
@@ -198,6 +217,7 @@ mod tests {
     use tokio::net::{TcpStream, UnixStream};
     use tokio::sync::watch;
 
+    use super::super::tcp_listeners::TcpListeners;
     use super::super::{Address, Daemon, DaemonError, Inherited, Parts, Shutdown};
     use super::*;
     use crate::config::{Config, Env, RawConfig, Variables, resolve};
@@ -417,6 +437,94 @@ mod tests {
         assert!(matches!(error, DaemonError::NoTokens { .. }), "{error}");
         let said = error.to_string();
         assert!(said.contains("a socket that was passed") && said.contains("0.0.0.0:"), "{said}");
+        // One that is closed to clients needs none.
+        let place = Place::new(RawConfig { tcp: Some("off".into()), ..RawConfig::default() });
+        place.build_with(&Shutdown::default(), passed()).await.unwrap();
+    }
+
+    /// Whoever listens for clients elsewhere: a change of listeners, without what it changes.
+    async fn change(tcp: TcpListeners) -> &'static str {
+        let _one = tcp.change().await;
+        if tcp.acceptor().is_some() { "changed" } else { "stopping" }
+    }
+
+    /// Ends a daemon that nobody uses, while a request comes at the last moment on a connection that
+    /// was kept: what was answered to it.
+    async fn changed_late() -> String {
+        let (place, path, _held, inherited) = passed("50ms");
+        let mut bound = place.build_with(&Shutdown::default(), vec![inherited]).await.unwrap();
+        let tcp = bound.tcp.clone();
+        let changed = tcp.clone();
+        bound.router = Router::new()
+            .route("/", get(async || "hello"))
+            .route("/change", get(async move || change(changed).await));
+        let mut kept = UnixStream::connect(&path).await.unwrap();
+        kept.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+        let running = tokio::spawn(bound.run());
+        let mut first = [0; 8];
+        kept.read_exact(&mut first).await.unwrap();
+        // From here on a request that was on its way may still come.
+        while tcp.acceptor().is_some() {
+            tokio::task::yield_now().await;
+        }
+        // Where it comes too late, the connection is gone.
+        let asked = b"GET /change HTTP/1.1\r\nhost: localhost\r\n\r\n";
+        let _ = kept.write_all(asked).await;
+        let ended = tokio::time::timeout(Duration::from_secs(30), running).await;
+        assert_eq!(ended.expect("it ends").unwrap(), Outcome::Unused);
+        let mut answers = Vec::new();
+        let _ = kept.read_to_end(&mut answers).await;
+        String::from_utf8(answers).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_change_that_comes_while_it_ends_unused_is_answered() {
+        for _ in 0..20 {
+            if changed_late().await.ends_with("stopping") {
+                return;
+            }
+        }
+        panic!("no request came in time");
+    }
+
+    #[tokio::test]
+    async fn a_change_that_is_stuck_does_not_hold_up_the_end() {
+        for (times, outcome) in [(1, Outcome::CutShort), (2, Outcome::Forced)] {
+            let raw = RawConfig {
+                grace: Some("0s".into()),
+                tcp: Some("0".into()),
+                ..RawConfig::default()
+            };
+            let place = Place::new(raw);
+            let shutdown = Shutdown::default();
+            let bound = place.build(&shutdown).await.unwrap();
+            let _stuck = bound.tcp.change().await;
+            let running = tokio::spawn(bound.run());
+            assert!(ask(place.socket()).await.starts_with("HTTP/1.1 200"));
+            tokio::time::pause();
+            for _ in 0..times {
+                shutdown.ask();
+            }
+            let ended = tokio::time::timeout(Duration::from_secs(60), running).await;
+            assert_eq!(ended.expect("it ends").unwrap(), outcome);
+            tokio::time::resume();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_change_that_is_stuck_does_not_keep_an_unused_one_from_being_stopped() {
+        let (place, _path, _held, inherited) = passed("50ms");
+        let shutdown = Shutdown::default();
+        let bound = place.build_with(&shutdown, vec![inherited]).await.unwrap();
+        let _stuck = bound.tcp.change().await;
+        tokio::time::pause();
+        let running = tokio::spawn(bound.run());
+        // By now it waits for the change.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        shutdown.ask();
+        shutdown.ask();
+        let ended = tokio::time::timeout(Duration::from_secs(60), running).await;
+        assert_eq!(ended.expect("it ends").unwrap(), Outcome::Forced);
     }
 
     /// A daemon with one request that never ends on its own; returns once it is being served.

@@ -14,7 +14,7 @@
 
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::net::TcpListener;
@@ -38,6 +38,10 @@ struct Inner {
     acceptor: Mutex<Option<Acceptor>>,
     /// Whether the service manager keeps what is opened for the next daemon.
     keeps: AtomicBool,
+    /// How many there have been.
+    numbers: AtomicU64,
+    /// All there are, whatever is being done to them at the moment.
+    places: Mutex<Vec<Place>>,
     running: Mutex<Vec<Running>>,
     /// Those that nobody accepts on for a moment.
     paused: Mutex<Vec<(Place, TcpListener)>>,
@@ -58,6 +62,7 @@ pub(super) struct Place {
     pub purpose: Purpose,
     /// Cancelled: its connections end, each after the request at hand.
     closing: CancellationToken,
+    number: u64,
 }
 
 /// What is done with who connects.
@@ -73,7 +78,7 @@ impl Place {
     #[cfg(test)]
     pub(super) fn new(door: Door, address: SocketAddr, purpose: Purpose) -> Self {
         let closing = CancellationToken::new();
-        Self { door, address, inherited: false, purpose, closing }
+        Self { door, address, inherited: false, purpose, closing, number: 0 }
     }
 
     /// Whether it is open at the address, for the same.
@@ -83,31 +88,40 @@ impl Place {
 
     /// Whether a listener at the address cannot be opened beside it.
     pub(super) fn is_in_the_way_of(&self, address: SocketAddr) -> bool {
-        let (own, other) = (self.address.ip().to_canonical(), address.ip().to_canonical());
-        self.address.port() == address.port()
-            && (own == other || own.is_unspecified() || other.is_unspecified())
+        excludes(self.address, address)
     }
+}
+
+/// Whether there cannot be listeners at both.
+pub(super) fn excludes(one: SocketAddr, other: SocketAddr) -> bool {
+    let (first, second) = (one.ip().to_canonical(), other.ip().to_canonical());
+    one.port() == other.port()
+        && (first == second || first.is_unspecified() || second.is_unspecified())
+}
+
+/// Whether two addresses are one, however it is written.
+pub(super) fn is_same(one: SocketAddr, other: SocketAddr) -> bool {
+    one.port() == other.port() && one.ip().to_canonical() == other.ip().to_canonical()
 }
 
 /// A listener that a task accepts on.
 struct Running {
     place: Place,
     stop: CancellationToken,
-    accepting: JoinHandle<TcpListener>,
+    /// `None`: nothing can be accepted on it any more.
+    accepting: JoinHandle<Option<TcpListener>>,
 }
 
 impl Running {
-    /// Accepts no more; what was accepted is being served. `None`: the task has panicked, and the
-    /// socket is closed.
-    async fn stop(self) -> Option<(Place, TcpListener)> {
+    /// Accepts no more; what was accepted is being served. `None`: the socket is closed, because
+    /// nothing could be accepted on it or the task has panicked.
+    async fn stop(self) -> (Place, Option<TcpListener>) {
         self.stop.cancel();
-        match self.accepting.await {
-            Ok(listener) => Some((self.place, listener)),
-            Err(error) => {
-                tracing::error!(%error, address = %self.place.address, "a listener was lost");
-                None
-            }
-        }
+        let listener = self.accepting.await.unwrap_or_else(|error| {
+            tracing::error!(%error, address = %self.place.address, "a listener was lost");
+            None
+        });
+        (self.place, listener)
     }
 }
 
@@ -118,11 +132,13 @@ impl TcpListeners {
         *held(&self.inner.acceptor) = Some(acceptor.clone());
     }
 
-    /// Closes our descriptors, because the daemon stops; what others hold goes on listening. Call it
-    /// while they are paused.
+    /// Closes our descriptors, because the daemon stops; what others hold goes on listening. Where
+    /// they are not paused, who has just been accepted may be dropped.
     pub(super) fn end(&self) {
         held(&self.inner.acceptor).take();
         held(&self.inner.paused).clear();
+        held(&self.inner.running).drain(..).for_each(|one| one.stop.cancel());
+        held(&self.inner.places).clear();
     }
 
     /// What accepts; `None` before the start and after the end.
@@ -138,10 +154,12 @@ impl TcpListeners {
 
     /// All of them, the parked ones too.
     pub(super) fn places(&self) -> Vec<Place> {
-        let running = held(&self.inner.running);
-        let paused = held(&self.inner.paused);
-        let paused = paused.iter().map(|(place, _)| place);
-        running.iter().map(|one| &one.place).chain(paused).cloned().collect()
+        held(&self.inner.places).clone()
+    }
+
+    fn forget(&self, gone: &Place) {
+        held(&self.inner.places).retain(|place| place.number != gone.number);
+        self.inner.moved.send_replace(());
     }
 
     /// Tells that it may be worth asking again what is open.
@@ -172,21 +190,34 @@ impl TcpListeners {
     ) {
         let Ok(address) = listener.local_addr() else { return };
         let closing = acceptor.server.closing.child_token();
-        let place = Place { door, address, inherited, purpose, closing };
+        let number = self.inner.numbers.fetch_add(1, Ordering::Relaxed);
+        let place = Place { door, address, inherited, purpose, closing, number };
         self.run(acceptor, place, listener);
     }
 
     fn run(&self, acceptor: &Acceptor, place: Place, listener: TcpListener) {
-        let stop = CancellationToken::new();
-        let accepting = match place.purpose {
-            Purpose::Open => {
-                let mut own = acceptor.clone();
-                own.stop = stop.clone();
-                own.server.closing = place.closing.clone();
-                tokio::spawn(own.tcp(listener, place.door))
+        {
+            let mut places = held(&self.inner.places);
+            match places.iter_mut().find(|known| known.number == place.number) {
+                Some(known) => known.clone_from(&place),
+                None => places.push(place.clone()),
             }
-            Purpose::Parked => tokio::spawn(turn_away(listener, stop.clone())),
-        };
+        }
+        let stop = CancellationToken::new();
+        let mut own = acceptor.clone();
+        own.stop = stop.clone();
+        own.server.closing = place.closing.clone();
+        let (inner, own_place) = (Arc::downgrade(&self.inner), place.clone());
+        let accepting = tokio::spawn(async move {
+            let listener = match own_place.purpose {
+                Purpose::Open => own.tcp(listener, own_place.door).await,
+                Purpose::Parked => turn_away(listener, own.stop).await,
+            };
+            if let (None, Some(inner)) = (&listener, inner.upgrade()) {
+                Self { inner }.forget(&own_place);
+            }
+            listener
+        });
         held(&self.inner.running).push(Running { place, stop, accepting });
         self.inner.moved.send_replace(());
     }
@@ -239,6 +270,7 @@ impl TcpListeners {
                 listen::forget_tcp(place.door);
             }
             drop(listener);
+            self.forget(&place);
             tracing::info!(%address, flag, "a listener was closed");
             closed.push(place);
         }
@@ -257,14 +289,24 @@ impl TcpListeners {
         }
     }
 
-    /// Closes our descriptors of those that are parked, because nobody else holds them any more.
-    /// Answers whether there were any.
-    pub(super) async fn let_go_of_parked(&self) -> bool {
-        let gone = self.stop(|place| place.purpose == Purpose::Parked).await;
+    /// Nobody else holds sockets at these addresses any more: closes our descriptors of those that are
+    /// parked; those that are open are ours alone from now on.
+    pub(super) async fn released(&self, addresses: &[SocketAddr]) {
+        let is_meant = |place: &Place| {
+            let at = |address: &SocketAddr| is_same(*address, place.address);
+            place.inherited && addresses.iter().any(at)
+        };
+        for place in held(&self.inner.places).iter_mut().filter(|place| is_meant(place)) {
+            place.inherited = place.purpose == Purpose::Parked;
+        }
+        for one in held(&self.inner.running).iter_mut().filter(|one| is_meant(&one.place)) {
+            one.place.inherited = one.place.purpose == Purpose::Parked;
+        }
+        let gone = self.stop(|place| place.purpose == Purpose::Parked && is_meant(place)).await;
         for (place, _) in &gone {
+            self.forget(place);
             tracing::info!(address = %place.address, "a parked listener was let go");
         }
-        !gone.is_empty()
     }
 
     /// Has the manager keep a listener of our own for the next daemon.
@@ -285,7 +327,10 @@ impl TcpListeners {
         };
         let mut stopped = Vec::new();
         for one in chosen {
-            stopped.extend(one.stop().await);
+            match one.stop().await {
+                (place, Some(listener)) => stopped.push((place, listener)),
+                (place, None) => self.forget(&place),
+            }
         }
         stopped
     }

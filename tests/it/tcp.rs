@@ -249,3 +249,31 @@ fn the_command_says_what_it_did() {
     assert!(said.contains("from its next start"), "{said}");
     assert!(settings(&daemon).contains(&format!("tcp = \"127.0.0.1:{port}\"")));
 }
+
+#[test]
+fn an_address_for_other_machines_is_not_written_over_without_a_daemon() {
+    let mut daemon = Daemon::builder().start();
+    daemon.cli_ok(&["tcp", "disable"]);
+    daemon.stop();
+    let file = daemon.dir().join(".config/modeld/config.toml");
+    let said = "tcp = \"0.0.0.0:12434\"\n";
+    fs::write(&file, said).unwrap();
+    let refused = daemon.cli(&["tcp", "enable"]);
+    let problem = String::from_utf8(refused.stderr).unwrap();
+    assert!(!refused.status.success(), "{problem}");
+    assert!(problem.contains("0.0.0.0:12434") && problem.contains("tcp disable"), "{problem}");
+    assert_eq!(settings(&daemon), said);
+}
+
+#[test]
+fn a_lock_that_another_program_holds_is_no_reason_to_wait() {
+    let mut daemon = Daemon::builder().start();
+    daemon.cli_ok(&["tcp", "disable"]);
+    let dir = fs::File::open(daemon.dir().join(".config/modeld")).unwrap();
+    rustix::fs::flock(&dir, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let told = put(&daemon, &json!({"port": free()}));
+    let notes = told["notes"].to_string();
+    assert!(notes.contains("could not be kept") && notes.contains("another program"), "{notes}");
+    assert_eq!(told["enabled"], true);
+    daemon.stop();
+}

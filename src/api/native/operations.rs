@@ -162,7 +162,12 @@ pub(in crate::api) const DIALECT: Dialect = Dialect {
             paths: &["/modeld/tcp"],
             parameters: &[
                 query("containers", flag, "the one for containers alone"),
-                query("released", flag, "the service manager has closed its sockets"),
+                query(
+                    "released",
+                    text,
+                    "addresses, separated by commas, at which the service manager has closed its \
+                     sockets",
+                ),
             ],
             request: None,
             answers: &[(200, &[(JSON, named::<WireTcp>)])],

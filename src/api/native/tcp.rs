@@ -32,9 +32,9 @@ pub(super) struct TcpRequest {
     port: Option<u16>,
     /// Listen for containers as well, at the same port of the address of their bridge.
     containers: bool,
-    /// The service manager has closed what it had opened elsewhere: nobody has to be turned away
-    /// there any more.
-    released: bool,
+    /// Addresses at which the service manager has closed the sockets that it had passed: nobody has
+    /// to be turned away there any more.
+    released: Vec<String>,
 }
 
 /// The TCP listeners.
@@ -115,11 +115,13 @@ pub(in crate::api) async fn open_tcp(State(state): State<ApiState>, request: Req
     Ok(Json(WireTcp::of(change, state.token_required)).into_response())
 }
 
-/// `DELETE /modeld/tcp?containers&released`.
+/// `DELETE /modeld/tcp?containers&released=ADDRESS,…`.
 pub(in crate::api) async fn close_tcp(State(state): State<ApiState>, uri: Uri) -> Reply {
     let control = control(&state)?;
     let Params { containers, released } = read_query(&uri)?;
-    let (alone, released) = (boolean("containers", containers)?, boolean("released", released)?);
+    let alone = boolean("containers", containers)?;
+    let released = released.unwrap_or_default();
+    let released = addresses(released.split(',').filter(|text| !text.is_empty()))?;
     let change = control.close(alone, released).await?;
     Ok(Json(WireTcp::of(change, state.token_required)).into_response())
 }
@@ -143,7 +145,16 @@ fn wish(request: TcpRequest) -> Result<TcpWish> {
     let (host, port) = (host.unwrap_or_default(), port.unwrap_or(TCP_PORT));
     let address = loopback_address(&host, port)
         .map_err(|problem| Error::invalid(if port == 0 { "port" } else { "host" }, problem))?;
+    let released = addresses(released.iter().map(String::as_str))?;
     Ok(TcpWish { address, containers, released })
+}
+
+fn addresses<'a>(released: impl Iterator<Item = &'a str>) -> Result<Vec<SocketAddr>> {
+    let address = |text: &str| {
+        let problem = || format!("`released` holds addresses as 127.0.0.1:12434, not {text:?}");
+        text.parse().map_err(|_| Error::invalid("released", problem()))
+    };
+    released.map(address).collect()
 }
 
 impl WireTcp {
@@ -239,6 +250,16 @@ mod tests {
             ("127.0.0.2", Some(65535), "127.0.0.2:65535"),
         ] {
             assert_eq!(wished(Some(host), port).unwrap(), address, "{host}");
+        }
+    }
+
+    #[test]
+    fn what_was_released_is_named_by_its_address() {
+        let read = |text: &str| addresses(text.split(','));
+        let all = ["127.0.0.1:5".parse().unwrap(), "[::1]:5".parse().unwrap()];
+        assert_eq!(read("127.0.0.1:5,[::1]:5").unwrap(), all);
+        for wrong in ["true", "12434", "localhost:5"] {
+            assert_eq!(read(wrong).unwrap_err().param.as_deref(), Some("released"), "{wrong}");
         }
     }
 

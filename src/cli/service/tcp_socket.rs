@@ -26,8 +26,8 @@ pub(in crate::cli) enum TcpSocket {
 pub(in crate::cli) struct Followed {
     /// What of it is worth a line.
     pub notes: Vec<String>,
-    /// Whether it has closed sockets that it had passed to the daemon.
-    pub has_closed: bool,
+    /// Where it has closed sockets that it had passed to the daemon, if one ran.
+    pub closed: Vec<SocketAddr>,
 }
 
 /// Has the manager follow a choice, if it has a unit for the TCP socket. It is never started here:
@@ -47,7 +47,8 @@ pub(in crate::cli) fn follow(
     }
     let path = context.units.join(DROP_IN);
     let mut notes = Vec::new();
-    let mut has_closed = false;
+    let mut closed = Vec::new();
+    let listens = || unit.listens.iter().filter_map(|at| at.parse().ok()).collect();
     match choice {
         TcpSocket::Open(address) => {
             let changed = if address.to_string() == USUAL {
@@ -74,13 +75,13 @@ pub(in crate::cli) fn follow(
             // be closed, and not opened.
             if changed && unit.is_active() {
                 systemd.run(&["stop", TCP_SOCKET])?;
-                has_closed = true;
+                closed = listens();
             }
         }
         TcpSocket::Close => {
             if unit.is_active() {
                 systemd.run(&["stop", TCP_SOCKET])?;
-                has_closed = true;
+                closed = listens();
             }
             if unit.is_enabled() {
                 systemd.run(&["disable", TCP_SOCKET])?;
@@ -91,7 +92,7 @@ pub(in crate::cli) fn follow(
             }
         }
     }
-    Ok(Followed { notes, has_closed })
+    Ok(Followed { notes, closed })
 }
 
 /// Closes what an earlier installation opened and the settings have no more. Where they never said
@@ -191,5 +192,20 @@ mod tests {
             let done = follow(&context, TcpSocket::Open(([127, 0, 0, 1], 9).into())).unwrap();
             assert_eq!((done.notes.len(), manager.changes().len()), (0, 0));
         }
+    }
+
+    #[test]
+    fn what_the_unit_listened_on_is_told_when_it_is_stopped() {
+        let place = Place::new();
+        let mut manager = Manager::with_tcp();
+        let context = place.context(&manager);
+        assert_eq!(follow(&context, TcpSocket::Close).unwrap().closed, []);
+        manager.on = vec![TCP_SOCKET];
+        manager.listens = vec!["127.0.0.1:12434", "[::1]:12434"];
+        let context = place.context(&manager);
+        let at = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let both = [at("127.0.0.1:12434"), at("[::1]:12434")];
+        assert_eq!(follow(&context, TcpSocket::Open(at("127.0.0.1:9000"))).unwrap().closed, both);
+        assert_eq!(follow(&context, TcpSocket::Close).unwrap().closed, both);
     }
 }

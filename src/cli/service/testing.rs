@@ -19,6 +19,8 @@ pub(super) struct Manager {
     pub active: Vec<&'static str>,
     pub loaded: Vec<&'static str>,
     pub masked: Vec<&'static str>,
+    /// Where each socket listens.
+    pub listens: Vec<&'static str>,
     pub missing: bool,
     pub refuses: bool,
     pub linger: Option<&'static str>,
@@ -58,8 +60,10 @@ impl Manager {
     fn state(&self, unit: &str) -> String {
         let is = |all: &[&str]| all.contains(&unit);
         let on = is(&self.on);
+        let listens: String =
+            self.listens.iter().map(|at| format!("Listen={at} (Stream)\n")).collect();
         format!(
-            "LoadState={}\nActiveState={}\nSubState=x\nUnitFileState={}\nFragmentPath=/u/{unit}\nMainPID={}\n",
+            "{listens}LoadState={}\nActiveState={}\nSubState=x\nUnitFileState={}\nFragmentPath=/u/{unit}\nMainPID={}\n",
             match unit {
                 _ if is(&self.masked) => "masked",
                 _ if is(&self.loaded) => "loaded",
