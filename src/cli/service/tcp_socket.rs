@@ -123,7 +123,7 @@ pub(super) fn close_unwanted(context: &Context<'_>, printer: &mut Printer) -> Re
     };
     printer.line(format!("closed     {TCP_SOCKET}, {why}"))?;
     followed.notes.iter().for_each(|note| printer.note(note));
-    if followed.has_closed {
+    if !followed.closed.is_empty() {
         printer.note("A daemon that runs holds on to the port until its restart.");
     }
     Ok(())
