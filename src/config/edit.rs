@@ -250,7 +250,7 @@ pub fn lock(path: &Path) -> io::Result<EditLock> {
         match rustix::fs::flock(&dir, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Ok(EditLock(dir)),
             Err(Errno::INTR) => {}
-            Err(Errno::WOULDBLOCK) if start.elapsed() < OTHERS => std::thread::sleep(TRY_AGAIN),
+            Err(Errno::WOULDBLOCK) if start.elapsed() < OTHERS => again(),
             Err(Errno::WOULDBLOCK) => {
                 let text = format!(
                     "another program has held the lock of {} for {} s, as an editor of the settings \
@@ -263,6 +263,14 @@ pub fn lock(path: &Path) -> io::Result<EditLock> {
             Err(other) => return Err(other.into()),
         }
     }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a lock with a limit of time tells nobody of its end"
+)]
+fn again() {
+    std::thread::sleep(TRY_AGAIN);
 }
 
 /// Writes the file as a whole before it takes the place of the old one, with whose and how that was;
