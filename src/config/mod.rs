@@ -10,7 +10,7 @@
 //! A flag beats a variable, a variable beats a file, a file beats the default. [`Env::from_process`]
 //! is the only place of the program that reads environment variables for settings; [`resolve()`]
 //! touches neither the environment nor the disk, so that every rule has a table test. Nothing here
-//! binds anything, and only what [edits](with_value) a settings file writes.
+//! binds anything, and only what [edits](with_values) a settings file writes.
 
 mod address;
 mod containers;
