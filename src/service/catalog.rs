@@ -47,24 +47,27 @@ impl Service {
     }
 
     async fn make_idle(&self, model: &str, entry: &ModelEntry, force: bool) -> Result<()> {
-        let snapshot = self.scheduler.snapshot();
-        let Some(loaded) = snapshot.models.iter().find(|loaded| loaded.id == entry.id) else {
-            return Ok(());
-        };
         if force {
             self.scheduler.evict(entry.id, "the model was deleted").await;
             return Ok(());
         }
-        if loaded.running > 0 || loaded.waiting > 0 {
-            let message = format!(
-                "{model} is in use: {} running and {} waiting requests; wait until they are \
-                 done, or delete it with force=true, which ends them",
-                loaded.running, loaded.waiting
-            );
-            return Err(Error::new(ErrorKind::Conflict, message));
+        // Asked first: whether it is idle the scheduler knows better than the last snapshot, in which
+        // an answer that has just been read may still be running.
+        if self.scheduler.unload(UnloadTarget::Models(vec![entry.id])).await > 0 {
+            return Ok(());
         }
-        self.scheduler.unload(UnloadTarget::Models(vec![entry.id])).await;
-        Ok(())
+        let snapshot = self.scheduler.snapshot();
+        let busy = snapshot
+            .models
+            .iter()
+            .find(|loaded| loaded.id == entry.id && (loaded.running > 0 || loaded.waiting > 0));
+        let Some(loaded) = busy else { return Ok(()) };
+        let message = format!(
+            "{model} is in use: {} running and {} waiting requests; wait until they are done, or \
+             delete it with force=true, which ends them",
+            loaded.running, loaded.waiting
+        );
+        Err(Error::new(ErrorKind::Conflict, message))
     }
 }
 
