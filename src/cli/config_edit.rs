@@ -6,10 +6,10 @@ use tempfile::NamedTempFile;
 use super::editor::Editor;
 use super::{CliError, Printer};
 use crate::config::{
-    ConfigError, ConfigFile, EditLock, RawConfig, SETTINGS, Setting, Sources, lock, nearest_key,
-    pairs, read_draft, read_file, shown, with_values, without, write,
+    ConfigError, ConfigFile, RawConfig, SETTINGS, Setting, Sources, nearest_key, pairs, read_draft,
+    read_file, shown, with_values, without, write,
 };
-use crate::files;
+use crate::files::{self, ChangeLock, lock_for_change};
 
 /// What a new file begins with.
 const BEGINNING: &str = "# Settings of `modeld serve`; `modeld config show` lists the keys.\n";
@@ -209,13 +209,13 @@ fn check(path: &Path, text: &str, sources: &Sources) -> Result<Option<ConfigErro
 struct Edited {
     path: PathBuf,
     text: String,
-    _lock: EditLock,
+    _lock: ChangeLock,
 }
 
 impl Edited {
     fn open(sources: &Sources) -> Result<Self, CliError> {
         let path = user_file(sources)?;
-        let lock = lock(&path).map_err(|error| failed(&path, &error))?;
+        let lock = lock_for_change(&path).map_err(|error| failed(&path, &error))?;
         let text = read_file(&path, false)?.unwrap_or_default();
         Ok(Self { path, text, _lock: lock })
     }

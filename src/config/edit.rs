@@ -1,12 +1,9 @@
 //! Changing the settings file by program: comments and order stay, and nobody ever sees half of it.
 
-use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
-use rustix::io::Errno;
 use toml_edit::{Array, Document, DocumentMut, Item, RawString, Value};
 
 use super::file::{anchored, setting, unknown};
@@ -225,54 +222,6 @@ pub(super) fn value(path: &Path, text: &str, key: &str) -> Result<Option<String>
     Ok(file.entry(known(key)?).and_then(|entry| entry.text.clone()))
 }
 
-/// Holds others off who change the same file by program, until dropped.
-#[derive(Debug)]
-pub struct EditLock(#[expect(dead_code, reason = "the lock goes with it")] File);
-
-/// How long to wait for others who change settings: a change takes milliseconds, but an editor may
-/// hold the lock for hours, and where the directory can be read anybody may.
-const OTHERS: Duration = Duration::from_secs(3);
-
-/// How often to try meanwhile.
-const TRY_AGAIN: Duration = Duration::from_millis(20);
-
-/// Makes the directory of a settings file, for its owner alone, and takes the lock. Blocks for three
-/// seconds at most.
-///
-/// # Errors
-/// Those of the file system, and [`io::ErrorKind::WouldBlock`] where another one holds the lock.
-pub fn lock(path: &Path) -> io::Result<EditLock> {
-    let name = directory(path);
-    files::make_private_dir(name)?;
-    let dir = File::open(name)?;
-    let start = Instant::now();
-    loop {
-        match rustix::fs::flock(&dir, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(EditLock(dir)),
-            Err(Errno::INTR) => {}
-            Err(Errno::WOULDBLOCK) if start.elapsed() < OTHERS => again(),
-            Err(Errno::WOULDBLOCK) => {
-                let text = format!(
-                    "another program has held the lock of {} for {} s, as an editor of the settings \
-                     does; end it and try again",
-                    name.display(),
-                    OTHERS.as_secs()
-                );
-                return Err(io::Error::new(io::ErrorKind::WouldBlock, text));
-            }
-            Err(other) => return Err(other.into()),
-        }
-    }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a lock with a limit of time tells nobody of its end"
-)]
-fn again() {
-    std::thread::sleep(TRY_AGAIN);
-}
-
 /// Writes the file as a whole before it takes the place of the old one, with whose and how that was;
 /// a new one is for its owner alone. A symbolic link stays and what it names is written.
 ///
@@ -280,10 +229,6 @@ fn again() {
 /// Those of the file system; the old file is there then.
 pub fn write(path: &Path, text: &str) -> io::Result<()> {
     files::renew(&files::destination(path), text.as_bytes(), 0o600)
-}
-
-fn directory(path: &Path) -> &Path {
-    path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn editable(path: &Path, text: &str) -> Result<DocumentMut, ConfigError> {
@@ -464,7 +409,7 @@ mod tests {
     fn a_written_file_is_its_owners_alone_and_a_link_stays() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("new/config.toml");
-        let held = lock(&path).unwrap();
+        let held = files::lock_for_change(&path).unwrap();
         write(&path, "log = 'info'\n").unwrap();
         drop(held);
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;

@@ -1,6 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{ConfigError, edit, read_file};
+use crate::files;
 
 /// Why a choice could not be kept. The file is as it was.
 #[derive(Debug, thiserror::Error)]
@@ -28,14 +29,13 @@ pub fn kept(path: &Path, key: &str) -> Result<Option<String>, KeepError> {
 }
 
 /// Sets keys of the file to texts, or takes them out (`None`), and keeps whatever else is in it,
-/// comments included. The file takes the old one's place whole or not at all, and is for its owner
-/// alone. Answers whether anything had to change.
+/// comments included. The file takes the old one's place whole or not at all. Answers whether anything had to change.
 ///
 /// # Errors
 /// Every [`KeepError`].
 pub fn keep(path: &Path, choices: &[(&str, Option<&str>)]) -> Result<bool, KeepError> {
     let failed = |source| KeepError::Io { path: path.to_owned(), source };
-    let _lock = edit::lock(path).map_err(failed)?;
+    let _lock = files::lock_for_change(path).map_err(failed)?;
     let before = read(path)?;
     let mut after = before.clone();
     for (key, choice) in choices {

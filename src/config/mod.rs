@@ -40,7 +40,7 @@ pub use address::{TCP_PORT, is_for_others, loopback_address, public_stays, tcp_a
 pub use containers::{ContainerAddress, is_private};
 pub use dmr::{FOREIGN, Foreign};
 pub use duration::{parse_age, parse_duration, parse_keep_alive, parse_limit};
-pub use edit::{EditLock, Pair, lock, pairs, with_values, without, write};
+pub use edit::{Pair, pairs, with_values, without, write};
 pub use env::{AUTHORITY_FILE, Env, Variables, editor, path_variable, search_path};
 pub use error::ConfigError;
 pub use file::{ConfigFile, nearest as nearest_key};

@@ -90,7 +90,7 @@ fn written<'a>(path: &'a Path, bytes: &[u8], mode: u32) -> io::Result<(&'a Path,
     Ok((dir, file))
 }
 
-fn directory(path: &Path) -> &Path {
+pub(super) fn directory(path: &Path) -> &Path {
     path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 

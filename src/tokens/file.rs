@@ -2,7 +2,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rustix::fs::{FlockOperation, Mode, OFlags};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
@@ -121,13 +120,8 @@ impl TokenFile {
         change: impl FnOnce(&mut Vec<Token>) -> Result<T, TokenError>,
     ) -> Result<T, TokenError> {
         let dir = self.path.parent().unwrap_or(Path::new("."));
-        let doing = |what: &str| format!("{what} {}", dir.display());
-        files::make_private_dir(dir).map_err(|e| TokenError::io(doing("create"), e))?;
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let held = rustix::fs::open(dir, flags, Mode::empty())
-            .map_err(|e| TokenError::io(doing("open"), e))?;
-        rustix::fs::flock(&held, FlockOperation::LockExclusive)
-            .map_err(|e| TokenError::io(doing("lock"), e))?;
+        let _lock = files::lock_for_change(&self.path)
+            .map_err(|e| TokenError::io(format!("lock {}", dir.display()), e))?;
         let mut tokens = self.read()?;
         let done = change(&mut tokens)?;
         self.write(tokens)?;
