@@ -299,8 +299,6 @@ mod tests {
 
     #[tokio::test]
     async fn who_connected_in_time_may_still_agree_on_tls() {
-        use rustls::pki_types::CertificateDer;
-        use rustls::pki_types::pem::PemObject as _;
         let dir = tempfile::tempdir().unwrap();
         let env = crate::config::Env {
             runtime_dir: Some(dir.path().join("run")),
@@ -314,15 +312,7 @@ mod tests {
         let tls = Secured::new(&config).unwrap().unwrap().acceptor();
         let authority =
             super::super::authority_certificate(&dir.path().join("config/modeld")).unwrap();
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(authority.as_bytes()).unwrap()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let client = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let connector = tokio_rustls::TlsConnector::from(Arc::new(client));
+        let connector = super::super::testing::trusting(&authority);
 
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

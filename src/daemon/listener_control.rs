@@ -424,7 +424,7 @@ mod tests {
     use super::super::connection::Server;
     use super::super::phase::Patience;
     use super::super::seats::Seats;
-    use super::super::testing::{free, own_ip};
+    use super::super::testing::{free, own_ip, trusting};
     use super::*;
     use crate::config::{Env, RawConfig, Tls, resolve};
 
@@ -711,19 +711,8 @@ mod tests {
     }
 
     async fn handshake(authority: &str, address: SocketAddr) -> std::io::Result<()> {
-        use rustls::pki_types::pem::PemObject as _;
-        let mut roots = rustls::RootCertStore::empty();
-        let der = rustls::pki_types::CertificateDer::from_pem_slice(authority.as_bytes()).unwrap();
-        roots.add(der).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let client = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
         let stream = tokio::net::TcpStream::connect(address).await?;
-        let connector = tokio_rustls::TlsConnector::from(Arc::new(client));
-        connector.connect(address.ip().into(), stream).await.map(drop)
+        trusting(authority).connect(address.ip().into(), stream).await.map(drop)
     }
 
     #[test]

@@ -323,18 +323,19 @@ fn the_grace_may_be_longer_than_the_units_time_to_stop() {
     assert_eq!(manager.show("Result"), "success");
 }
 
+/// The daemon's unit without those of its sockets.
+fn without_sockets(unit: String) -> String {
+    let others = |line: &&str| !["Wants=", "After=", "Also="].iter().any(|k| line.starts_with(k));
+    unit.lines().filter(others).map(|line| format!("{line}\n")).collect()
+}
+
 /// The daemon's own sockets, with neither of the socket units.
 #[test]
 fn sockets_of_its_own_are_kept_while_it_restarts() {
     let test = "sockets_of_its_own_are_kept_while_it_restarts";
-    let alone = |unit: String| {
-        let others =
-            |line: &&str| !["Wants=", "After=", "Also="].iter().any(|k| line.starts_with(k));
-        unit.lines().filter(others).map(|line| format!("{line}\n")).collect()
-    };
     let port = free_port();
     let service = format!("Environment=MODEL_RUNNER_PORT={port}");
-    let Some(mut manager) = Manager::start_with(test, &service, alone) else { return };
+    let Some(mut manager) = Manager::start_with(test, &service, without_sockets) else { return };
     manager.port = port;
     manager.ask(&["start", "modeld.service"]);
     assert_eq!(manager.show("NFileDescriptorStore"), "2");
@@ -353,12 +354,7 @@ fn sockets_of_its_own_are_kept_while_it_restarts() {
 #[test]
 fn a_socket_that_is_kept_goes_and_comes_at_once() {
     let test = "a_socket_that_is_kept_goes_and_comes_at_once";
-    let alone = |unit: String| {
-        let others =
-            |line: &&str| !["Wants=", "After=", "Also="].iter().any(|k| line.starts_with(k));
-        unit.lines().filter(others).map(|line| format!("{line}\n")).collect()
-    };
-    let Some(manager) = Manager::start_with(test, "", alone) else { return };
+    let Some(manager) = Manager::start_with(test, "", without_sockets) else { return };
     manager.ask(&["start", "modeld.service"]);
     open_tcp(&manager, manager.port);
     manager.wait_for("NFileDescriptorStore", "2");
