@@ -5,10 +5,15 @@ use oci_client::Reference;
 use crate::domain::ModelRef;
 use crate::registry::host::host_name;
 
-/// The repository of a reference, the registry's aliases joined: `docker.io/myorg/m`.
+/// The repository of a reference, the registry's aliases joined: `docker.io/myorg/m`. Reading it
+/// as a name leads to the same repository again.
 pub(super) fn repository_of(reference: &Reference) -> String {
     let registry = reference.registry();
-    let host = host_name(registry).unwrap_or_else(|| registry.to_ascii_lowercase());
+    let mut host = host_name(registry).unwrap_or_else(|| registry.to_ascii_lowercase());
+    // A single word in front is a namespace of Docker Hub unless it has a port, even https' own.
+    if !host.contains(['.', ':']) && host != "localhost" {
+        host.push_str(":443");
+    }
     format!("{host}/{}", reference.repository())
 }
 
@@ -133,6 +138,10 @@ mod tests {
             ("ghcr.io/*", "ghcr.io/a", true),
             ("ghcr.io:443/a/*", "ghcr.io/a/b", true),
             ("ghcr.io/a/*", "ghcr.io:443/a/b", true),
+            ("registry:443/a/*", "registry:443/a/b", true),
+            ("registry:443/*", "docker.io/registry/a", false),
+            ("registry/*", "registry:443/a", false),
+            ("localhost:443/*", "localhost/m", true),
             ("ghcr.io/a/b", "ghcr.io/a/b:t", true),
             ("ghcr.io/a/b", "ghcr.io/a/b/c", false),
             ("ghcr.io/a/b", "ghcr.io/a/bc", false),
@@ -188,7 +197,7 @@ mod tests {
 
         #[test]
         fn a_repository_matches_itself_its_path_and_everything(
-            name in "[a-z][a-z0-9]{0,8}(\\.[a-z]{2,3})?(:[1-9][0-9]{0,3})?/[a-z0-9]{1,8}(/[a-z0-9]{1,8}){0,3}"
+            name in "[a-z][a-z0-9]{0,8}(\\.[a-z]{2,3})?(:443|:[1-9][0-9]{0,3})?/[a-z0-9]{1,8}(/[a-z0-9]{1,8}){0,3}"
         ) {
             if let Some(repository) = repository_in(&name) {
                 let (path, _) = repository.rsplit_once('/').unwrap();
