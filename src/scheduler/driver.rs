@@ -74,6 +74,8 @@ pub(super) enum Command {
     Release(Digest, oneshot::Sender<Option<oneshot::Receiver<()>>>),
     Keep(Digest, Option<KeepAlive>, oneshot::Sender<()>),
     Reconfigure(SchedulerConfig, oneshot::Sender<()>),
+    /// Answers the state in which whoever has read an answer to its end is not running any more.
+    Settle(oneshot::Sender<Arc<Snapshot>>),
     Drain(Duration, oneshot::Sender<()>),
 }
 
@@ -172,6 +174,13 @@ impl Driver {
                 // Whoever asked looks next.
                 self.publish();
                 let _ = reply.send(());
+            }
+            Command::Settle(reply) => {
+                for id in self.models.keys().copied().collect::<Vec<_>>() {
+                    self.catch_up(id);
+                }
+                self.publish();
+                drop(reply.send(self.snapshot.borrow().clone()));
             }
             Command::Drain(grace, reply) => self.drain(grace, Some(reply)),
         }

@@ -132,6 +132,12 @@ impl Scheduler {
         }
     }
 
+    /// The state now. Unlike in the last [`Scheduler::snapshot`], a request whose reader has its
+    /// last event is over in it: who has an answer and asks for what needs an idle model gets it.
+    pub async fn settled(&self) -> Arc<Snapshot> {
+        self.ask(Command::Settle).await.unwrap_or_else(|| self.snapshot())
+    }
+
     /// The state as of the last change.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.snapshot.borrow().clone()

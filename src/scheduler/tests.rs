@@ -177,7 +177,7 @@ async fn the_place_of_a_running_request_is_free_when_the_engine_has_let_go() {
     let mut first = scheduler.submit(ask("a", "hang")).await.expect("a place");
     first.ready(None).await.expect("a start");
     let mut second = submit(&scheduler).await;
-    control.hold_cancels();
+    control.hold_places();
     drop(first);
     assert_eq!(timeout(secs(9), second.ready(None)).await.ok(), None, "started too early");
     assert_eq!(control.live(), 0);
@@ -195,7 +195,7 @@ async fn the_place_of_a_waiting_request_is_free_when_the_engine_has_let_go() {
     running.ready(None).await.expect("a start");
     let waiting = submit(&scheduler).await;
     sleep(SOON).await;
-    control.hold_cancels();
+    control.hold_places();
     drop(waiting);
     sleep(SOON).await;
     assert_eq!(scheduler.snapshot().models[0].waiting, 0);
@@ -371,11 +371,28 @@ async fn unload_leaves_busy_models_alone() {
     let mut generation = submit(&scheduler).await;
     generation.ready(None).await.expect("a start");
     assert_eq!(scheduler.unload(UnloadTarget::All).await, 0);
+    // Who has the answer need not wait for the engine to let go.
+    control.hold_places();
     control.step(1);
-    // At once: who has the answer need not wait for the engine to let go.
     finish(generation).await.1.expect("an answer");
     assert_eq!(scheduler.unload(UnloadTarget::Models(vec![model("m").id])).await, 1);
     assert_eq!(control.unloads(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_an_answer_finds_the_model_idle() {
+    let factory = ScriptedFactory::answering(["x"]).by_hand();
+    let (scheduler, control) = start(&factory);
+    let mut generation = submit(&scheduler).await;
+    generation.ready(None).await.expect("a start");
+    let busy: Vec<_> = scheduler.settled().await.busy().map(|m| (m.running, m.waiting)).collect();
+    assert_eq!(busy, [(1, 0)]);
+    control.hold_places();
+    control.step(1);
+    finish(generation).await.1.expect("an answer");
+    assert_eq!(scheduler.snapshot().busy().count(), 1, "the engine has not let go yet");
+    assert_eq!(scheduler.settled().await.busy().count(), 0);
+    assert_eq!(scheduler.snapshot().models.len(), 1, "it stays loaded");
 }
 
 #[tokio::test(start_paused = true)]

@@ -108,6 +108,13 @@ pub struct Snapshot {
     pub models: Vec<LoadedModel>,
 }
 
+impl Snapshot {
+    /// Those that requests run on or wait for.
+    pub fn busy(&self) -> impl Iterator<Item = &LoadedModel> {
+        self.models.iter().filter(|loaded| loaded.running > 0 || loaded.waiting > 0)
+    }
+}
+
 /// Which models to unload.
 #[derive(Debug, Clone)]
 pub enum UnloadTarget {

@@ -51,23 +51,17 @@ impl Service {
             self.scheduler.evict(entry.id, "the model was deleted").await;
             return Ok(());
         }
-        // Asked first: whether it is idle the scheduler knows better than the last snapshot, in which
-        // an answer that has just been read may still be running.
-        if self.scheduler.unload(UnloadTarget::Models(vec![entry.id])).await > 0 {
-            return Ok(());
+        let settled = self.scheduler.settled().await;
+        if let Some(loaded) = settled.busy().find(|loaded| loaded.id == entry.id) {
+            let message = format!(
+                "{model} is in use: {} running and {} waiting requests; wait until they are done, \
+                 or delete it with force=true, which ends them",
+                loaded.running, loaded.waiting
+            );
+            return Err(Error::new(ErrorKind::Conflict, message));
         }
-        let snapshot = self.scheduler.snapshot();
-        let busy = snapshot
-            .models
-            .iter()
-            .find(|loaded| loaded.id == entry.id && (loaded.running > 0 || loaded.waiting > 0));
-        let Some(loaded) = busy else { return Ok(()) };
-        let message = format!(
-            "{model} is in use: {} running and {} waiting requests; wait until they are done, or \
-             delete it with force=true, which ends them",
-            loaded.running, loaded.waiting
-        );
-        Err(Error::new(ErrorKind::Conflict, message))
+        self.scheduler.unload(UnloadTarget::Models(vec![entry.id])).await;
+        Ok(())
     }
 }
 

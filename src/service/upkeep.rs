@@ -51,10 +51,8 @@ impl Service {
     /// `Conflict` while requests run or wait, without `force`, and then nothing is changed;
     /// `DiskFull`, `Internal`.
     pub async fn purge(&self, force: bool) -> Result<Pruned> {
-        let busy =
-            |loaded: &&crate::scheduler::LoadedModel| loaded.running > 0 || loaded.waiting > 0;
-        let snapshot = self.scheduler.snapshot();
-        if let Some(loaded) = snapshot.models.iter().find(busy).filter(|_| !force) {
+        let settled = self.scheduler.settled().await;
+        if let Some(loaded) = settled.busy().next().filter(|_| !force) {
             let message = format!(
                 "{} is in use: {} running and {} waiting requests; wait until they are done, or \
                  purge with force=true, which ends them",
@@ -64,7 +62,7 @@ impl Service {
         }
         self.transfers.stop_all("all models are being removed").await;
         if force {
-            for loaded in &snapshot.models {
+            for loaded in &settled.models {
                 self.scheduler.evict(loaded.id, "all models were deleted").await;
             }
         }

@@ -21,7 +21,7 @@ pub(super) struct Shared {
     pub(super) steps: Semaphore,
     /// One permit lets one load finish, where loads are held.
     pub(super) loads: Semaphore,
-    /// False holds back the end of every `cancel`.
+    /// False holds back the places of requests that are over.
     pub(super) releasing: watch::Sender<bool>,
     pub(super) record: Mutex<Record>,
 }
@@ -66,12 +66,13 @@ impl Control {
         self.shared.loads.add_permits(1);
     }
 
-    /// From now on no `cancel` completes, until [`Control::release`].
-    pub fn hold_cancels(&self) {
+    /// From now on engines keep the places of requests that have ended or are cancelled, until
+    /// [`Control::release`].
+    pub fn hold_places(&self) {
         self.shared.releasing.send_replace(false);
     }
 
-    /// Completes the cancels that were held back, and all later ones.
+    /// Lets go of the places that were held, and of all later ones.
     pub fn release(&self) {
         self.shared.releasing.send_replace(true);
     }

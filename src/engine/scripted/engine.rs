@@ -149,7 +149,10 @@ impl Engine for ScriptedEngine {
             tokio::select! {
                 biased;
                 () = cancel.cancelled() => {}
-                () = play.run(&mut dead) => {
+                () = async {
+                    play.run(&mut dead).await;
+                    released(&shared, &exit).await;
+                } => {
                     jobs.lock().unwrap_or_else(PoisonError::into_inner).remove(&job);
                 }
             }
@@ -160,18 +163,13 @@ impl Engine for ScriptedEngine {
 
     fn cancel(&self, job: JobId) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            let mut releasing = self.shared.releasing.subscribe();
-            let mut exited = self.exit.subscribe();
             let found = self.jobs().remove(&job);
             if let Some(Job::Running { cancel, over }) = &found {
                 cancel.cancel();
                 over.cancelled().await;
             }
             if found.is_some() {
-                tokio::select! {
-                    _ = releasing.wait_for(|releasing| *releasing) => {}
-                    _ = exited.wait_for(Option::is_some) => {}
-                }
+                released(&self.shared, &self.exit).await;
             }
         })
     }
@@ -185,5 +183,14 @@ impl Engine for ScriptedEngine {
             die(&self.exit, Error::new(ErrorKind::Cancelled, "the model was unloaded"), true);
             self.shared.record().unloads += 1;
         })
+    }
+}
+
+/// Back when places are let go of, or the engine is gone.
+async fn released(shared: &Shared, exit: &watch::Sender<Option<Exit>>) {
+    let (mut releasing, mut exited) = (shared.releasing.subscribe(), exit.subscribe());
+    tokio::select! {
+        _ = releasing.wait_for(|releasing| *releasing) => {}
+        _ = exited.wait_for(Option::is_some) => {}
     }
 }

@@ -30,7 +30,7 @@ impl Service {
             return Err(wrong_kind(model, purpose, wanted));
         }
         if settings.load_differs(&self.configured.in_force(id, purpose).settings) {
-            self.require_unused(id, model)?;
+            self.require_unused(id, model).await?;
         }
         let keep_alive = after.keep_alive;
         if after != before {
@@ -73,13 +73,9 @@ impl Service {
         Ok(found)
     }
 
-    fn require_unused(&self, id: Digest, model: &str) -> Result<()> {
-        let snapshot = self.scheduler.snapshot();
-        let busy = snapshot
-            .models
-            .iter()
-            .find(|loaded| loaded.id == id && (loaded.running > 0 || loaded.waiting > 0));
-        let Some(loaded) = busy else { return Ok(()) };
+    async fn require_unused(&self, id: Digest, model: &str) -> Result<()> {
+        let settled = self.scheduler.settled().await;
+        let Some(loaded) = settled.busy().find(|loaded| loaded.id == id) else { return Ok(()) };
         let message = format!(
             "runner already active: {model} has {} running and {} waiting requests, and would have \
              to be loaded anew; try again when they are done",
