@@ -41,10 +41,7 @@ struct Inner {
     /// How many there have been.
     numbers: AtomicU64,
     /// All there are, whatever is being done to them at the moment.
-    places: Mutex<Vec<Place>>,
-    running: Mutex<Vec<Running>>,
-    /// Those that nobody accepts on for a moment.
-    paused: Mutex<Vec<(Place, TcpListener)>>,
+    all: Mutex<Vec<Listener>>,
     /// One change at a time, and none while they are paused.
     changing: Arc<tokio::sync::Mutex<()>>,
     /// Tells that something may be open elsewhere.
@@ -104,25 +101,20 @@ pub(super) fn is_same(one: SocketAddr, other: SocketAddr) -> bool {
     one.port() == other.port() && one.ip().to_canonical() == other.ip().to_canonical()
 }
 
-/// A listener that a task accepts on.
-struct Running {
+struct Listener {
     place: Place,
-    stop: CancellationToken,
-    /// `None`: nothing can be accepted on it any more.
-    accepting: JoinHandle<Option<TcpListener>>,
+    hands: Hands,
 }
 
-impl Running {
-    /// Accepts no more; what was accepted is being served. `None`: the socket is closed, because
-    /// nothing could be accepted on it or the task has panicked.
-    async fn stop(self) -> (Place, Option<TcpListener>) {
-        self.stop.cancel();
-        let listener = self.accepting.await.unwrap_or_else(|error| {
-            tracing::error!(%error, address = %self.place.address, "a listener was lost");
-            None
-        });
-        (self.place, listener)
-    }
+/// Who has the socket of a listener.
+enum Hands {
+    /// A task that accepts on it until it is told to stop; `None` from it: nothing can be accepted
+    /// any more.
+    Accepting { stop: CancellationToken, task: JoinHandle<Option<TcpListener>> },
+    /// Nobody accepts on it for a moment.
+    Paused(TcpListener),
+    /// Whoever is changing it.
+    Change,
 }
 
 impl TcpListeners {
@@ -136,9 +128,11 @@ impl TcpListeners {
     /// they are not paused, who has just been accepted may be dropped.
     pub(super) fn end(&self) {
         held(&self.inner.acceptor).take();
-        held(&self.inner.paused).clear();
-        held(&self.inner.running).drain(..).for_each(|one| one.stop.cancel());
-        held(&self.inner.places).clear();
+        for one in held(&self.inner.all).drain(..) {
+            if let Hands::Accepting { stop, .. } = one.hands {
+                stop.cancel();
+            }
+        }
     }
 
     /// What accepts; `None` before the start and after the end.
@@ -154,11 +148,11 @@ impl TcpListeners {
 
     /// All of them, the parked ones too.
     pub(super) fn places(&self) -> Vec<Place> {
-        held(&self.inner.places).clone()
+        held(&self.inner.all).iter().map(|one| one.place.clone()).collect()
     }
 
     fn forget(&self, gone: &Place) {
-        held(&self.inner.places).retain(|place| place.number != gone.number);
+        held(&self.inner.all).retain(|one| one.place.number != gone.number);
         self.inner.moved.send_replace(());
     }
 
@@ -192,34 +186,40 @@ impl TcpListeners {
         let closing = acceptor.server.closing.child_token();
         let number = self.inner.numbers.fetch_add(1, Ordering::Relaxed);
         let place = Place { door, address, inherited, purpose, closing, number };
-        self.run(acceptor, place, listener);
+        held(&self.inner.all).push(Listener { place: place.clone(), hands: Hands::Change });
+        self.accept(acceptor, place, listener);
     }
 
-    fn run(&self, acceptor: &Acceptor, place: Place, listener: TcpListener) {
+    /// Accepts on a listener that was taken out for a change, unless all were given up meanwhile.
+    fn accept(&self, acceptor: &Acceptor, place: Place, listener: TcpListener) {
         {
-            let mut places = held(&self.inner.places);
-            match places.iter_mut().find(|known| known.number == place.number) {
-                Some(known) => known.clone_from(&place),
-                None => places.push(place.clone()),
-            }
+            // Held until it is entered: a task may end at once, and then has it forgotten.
+            let mut all = held(&self.inner.all);
+            let known = all.iter_mut().find(|known| known.place.number == place.number);
+            let Some(known) = known else { return };
+            known.hands = self.accepting(acceptor, place.clone(), listener);
+            known.place = place;
         }
+        self.inner.moved.send_replace(());
+    }
+
+    fn accepting(&self, acceptor: &Acceptor, place: Place, listener: TcpListener) -> Hands {
         let stop = CancellationToken::new();
         let mut own = acceptor.clone();
         own.stop = stop.clone();
         own.server.closing = place.closing.clone();
-        let (inner, own_place) = (Arc::downgrade(&self.inner), place.clone());
-        let accepting = tokio::spawn(async move {
-            let listener = match own_place.purpose {
-                Purpose::Open => own.tcp(listener, own_place.door).await,
+        let inner = Arc::downgrade(&self.inner);
+        let task = tokio::spawn(async move {
+            let listener = match place.purpose {
+                Purpose::Open => own.tcp(listener, place.door).await,
                 Purpose::Parked => turn_away(listener, own.stop).await,
             };
             if let (None, Some(inner)) = (&listener, inner.upgrade()) {
-                Self { inner }.forget(&own_place);
+                Self { inner }.forget(&place);
             }
             listener
         });
-        held(&self.inner.running).push(Running { place, stop, accepting });
-        self.inner.moved.send_replace(());
+        Hands::Accepting { stop, task }
     }
 
     /// Accepts no more, for a moment: who connects waits in the backlog. Nothing changes until what
@@ -229,8 +229,12 @@ impl TcpListeners {
         // To its end, whatever becomes of who asked.
         let own = self.clone();
         let pausing = tokio::spawn(async move {
-            let stopped = own.stop(|_| true).await;
-            held(&own.inner.paused).extend(stopped);
+            for (place, listener) in own.stop(|_| true).await {
+                let mut all = held(&own.inner.all);
+                if let Some(one) = all.iter_mut().find(|one| one.place.number == place.number) {
+                    one.hands = Hands::Paused(listener);
+                }
+            }
         });
         if let Err(error) = pausing.await {
             tracing::error!(%error, "the listeners could not be paused");
@@ -241,9 +245,19 @@ impl TcpListeners {
     /// Accepts again.
     pub(super) fn resume(&self) {
         let Some(acceptor) = held(&self.inner.acceptor).clone() else { return };
-        let paused = std::mem::take(&mut *held(&self.inner.paused));
+        let paused: Vec<(Place, TcpListener)> = {
+            let mut all = held(&self.inner.all);
+            let paused = all.iter_mut().filter_map(|one| match one.take() {
+                Hands::Paused(listener) => Some((one.place.clone(), listener)),
+                other => {
+                    one.hands = other;
+                    None
+                }
+            });
+            paused.collect()
+        };
         for (place, listener) in paused {
-            self.run(&acceptor, place, listener);
+            self.accept(&acceptor, place, listener);
         }
     }
 
@@ -260,8 +274,9 @@ impl TcpListeners {
                 tracing::info!(%address, flag, "a listener is closed to clients");
                 place.purpose = Purpose::Parked;
                 closed.push(place.clone());
-                if let Some(acceptor) = held(&self.inner.acceptor).clone() {
-                    self.run(&acceptor, place, listener);
+                let acceptor = held(&self.inner.acceptor).clone();
+                if let Some(acceptor) = acceptor {
+                    self.accept(&acceptor, place, listener);
                 }
                 continue;
             }
@@ -285,7 +300,7 @@ impl TcpListeners {
             tracing::info!(address = %place.address, flag = place.door.flag(), "a listener is open again");
             place.purpose = Purpose::Open;
             place.closing = acceptor.server.closing.child_token();
-            self.run(acceptor, place, listener);
+            self.accept(acceptor, place, listener);
         }
     }
 
@@ -296,10 +311,7 @@ impl TcpListeners {
             let at = |address: &SocketAddr| is_same(*address, place.address);
             place.inherited && addresses.iter().any(at)
         };
-        for place in held(&self.inner.places).iter_mut().filter(|place| is_meant(place)) {
-            place.inherited = place.purpose == Purpose::Parked;
-        }
-        for one in held(&self.inner.running).iter_mut().filter(|one| is_meant(&one.place)) {
+        for one in held(&self.inner.all).iter_mut().filter(|one| is_meant(&one.place)) {
             one.place.inherited = one.place.purpose == Purpose::Parked;
         }
         let gone = self.stop(|place| place.purpose == Purpose::Parked && is_meant(place)).await;
@@ -320,19 +332,43 @@ impl TcpListeners {
         self.inner.keeps.load(Ordering::Relaxed)
     }
 
+    /// Accepts no more on those that `which` chooses; what was accepted is being served. Those whose
+    /// sockets are closed, because nothing could be accepted on them, are forgotten.
     async fn stop(&self, which: impl Fn(&Place) -> bool) -> Vec<(Place, TcpListener)> {
-        let chosen: Vec<Running> = {
-            let mut running = held(&self.inner.running);
-            running.extract_if(.., |one| which(&one.place)).collect()
+        let chosen: Vec<(Place, JoinHandle<Option<TcpListener>>)> = {
+            let mut all = held(&self.inner.all);
+            let chosen = all.iter_mut().filter(|one| which(&one.place));
+            let chosen = chosen.filter_map(|one| match one.take() {
+                Hands::Accepting { stop, task } => {
+                    stop.cancel();
+                    Some((one.place.clone(), task))
+                }
+                other => {
+                    one.hands = other;
+                    None
+                }
+            });
+            chosen.collect()
         };
         let mut stopped = Vec::new();
-        for one in chosen {
-            match one.stop().await {
-                (place, Some(listener)) => stopped.push((place, listener)),
-                (place, None) => self.forget(&place),
+        for (place, task) in chosen {
+            let listener = task.await.unwrap_or_else(|error| {
+                tracing::error!(%error, address = %place.address, "a listener was lost");
+                None
+            });
+            match listener {
+                Some(listener) => stopped.push((place, listener)),
+                None => self.forget(&place),
             }
         }
         stopped
+    }
+}
+
+impl Listener {
+    /// What it was in, from now on in those of a change.
+    fn take(&mut self) -> Hands {
+        std::mem::replace(&mut self.hands, Hands::Change)
     }
 }
 
