@@ -1,11 +1,10 @@
 use std::ffi::{OsStr, OsString};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access};
 
 use super::{CliError, ExitCode, Printer};
-use crate::config::{self, Origin, RawConfig, Set, Sources, search_path};
+use crate::config::{self, RawConfig, Sources, search_path};
 use crate::daemon::{DaemonError, Standby, hand_over, start_logging};
 
 /// Listen, and start the daemon with the first connection, as systemd does
@@ -47,7 +46,6 @@ pub(super) fn run(
     let raw = RawConfig { socket: args.socket, tcp: args.tcp, ..RawConfig::default() };
     let sources = Sources::of_process(raw, file);
     let (mut config, _) = sources.shown()?;
-    refuse_network(&config.tcp)?;
     if let Some(program) = args.program.first() {
         find(program, &search_path())?;
     }
@@ -71,10 +69,8 @@ pub(super) fn run(
         .build()
         .map_err(|source| DaemonError::Io { doing: "start".to_owned(), source })?;
     let code = runtime.block_on(async {
-        let group = config.socket_group.value.as_deref();
-        let socket = config.socket.value.clone();
         let named = sources.named.is_some().then(|| sources.user_file()).flatten();
-        let standby = Standby::listen(socket, group, config.tcp.value).await?.with_settings(named);
+        let standby = Standby::listen(&config).await?.with_settings(named);
         for address in standby.addresses() {
             tracing::info!(%address, "waiting for the first connection");
         }
@@ -87,23 +83,6 @@ pub(super) fn run(
         78 => ExitCode::Config,
         130 => ExitCode::Interrupted,
         _ => ExitCode::Failure,
-    })
-}
-
-/// Tokens are the daemon's to ask for. Who typed the address can type another; where it is a setting,
-/// the next start would end the same way.
-fn refuse_network(tcp: &Set<Option<SocketAddr>>) -> Result<(), CliError> {
-    let Some(address) = tcp.value.filter(|at| !at.ip().to_canonical().is_loopback()) else {
-        return Ok(());
-    };
-    let text = format!(
-        "{}: {address} would open modeld to the network, which takes tokens: leave it to modeld \
-         serve --tcp {address}, started without activate",
-        tcp.origin
-    );
-    Err(match tcp.origin {
-        Origin::Flag(_) => CliError::Usage(text),
-        Origin::Env(_) | Origin::File { .. } | Origin::Default => CliError::Unusable(text),
     })
 }
 
@@ -143,25 +122,6 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
-
-    #[test]
-    fn an_address_of_the_network_is_refused_as_what_it_is() {
-        let refused = |address: &str, origin| {
-            let tcp = Set { value: Some(address.parse().unwrap()), origin };
-            refuse_network(&tcp).err().map(|error| (error.exit_code() as u8, error.to_string()))
-        };
-        let file = Origin::File { path: Path::new("/c.toml"), line: 3 };
-        for (origin, code, place) in [
-            (Origin::Flag("--tcp"), 2, "--tcp: 0.0.0.0:5"),
-            (Origin::Env("MODELD_TCP"), 78, "MODELD_TCP: 0.0.0.0:5"),
-            (file, 78, "/c.toml:3: 0.0.0.0:5"),
-        ] {
-            let (found, said) = refused("0.0.0.0:5", origin).unwrap();
-            assert_eq!(found, code);
-            assert!(said.starts_with(place), "{said}");
-            assert_eq!(refused("127.0.0.1:5", origin), None);
-        }
-    }
 
     #[test]
     fn a_program_has_to_be_there_before_anybody_waits_for_it() {

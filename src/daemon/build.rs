@@ -2,11 +2,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use jiff::Timestamp;
 
 use super::DaemonError;
 use super::activation::Inherited;
-use super::door::Door;
+use super::exposure::{check_tokens, tokens};
 use super::limits::hardened;
 use super::listen::{Address, Listeners};
 use super::listener_control::TcpControl;
@@ -26,7 +25,6 @@ use crate::models::Models;
 use crate::scheduler::Scheduler;
 use crate::service::{ModelSettings, Service, Transfers};
 use crate::store::Store;
-use crate::tokens::{TokenFile, Tokens};
 
 /// What the daemon is made of besides its settings.
 pub struct Parts {
@@ -82,8 +80,7 @@ impl Daemon {
         shutdown: Shutdown,
     ) -> Result<Bound, DaemonError> {
         let outside = Outside::new(config, &parts.variables)?;
-        let tokens = config.config_dir.as_deref().map(TokenFile::within).map(Tokens::of);
-        let tokens = tokens.unwrap_or_default();
+        let tokens = tokens(config);
         check_tokens(config, &parts.inherited, &tokens)?;
         let secured = Secured::new(config)?;
         let keeps = keeps_sockets(&parts.variables);
@@ -152,34 +149,6 @@ impl Daemon {
             reloader,
             secured,
         })
-    }
-}
-
-/// Whom could a listener serve for which everybody needs a token, where there is none? A public one
-/// would only be there to be attacked, whoever opened it; on loopback the owner may be about to make
-/// the first.
-fn check_tokens(
-    config: &Config,
-    inherited: &[Inherited],
-    tokens: &Tokens,
-) -> Result<(), DaemonError> {
-    if tokens.has_any(Timestamp::now()) {
-        return Ok(());
-    }
-    let bound = config.tcp.value.filter(|address| Door::at(*address) == Door::Public);
-    let bound = bound.map(|address| (config.tcp.origin.to_string(), address));
-    let passed = || inherited.iter().find_map(|one| one.public_address(config));
-    let passed = || Some(("a socket that was passed to be served".to_owned(), passed()?));
-    match bound.or_else(passed) {
-        Some((from, address)) => Err(DaemonError::NoTokens { from, address }),
-        None => {
-            if config.require_token.value {
-                tracing::warn!(
-                    "tokens are required over TCP and there is none: modeld token create"
-                );
-            }
-            Ok(())
-        }
     }
 }
 

@@ -24,6 +24,7 @@ mod containers;
 mod door;
 mod doors;
 mod error;
+mod exposure;
 mod group;
 mod idle;
 #[cfg(target_os = "macos")]

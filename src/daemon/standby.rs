@@ -13,7 +13,6 @@
 //! this program is executed once more in between ([`hand_over`]).
 
 use std::ffi::{OsStr, OsString};
-use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::PathBuf;
@@ -30,9 +29,10 @@ use tokio::time::Instant;
 
 use super::activation::NAMES;
 use super::door::Door;
+use super::exposure::{check_tokens, tokens};
 use super::socket::{self, SocketFile};
 use super::{Address, DaemonError, group};
-use crate::config::Env;
+use crate::config::{Config, Env};
 
 /// The first descriptor of the systemd protocol.
 const FIRST: i32 = 3;
@@ -58,23 +58,23 @@ pub struct Standby {
 }
 
 impl Standby {
-    /// Listens. Must be called inside the runtime.
+    /// Listens on the socket and the TCP address of a configuration. Must be called inside the
+    /// runtime.
     ///
     /// # Errors
-    /// Those of a daemon that cannot have its sockets.
-    pub async fn listen(
-        path: PathBuf,
-        group: Option<&str>,
-        tcp: Option<SocketAddr>,
-    ) -> Result<Self, DaemonError> {
-        let group = group.map(group::number).transpose()?;
+    /// Those of a daemon that cannot have its sockets, or may not.
+    pub async fn listen(config: &Config) -> Result<Self, DaemonError> {
+        // The program would refuse to serve it, but only once somebody has come.
+        check_tokens(config, &[], &tokens(config))?;
+        let path = config.socket.value.clone();
+        let group = config.socket_group.value.as_deref().map(group::number).transpose()?;
         socket::prepare_directory(&path, group)?;
         let (unix, file) = socket::bind(&path, group).await?;
         let doing = |e| DaemonError::io("prepare a socket", e);
         let mut sockets = vec![(OwnedFd::from(unix.into_std().map_err(doing)?), "unix")];
         let mut addresses = vec![Address::Unix(Some(path))];
-        if let Some(address) = tcp {
-            let flag = Door::Anybody.flag();
+        if let Some(address) = config.tcp.value {
+            let flag = Door::at(address).flag();
             let tcp = socket::bind_tcp(address, false).map_err(|source| DaemonError::Tcp {
                 address,
                 flag,

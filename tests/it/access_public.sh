@@ -10,7 +10,8 @@ admin=$("$MODELD" token create --name admin --scope admin 2>/dev/null)
 "$MODELD" serve --tcp 192.0.2.1:12434 --socket "$DIR/c.sock" --models-path "$DIR/models" \
     >"$DIR/log" 2>&1 &
 daemon=$!
-trap 'kill $daemon; wait $daemon || true' EXIT
+shim=
+trap 'kill $daemon $shim; wait $daemon $shim || true' EXIT
 tries=0
 until "$MODELD" --host "unix://$DIR/c.sock" status >/dev/null 2>&1; do
     tries=$((tries + 1))
@@ -18,12 +19,13 @@ until "$MODELD" --host "unix://$DIR/c.sock" status >/dev/null 2>&1; do
     sleep 0.05
 done
 
+port=12434
 # ask WHO TOKEN METHOD PATH [HEADER]: the status.
 ask() {
     status=$(curl -s --noproxy '*' --max-time 10 -o /dev/null -w '%{http_code}' -X "$3" \
         -H "Authorization: Bearer $2" -H "${5:-X-None: none}" -H 'Content-Type: application/json' \
         -d '{"model":"none","messages":[{"role":"user","content":"hi"}]}' \
-        "http://192.0.2.1:12434$4") || true
+        "http://192.0.2.1:$port$4") || true
     echo "$1 $3 $4 ${5:-}: $status"
 }
 everything() {
@@ -37,6 +39,19 @@ everything() {
 everything nobody unused
 everything user "$user"
 everything admin "$admin"
+"$MODELD" activate --socket "$DIR/other/d.sock" --tcp 192.0.2.1:12435 -- \
+    "$MODELD" serve --models-path "$DIR/other/models" >"$DIR/activate.log" 2>&1 &
+shim=$!
+tries=0
+until grep -q 'waiting.*192.0.2.1:12435' "$DIR/activate.log"; do
+    tries=$((tries + 1))
+    [ "$tries" -lt 200 ] || { cat "$DIR/activate.log"; exit 1; }
+    sleep 0.05
+done
+port=12435
+ask activated unused GET /models
+ask activated "$user" GET /models
+port=12434
 ask admin "$admin" GET /models 'Host: models.example:443'
 ask admin "$admin" GET /models 'Origin: https://evil.example'
 "$MODELD" token revoke admin >/dev/null

@@ -74,11 +74,13 @@ fn a_made_up_key_is_no_reason_to_refuse_where_none_is_needed() {
 fn nothing_is_opened_to_the_network_without_a_token() {
     let dir = tempfile::tempdir().expect("a directory");
     for address in ["192.0.2.1:12434", "0.0.0.0:12434", "[::]:12434"] {
-        let mut command = daemon::modeld(dir.path(), &dir.path().join("s"));
-        let output = command.args(["serve", "--tcp", address]).output().expect("modeld runs");
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(78), "{errors}");
-        assert!(errors.contains("modeld token create"), "{errors}");
+        for verb in ["serve", "activate"] {
+            let mut command = daemon::modeld(dir.path(), &dir.path().join("s"));
+            let output = command.args([verb, "--tcp", address]).output().expect("modeld runs");
+            let errors = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(78), "{errors}");
+            assert!(errors.contains("modeld token create"), "{errors}");
+        }
     }
     assert!(!dir.path().join("s").exists());
 }
