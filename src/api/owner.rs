@@ -2,11 +2,14 @@
 //! as. The kernel's table of sockets knows; only Linux shows it.
 //!
 //! A process that passes on what comes from elsewhere (containers, virtual machines, other hosts)
-//! is not its user's hand, and neither is one in namespaces of its own.
+//! is not its user's hand, and neither is one in namespaces of its own. Such a process is known by
+//! its name, or says so in the request: a proxy of its user's own making that does neither cannot be
+//! told from its user.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use http::{HeaderMap, HeaderName};
 use tokio::sync::OnceCell;
 
 /// Whether the peer of one connection is the user, once that was looked up; clones are the same.
@@ -46,33 +49,72 @@ fn look(_: SocketAddr, _: SocketAddr) -> Option<bool> {
 
 /// The beginnings of the names of programs that pass connections on, as the kernel shortens them.
 #[cfg(any(target_os = "linux", test))]
-const FORWARDERS: [&str; 25] = [
+const FORWARDERS: [&str; 51] = [
+    "VBox",
+    "VirtualBox",
+    "apache2",
     "autossh",
+    "bore",
     "caddy",
+    "chisel",
+    "cloud-hypervis",
     "cloudflared",
     "com.docker.back",
     "com.docker.vpnk",
     "conmon",
     "containerd",
+    "crosvm",
     "docker-proxy",
     "dockerd",
+    "envoy",
+    "firecracker",
     "frpc",
+    "frps",
     "gvproxy",
+    "h2o",
     "haproxy",
+    "httpd",
+    "inlets",
+    "kubectl",
+    "lighttpd",
     "limactl",
+    "nc",
     "nginx",
     "ngrok",
-    "pasta",
     "passt",
+    "pasta",
+    "pomerium",
     "qemu-",
+    "rinetd",
     "rootless",
     "slirp4netns",
     "socat",
+    "socks",
+    "squid",
     "ssh",
+    "sslh",
+    "stunnel",
     "tailscaled",
+    "telepresence",
     "traefik",
+    "varnishd",
+    "vmware-vmx",
     "vpnkit",
+    "zrok",
 ];
+
+/// Whether a request says that somebody passed it on (RFC 7239, RFC 9110 7.6.3, and what proxies
+/// sent before there was a standard).
+pub(super) fn is_passed_on(headers: &HeaderMap) -> bool {
+    let says = |name: &HeaderName| {
+        let name = name.as_str();
+        name.starts_with("x-forwarded-")
+            || ["forwarded", "via", "x-real-ip", "x-client-ip", "x-original-forwarded-for"]
+                .contains(&name)
+            || ["cf-connecting-ip", "true-client-ip", "fly-client-ip"].contains(&name)
+    };
+    headers.keys().any(says)
+}
 
 #[cfg(any(target_os = "linux", test))]
 fn is_forwarder(name: &str) -> bool {
@@ -149,13 +191,28 @@ mod tests {
 
     #[test]
     fn forwarders_are_known_by_the_beginnings_of_their_names() {
-        for name in ["rootlesskit", "rootlessport", "pasta.avx2", "sshd-session", "docker-proxy"] {
+        for name in
+            ["rootlesskit", "rootlessport", "pasta.avx2", "sshd-session", "docker-proxy", "ncat"]
+        {
             assert!(is_forwarder(name), "{name}");
         }
         for name in
             ["curl", "python3", "node", "ollama", "docker", "docker-model", "com.docker.cli"]
         {
             assert!(!is_forwarder(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_proxies_add_is_known() {
+        let headers = |name: &'static str| {
+            HeaderMap::from_iter([(HeaderName::from_static(name), "x".parse().unwrap())])
+        };
+        for name in ["forwarded", "via", "x-forwarded-for", "x-forwarded-proto", "x-real-ip"] {
+            assert!(is_passed_on(&headers(name)), "{name}");
+        }
+        for name in ["host", "user-agent", "x-request-id", "x-client-id", "x-stainless-lang"] {
+            assert!(!is_passed_on(&headers(name)), "{name}");
         }
     }
 

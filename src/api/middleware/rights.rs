@@ -7,6 +7,7 @@ use crate::domain::{Error, ErrorKind, Result};
 use crate::tokens::Scope;
 
 use super::super::bearer::Bearer;
+use super::super::owner::is_passed_on;
 use super::super::refusal::Refusal;
 use super::super::{ListenerClass, PeerInfo, PeerOwner};
 
@@ -40,6 +41,8 @@ pub(in crate::api) async fn may_manage(headers: &HeaderMap, extensions: &Extensi
         (Some(_), _) if scope == Some(Scope::Inference) => "a token of the scope inference",
         // The browser is the owner's, the page in it is not.
         _ if headers.contains_key(header::ORIGIN) => "a web page",
+        // The proxy is the owner's, whoever it speaks for is not.
+        _ if is_passed_on(headers) => "what a proxy passed on",
         (
             Some(ListenerClass::Tcp { local } | ListenerClass::Ollama { local }),
             Some(PeerInfo::Tcp { remote }),
