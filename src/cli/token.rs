@@ -69,7 +69,10 @@ pub(super) fn run(args: Args, env: &Env, printer: &mut Printer) -> Result<(), Cl
             });
             let wanted = NewToken { name, scope, life: life.transpose()? };
             let (token, text) = file.create(wanted, now).map_err(failed)?;
-            printer.line(text.expose_secret())?;
+            // Nobody else will ever see it.
+            printer.line(text.expose_secret()).inspect_err(|_| {
+                let _ = file.revoke(&token.id);
+            })?;
             let end = token.expires.map_or("never".to_owned(), shown);
             printer.note(format!(
                 "{} for {scope}, expires: {end}. It is shown this one time. Send it as \

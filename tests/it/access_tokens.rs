@@ -59,6 +59,17 @@ fn a_token_holds_from_its_making_to_its_end() {
 }
 
 #[test]
+fn a_token_that_nobody_could_read_is_taken_back() {
+    let daemon = Daemon::builder().start();
+    let mut command = daemon::modeld(daemon.dir(), &daemon.socket);
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("a full device");
+    let output = command.args(["token", "create", "--name", "a"]).stdout(full).output();
+    assert_eq!(output.expect("it runs").status.code(), Some(1));
+    assert_eq!(daemon.cli_ok(&["token", "list", "--json"]).trim(), "[]");
+    token(&daemon, &["--name", "a"]);
+}
+
+#[test]
 fn a_made_up_key_is_no_reason_to_refuse_where_none_is_needed() {
     let daemon = Daemon::builder().tcp().start();
     let tcp = daemon.tcp_client();
@@ -68,6 +79,25 @@ fn a_made_up_key_is_no_reason_to_refuse_where_none_is_needed() {
     // A token of the scope inference says less than being the same user does, and is believed.
     let user = token(&daemon, &[]);
     assert_eq!(ask(&tcp, "DELETE", "/models/purge", &user), 403);
+}
+
+#[test]
+fn what_a_proxy_passes_on_is_not_its_users() {
+    let daemon = Daemon::builder().tcp().start();
+    let tcp = daemon.tcp_client();
+    let admin = token(&daemon, &["--scope", "admin"]);
+    let asked = |headers: &[(&str, &str)]| tcp.send("POST", "/engines/unload", headers, b"{}");
+    let json = ("Content-Type", "application/json");
+    if cfg!(target_os = "linux") {
+        asked(&[json]).expect(200);
+    }
+    for passed in [("X-Forwarded-For", "203.0.113.9"), ("Forwarded", "for=_a"), ("Via", "1.1 p")] {
+        let refused = asked(&[json, passed]).expect(403).text();
+        assert!(refused.contains("what a proxy passed on"), "{refused}");
+        asked(&[json, passed, ("Authorization", &format!("Bearer {admin}"))]).expect(200);
+        // It may use models all the same.
+        tcp.send("GET", "/v1/models", &[passed], b"").expect(200);
+    }
 }
 
 #[test]
