@@ -2,6 +2,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access};
+use rustix::io::Errno;
 
 use super::{CliError, ExitCode, Printer};
 use crate::config::{self, RawConfig, Sources, search_path};
@@ -39,9 +40,9 @@ pub(super) fn run(
     printer: &mut Printer,
 ) -> Result<ExitCode, CliError> {
     if let Some(parent) = args.hand_over {
-        // What cannot be executed now cannot be executed next time.
-        printer.error(hand_over(parent, &args.program).to_string());
-        return Ok(ExitCode::Config);
+        let error = hand_over(parent, &args.program);
+        printer.error(error.to_string());
+        return Ok(if is_final(&error) { ExitCode::Config } else { ExitCode::Failure });
     }
     let raw = RawConfig { socket: args.socket, tcp: args.tcp, ..RawConfig::default() };
     let sources = Sources::of_process(raw, file);
@@ -84,6 +85,14 @@ pub(super) fn run(
         130 => ExitCode::Interrupted,
         _ => ExitCode::Failure,
     })
+}
+
+/// Whether a program that could not be executed cannot be next time: not one that is being exchanged
+/// for another just now, nor one that there was no memory for.
+fn is_final(error: &DaemonError) -> bool {
+    let DaemonError::Io { source, .. } = error else { return false };
+    let unfit = [Errno::NOEXEC, Errno::ACCESS, Errno::PERM, Errno::ISDIR];
+    Errno::from_io_error(source).is_some_and(|errno| unfit.contains(&errno))
 }
 
 /// Sees to it that a program is there before anybody waits for it.
