@@ -1,8 +1,14 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+/// A SIGTERM so soon after another one asks for nothing new. The kernel sends one for each thread of a
+/// parent that dies, where its children asked for a signal then.
+const ECHO: Duration = Duration::from_millis(500);
 
 /// How a running daemon is told to end: once to drain, twice to end at once; and how it is told to
 /// read its settings again. Cheap to clone.
@@ -14,8 +20,9 @@ pub struct Shutdown {
 }
 
 impl Shutdown {
-    /// SIGTERM and SIGINT: the first drains, the second ends at once. SIGHUP has the settings read
-    /// again and ends nothing, so that closing a terminal does not cut answers short.
+    /// SIGTERM and SIGINT: the first drains, the second ends at once, unless it is the echo of a
+    /// SIGTERM ([`ECHO`]). SIGHUP has the settings read again and ends nothing, so that closing a
+    /// terminal does not cut answers short.
     ///
     /// # Errors
     /// Those of installing a signal handler. Must be called inside the runtime.
@@ -56,9 +63,15 @@ impl Shutdown {
     }
 
     async fn listen(self, mut terminate: Signal, mut interrupt: Signal, mut hangup: Signal) {
+        let mut told: Option<Instant> = None;
         loop {
             tokio::select! {
-                _ = terminate.recv() => tracing::info!("SIGTERM"),
+                _ = terminate.recv() => {
+                    if is_echo(&mut told) {
+                        continue;
+                    }
+                    tracing::info!("SIGTERM");
+                }
                 _ = interrupt.recv() => tracing::info!("SIGINT"),
                 _ = hangup.recv() => {
                     tracing::info!("SIGHUP");
@@ -68,5 +81,29 @@ impl Shutdown {
             }
             self.ask();
         }
+    }
+}
+
+/// Whether a SIGTERM that came just now is one of those that came with an earlier one; `told` is when
+/// the last one came that is not.
+fn is_echo(told: &mut Option<Instant>) -> bool {
+    let echo = told.is_some_and(|told| told.elapsed() < ECHO);
+    if !echo {
+        *told = Some(Instant::now());
+    }
+    echo
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_signal_at_once_after_another_asks_for_nothing_new() {
+        let mut told = None;
+        assert!(!is_echo(&mut told));
+        assert!(is_echo(&mut told));
+        tokio::time::advance(ECHO).await;
+        assert!(!is_echo(&mut told), "somebody asked again");
     }
 }
