@@ -10,6 +10,8 @@ use super::DaemonError;
 
 /// The lock file beside the socket: one daemon per directory.
 const LOCK_NAME: &str = "daemon.lock";
+/// The lock file of who listens for a daemon that comes and goes: it cannot keep the daemon's.
+const STANDBY_LOCK_NAME: &str = "standby.lock";
 
 /// Held as long as the daemon lives; the kernel lets go of it however the process ends.
 #[derive(Debug)]
@@ -19,8 +21,23 @@ pub(super) struct DaemonLock {
 
 impl DaemonLock {
     /// Takes the lock beside `socket`, and writes our pid into it for others to read.
+    ///
+    /// # Errors
+    /// [`DaemonError::AlreadyRunning`] while somebody else holds it.
     pub(super) fn take(socket: &Path) -> Result<Self, DaemonError> {
-        let path = socket.with_file_name(LOCK_NAME);
+        Self::take_named(socket, LOCK_NAME)
+    }
+
+    /// Likewise the lock of who listens for a daemon.
+    ///
+    /// # Errors
+    /// Those of [`DaemonLock::take`].
+    pub(super) fn take_standby(socket: &Path) -> Result<Self, DaemonError> {
+        Self::take_named(socket, STANDBY_LOCK_NAME)
+    }
+
+    fn take_named(socket: &Path, name: &str) -> Result<Self, DaemonError> {
+        let path = socket.with_file_name(name);
         let doing = |what: &str| format!("{what} {}", path.display());
         let mut file = OpenOptions::new()
             .read(true)

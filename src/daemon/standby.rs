@@ -30,6 +30,7 @@ use tokio::time::Instant;
 use super::activation::NAMES;
 use super::door::Door;
 use super::exposure::{check_tokens, tokens};
+use super::lock::DaemonLock;
 use super::socket::{self, SocketFile};
 use super::{Address, DaemonError, group};
 use crate::config::{Config, Env};
@@ -55,6 +56,8 @@ pub struct Standby {
     /// The settings file that the program is to read.
     settings: Option<PathBuf>,
     _file: SocketFile,
+    /// Keeps others away that would listen for a daemon here; goes last.
+    _lock: DaemonLock,
 }
 
 impl Standby {
@@ -69,7 +72,11 @@ impl Standby {
         let path = config.socket.value.clone();
         let group = config.socket_group.value.as_deref().map(group::number).transpose()?;
         socket::prepare_directory(&path, group)?;
+        let lock = DaemonLock::take_standby(&path)?;
+        // While it is bound and does not listen yet, it looks like one that a dead daemon left.
+        let binding = DaemonLock::take(&path)?;
         let (unix, file) = socket::bind(&path, group).await?;
+        drop(binding);
         let doing = |e| DaemonError::io("prepare a socket", e);
         let mut sockets = vec![(OwnedFd::from(unix.into_std().map_err(doing)?), "unix")];
         let mut addresses = vec![Address::Unix(Some(path))];
@@ -83,7 +90,7 @@ impl Standby {
             addresses.push(Address::Tcp(tcp.local_addr().map_err(doing)?));
             sockets.push((OwnedFd::from(tcp.into_std().map_err(doing)?), "tcp"));
         }
-        Ok(Self { sockets, addresses, settings: None, _file: file })
+        Ok(Self { sockets, addresses, settings: None, _file: file, _lock: lock })
     }
 
     /// Where it listens.
@@ -303,6 +310,7 @@ fn next_wait(last: Option<Duration>, ended_well: bool, ran: Duration) -> Duratio
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{RawConfig, resolve};
 
     #[test]
     fn failures_in_a_row_wait_longer_and_no_longer_than_half_a_minute() {
@@ -315,6 +323,30 @@ mod tests {
         assert_eq!(waits, [200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 30_000, 30_000]);
         assert_eq!(next_wait(wait, true, Duration::ZERO), FIRST_WAIT);
         assert_eq!(next_wait(wait, false, FINE_AFTER), FIRST_WAIT);
+    }
+
+    #[tokio::test]
+    async fn who_comes_second_takes_nothing_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("modeld.sock");
+        let raw = RawConfig { socket: Some(path.display().to_string()), ..RawConfig::default() };
+        let env = Env { data_dir: Some(dir.path().join("data")), ..Env::default() };
+        let config = resolve(&raw, &env).unwrap();
+        // What a killed one left, and what another one has bound and does not listen on yet.
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        for take in [DaemonLock::take_standby, DaemonLock::take] {
+            let held = take(&path).unwrap();
+            let error = Standby::listen(&config).await.unwrap_err();
+            assert!(matches!(error, DaemonError::AlreadyRunning { .. }), "{error}");
+            assert!(path.exists());
+            drop(held);
+        }
+        let first = Standby::listen(&config).await.unwrap();
+        let error = Standby::listen(&config).await.unwrap_err();
+        assert!(matches!(error, DaemonError::AlreadyRunning { .. }), "{error}");
+        // The daemon that it starts is not kept out.
+        DaemonLock::take(&path).unwrap();
+        drop(first);
     }
 
     #[test]

@@ -238,6 +238,42 @@ fn what_will_not_help_is_not_tried_again() {
 }
 
 #[test]
+fn a_program_that_is_being_exchanged_is_tried_again() {
+    let wrap = |dir: &Path| {
+        std::os::unix::fs::symlink(MODELD, dir.join("program")).unwrap();
+        None
+    };
+    let shim = Shim::start_by(wrap, &[], &["{dir}/program", "serve"]);
+    let program = shim.dir.path().join("program");
+    fs::remove_file(&program).unwrap();
+    let client = UnixStream::connect(shim.socket()).unwrap();
+    wait_until(SOON, "it fails", || shim.log().contains("the program failed"));
+    std::os::unix::fs::symlink(MODELD, &program).unwrap();
+    shim.client().get("/models").expect(200);
+    drop(client);
+}
+
+#[test]
+fn the_end_of_the_shim_asks_the_daemon_once_and_answers_end_well() {
+    let program = [MODELD, "serve", "--grace", "2m"];
+    let shim = Shim::start(&[], &program);
+    let file = shim.dir.path().join("model.gguf");
+    fs::write(&file, models::endless().bytes()).unwrap();
+    let mut package = modeld(shim.dir.path(), &shim.socket());
+    package.args(["package", "--gguf"]).arg(&file).arg("ai/endless").stdin(Stdio::null());
+    assert!(package.output().unwrap().status.success(), "{}", shim.log());
+    let body = json!({
+        "model": "ai/endless", "stream": true, "max_tokens": 300,
+        "messages": [{ "role": "user", "content": "Count" }],
+    });
+    let mut events = shim.client().stream("/engines/v1/chat/completions", &body);
+    events.first_text();
+    shim.send(Signal::KILL);
+    let rest: Vec<_> = events.collect();
+    assert_eq!(rest.last().map(|event| event.data.as_str()), Some("[DONE]"), "{}", shim.log());
+}
+
+#[test]
 fn a_program_that_is_not_there_is_named_at_once() {
     let dir = TempDir::new().unwrap();
     let socket = dir.path().join("run/a.sock");
