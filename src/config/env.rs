@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::host::DaemonHostVars;
@@ -157,20 +157,36 @@ fn journal_takes_stderr() -> bool {
 
 /// A login session has the variable; a cron job or `sudo -u` has only the directory.
 fn runtime_dir() -> Option<PathBuf> {
+    let uid = rustix::process::geteuid().as_raw();
     if let Some(dir) = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from)
         && dir.is_absolute()
+        && !is_of_another(&dir, uid)
     {
         return Some(dir);
     }
-    let uid = rustix::process::getuid().as_raw();
     let dir = PathBuf::from(format!("/run/user/{uid}"));
     let ours = std::fs::symlink_metadata(&dir).is_ok_and(|m| m.is_dir() && m.uid() == uid);
     ours.then_some(dir)
 }
 
+/// Whether a directory is there and somebody else's: `su` and `sudo -E` bring the variable of the user
+/// before along, and by the XDG Base Directory Specification it must be ours.
+fn is_of_another(dir: &Path, uid: u32) -> bool {
+    std::fs::metadata(dir).is_ok_and(|found| found.uid() != uid)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::Env;
+    use super::{Env, is_of_another};
+
+    #[test]
+    fn a_directory_that_is_there_has_to_be_ours() {
+        let dir = tempfile::tempdir().unwrap();
+        let uid = rustix::process::geteuid().as_raw();
+        assert!(!is_of_another(dir.path(), uid));
+        assert!(is_of_another(dir.path(), uid + 1));
+        assert!(!is_of_another(&dir.path().join("none"), uid + 1), "it may be made yet");
+    }
 
     #[test]
     fn variables_lose_blanks_and_quotes() {
