@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustix::fs::OFlags;
 use tokio::sync::broadcast;
 
 use super::{Dropped, Queue, Reading};
@@ -314,8 +315,15 @@ fn make_dir(path: &Path) -> io::Result<()> {
     dir.map_or(Ok(()), |dir| DirBuilder::new().recursive(true).mode(0o700).create(dir))
 }
 
+/// Opens it for writing at its end. A pipe that nobody reads is an error at once.
 fn append(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).mode(0o600).open(path)
+    let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
+    let mut open = OpenOptions::new();
+    let file = open.append(true).create(true).mode(0o600).custom_flags(nonblocking).open(path)?;
+    // Whoever reads a pipe slowly is waited for, by the thread that writes the log alone.
+    let flags = rustix::fs::fcntl_getfl(&file)?;
+    rustix::fs::fcntl_setfl(&file, flags.difference(OFlags::NONBLOCK))?;
+    Ok(file)
 }
 
 #[cfg(test)]
@@ -330,6 +338,22 @@ mod tests {
         let path = dir.path().join("state/modeld/modeld.log");
         let log = Logbook::open(&path, limits, Dropped::default()).unwrap();
         (dir, path, log)
+    }
+
+    #[test]
+    fn a_pipe_that_nobody_reads_is_an_error_at_once_and_a_read_one_takes_lines() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pipe");
+        let (fifo, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU);
+        rustix::fs::mknodat(rustix::fs::CWD, &path, fifo, mode, 0).unwrap();
+        let open = || Logbook::open(&path, Limits::default(), Dropped::default());
+        assert!(open().is_err());
+        let mut reader = OpenOptions::new().read(true).write(true).open(&path).unwrap();
+        let log = open().unwrap();
+        write(&log, "a line\n");
+        let mut line = [0; 7];
+        io::Read::read_exact(&mut reader, &mut line).unwrap();
+        assert_eq!(&line, b"a line\n");
     }
 
     fn write(log: &Logbook, text: &str) {
