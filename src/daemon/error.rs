@@ -32,8 +32,7 @@ pub enum DaemonError {
     },
     /// The socket's directory cannot be trusted.
     #[error(
-        "the socket directory {} {problem}; only its owner may be able to write there \
-         (chmod 700, or choose another place with --socket)",
+        "the socket directory {} {problem}; only its owner may be able to write there: {advice}",
         path.display()
     )]
     UnsafeDirectory {
@@ -41,6 +40,8 @@ pub enum DaemonError {
         path: PathBuf,
         /// What is wrong with it.
         problem: String,
+        /// What to do.
+        advice: String,
     },
     /// Something that is not ours to remove sits where the socket belongs.
     #[error("{} {problem}; it was left alone, choose another place with --socket", path.display())]

@@ -35,14 +35,21 @@ pub(super) fn prepare_directory(socket: &Path, group: Option<u32>) -> Result<(),
     let meta = std::fs::metadata(dir)
         .map_err(|e| DaemonError::io(format!("look at {}", dir.display()), e))?;
     let uid = rustix::process::geteuid().as_raw();
-    let problem = if meta.uid() != uid {
-        format!("belongs to uid {}, not to us (uid {uid})", meta.uid())
+    let (problem, advice) = if meta.uid() != uid {
+        let problem = format!("belongs to uid {}, not to us (uid {uid})", meta.uid());
+        (problem, "choose one of your own with --socket".to_owned())
     } else if meta.mode() & 0o022 != 0 {
-        format!("is writable for others (mode {:04o})", meta.mode() & 0o7777)
+        let shown = dir.display();
+        let advice = match meta.mode() & 0o1000 {
+            // Everybody is meant to write there.
+            0 => format!("chmod go-w {shown}, or choose another one with --socket"),
+            _ => format!("choose one in it, such as --socket {shown}/modeld-{uid}/modeld.sock"),
+        };
+        (format!("is writable for others (mode {:04o})", meta.mode() & 0o7777), advice)
     } else {
         return group.map_or(Ok(()), |group| can_pass(dir, group));
     };
-    Err(DaemonError::UnsafeDirectory { path: dir.to_owned(), problem })
+    Err(DaemonError::UnsafeDirectory { path: dir.to_owned(), problem, advice })
 }
 
 /// Refuses a place that the group's members cannot reach, with what opens it. Where access lists may
@@ -278,6 +285,19 @@ mod tests {
             std::fs::set_permissions(dir.path(), permissions).unwrap();
             let result = prepare_directory(&dir.path().join("m.sock"), None);
             assert_eq!(result.is_ok(), fine, "{bits:o}: {result:?}");
+        }
+    }
+
+    #[test]
+    fn the_advice_for_a_directory_that_others_write_to_does_not_break_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let own = dir.path().display().to_string();
+        for (mode, advice) in
+            [(0o1777, format!("--socket {own}/modeld-")), (0o775, format!("chmod go-w {own}, or"))]
+        {
+            std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+            let said = prepare_directory(&dir.path().join("m.sock"), None).unwrap_err().to_string();
+            assert!(said.contains(&advice) && said.contains(&format!("{mode:04o}")), "{said}");
         }
     }
 
