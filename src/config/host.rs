@@ -46,7 +46,7 @@ pub fn daemon_host(flag: Option<&str>, env: &Env) -> Result<Set<DaemonHost>, Con
 fn parse(from: &'static str, text: &str, env: &Env) -> Result<DaemonHost, ConfigError> {
     let invalid = |problem: &str| ConfigError::Invalid {
         from,
-        value: text.to_owned(),
+        value: without_user(text),
         problem: problem.to_owned(),
     };
     if let Some(path) = text.strip_prefix("unix://") {
@@ -65,12 +65,23 @@ fn parse(from: &'static str, text: &str, env: &Env) -> Result<DaemonHost, Config
     };
     let base = format!("{scheme}://{}", rest.trim_end_matches('/'));
     let parsed: http::Uri = base.parse().map_err(|_| invalid("it is not a URL"))?;
+    if parsed.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+        return Err(invalid("a token for it belongs into MODELD_TOKEN, not into the URL"));
+    }
     let authority = (scheme == "https").then(|| env.own_authority()).flatten();
     match parsed.host() {
         Some(host) if !host.is_empty() && parsed.query().is_none() => {
             Ok(DaemonHost::Http { base, authority })
         }
         Some(_) | None => Err(invalid("it names no host")),
+    }
+}
+
+/// The text as it may be shown: what stands before an `@` may be a password.
+fn without_user(text: &str) -> String {
+    match text.rsplit_once('@') {
+        Some((_, host)) => format!("…@{host}"),
+        None => text.to_owned(),
     }
 }
 
@@ -92,6 +103,17 @@ mod tests {
             current_dir: "/here".into(),
             ..Env::default()
         }
+    }
+
+    #[test]
+    fn a_password_in_a_url_is_refused_and_not_shown() {
+        for text in ["http://user:s3cr3t@127.0.0.1:1", "ftp://user:s3cr3t@h", "user:s3cr3t@h/a@b?c"]
+        {
+            let said = found(Some(text), &env()).unwrap_err().to_string();
+            assert!(!said.contains("s3cr3t"), "{said}");
+        }
+        let said = found(Some("https://user@host"), &env()).unwrap_err().to_string();
+        assert!(said.contains("MODELD_TOKEN"), "{said}");
     }
 
     #[test]
