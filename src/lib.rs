@@ -47,6 +47,7 @@
 //! | 1 | [`metrics`] | what is counted and measured, and its text for Prometheus |
 //! | 1 | [`tokens`] | bearer tokens: made, kept as digests, looked up |
 //! | 0 | [`domain`] | requests, events, errors, names: no HTTP, no runtime, no disk |
+//! | 0 | [`certificates`] | what certificates say of themselves |
 //! | 0 | [`files`] | small files, read without waiting and written as a whole |
 //! | 0 | [`logbook`] | the log: which lines there are, queues that nobody waits for, files that are rotated, read and followed |
 //!
@@ -136,6 +137,7 @@
 //!   worker says hello after it has confined itself.
 
 pub mod api;
+pub mod certificates;
 pub mod cli;
 pub mod client;
 pub mod config;

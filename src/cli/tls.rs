@@ -18,7 +18,12 @@ enum What {
 
 pub(super) fn run(args: &Args, env: &Env, printer: &mut Printer) -> Result<(), CliError> {
     let Args { what: What::Ca } = args;
-    printer.text(&authority_certificate(&directory(env)?)?)
+    let (certificate, problem) = authority_certificate(&directory(env)?)?;
+    printer.text(&certificate)?;
+    if let Some(problem) = problem {
+        printer.note(problem);
+    }
+    Ok(())
 }
 
 #[cfg(test)]

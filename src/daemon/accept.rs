@@ -311,7 +311,7 @@ mod tests {
         config.tls.value = Some(crate::config::Tls::SelfSigned);
         let tls = Secured::new(&config).unwrap().unwrap().acceptor();
         let authority =
-            super::super::authority_certificate(&dir.path().join("config/modeld")).unwrap();
+            super::super::authority_certificate(&dir.path().join("config/modeld")).unwrap().0;
         let connector = super::super::testing::trusting(&authority);
 
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -10,6 +10,7 @@ use rcgen::{
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use super::DaemonError;
+use crate::certificates::Validity;
 use crate::config::AUTHORITY_FILE as FILE;
 use crate::files::{self, ReadError};
 
@@ -26,17 +27,20 @@ const BROKEN: &str = "it does not hold a certificate and its key; remove it, and
 /// An authority of one's own, which signs the certificate of `--tls self-signed`. Clients that trust
 /// it once trust every daemon of this user from then on.
 pub(super) struct Authority {
+    path: PathBuf,
     certificate: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
-/// The certificate of this user's own authority in PEM, for clients to trust; it is made where there
-/// is none.
+/// The certificate of this user's own authority in PEM, for clients to trust, and why they will not
+/// today, if they will not; it is made where there is none.
 ///
 /// # Errors
 /// [`DaemonError::Authority`], [`DaemonError::Io`].
-pub fn authority_certificate(config_dir: &Path) -> Result<String, DaemonError> {
-    Authority::load_or_create(config_dir).map(|authority| authority.certificate)
+pub fn authority_certificate(config_dir: &Path) -> Result<(String, Option<String>), DaemonError> {
+    let authority = Authority::load_or_create(config_dir)?;
+    let problem = authority.problem(Timestamp::now());
+    Ok((authority.certificate, problem))
 }
 
 impl Authority {
@@ -51,46 +55,62 @@ impl Authority {
         };
         // Something is there, or another would have been made, and it leads nowhere.
         let problem = || "it is a link to a file that is not there; remove it".to_owned();
-        let parsed = found.ok_or_else(problem).and_then(|text| Self::parse(&text));
+        let parsed = found.ok_or_else(problem).and_then(|text| Self::parse(&path, &text));
         parsed.map_err(|problem| DaemonError::Authority { path, problem })
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
+    fn parse(path: &Path, text: &str) -> Result<Self, String> {
         let end = "-----END CERTIFICATE-----\n";
         let at = text.find(end).and_then(|at| at.checked_add(end.len())).ok_or(BROKEN)?;
         let (certificate, key) = text.split_at_checked(at).ok_or(BROKEN)?;
         let key = KeyPair::from_pem(key).map_err(|_| BROKEN)?;
         let issuer = Issuer::new(authority_params()?, key);
-        Ok(Self { certificate: certificate.to_owned(), issuer })
+        Ok(Self { path: path.to_owned(), certificate: certificate.to_owned(), issuer })
     }
 
-    /// A certificate for these names and addresses, and its key.
+    /// Why nobody believes it at a time, and what to do; `None`: whoever trusts it does. One that was
+    /// made while the clock was wrong is not replaced unasked: the clock may be wrong now.
+    pub(super) fn problem(&self, now: Timestamp) -> Option<String> {
+        let problem = Validity::of_pem(self.certificate.as_bytes())?.problem(now)?;
+        Some(format!(
+            "modeld's own authority in {} {problem}; if the clock is right, remove the file and \
+             start modeld again: another is made, which clients have to trust anew",
+            self.path.display()
+        ))
+    }
+
+    /// A certificate for these names and addresses, from the day before `now` on, and its key.
     ///
     /// # Errors
     /// What is wrong with the names.
     pub(super) fn issue(
         &self,
         names: &[String],
+        now: Timestamp,
     ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), String> {
-        let (certificate, key) = self.sign(names).map_err(|e| e.to_string())?;
+        let (certificate, key) = self.sign(names, now).map_err(|e| e.to_string())?;
         let key = PrivatePkcs8KeyDer::from(key.serialize_der());
         Ok((vec![certificate.der().clone()], PrivateKeyDer::Pkcs8(key)))
     }
 
     #[cfg(test)]
     pub(super) fn issue_pem(&self, names: &[String]) -> Result<(String, String), String> {
-        let (certificate, key) = self.sign(names).map_err(|e| e.to_string())?;
+        let (certificate, key) = self.sign(names, Timestamp::now()).map_err(|e| e.to_string())?;
         Ok((certificate.pem(), key.serialize_pem()))
     }
 
-    fn sign(&self, names: &[String]) -> Result<(rcgen::Certificate, KeyPair), rcgen::Error> {
+    fn sign(
+        &self,
+        names: &[String],
+        now: Timestamp,
+    ) -> Result<(rcgen::Certificate, KeyPair), rcgen::Error> {
         let mut params = CertificateParams::new(names.to_vec())?;
         params.distinguished_name.push(DnType::CommonName, "modeld");
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.use_authority_key_identifier_extension = true;
-        lasts(&mut params, CERTIFICATE_DAYS);
+        lasts(&mut params, now, CERTIFICATE_DAYS);
         let key = KeyPair::generate()?;
         Ok((params.signed_by(&key, &self.issuer)?, key))
     }
@@ -107,9 +127,9 @@ fn authority_params() -> Result<CertificateParams, String> {
     Ok(params)
 }
 
-/// From yesterday on, since clocks differ.
-fn lasts(params: &mut CertificateParams, days: i32) {
-    let today = Timestamp::now().to_zoned(TimeZone::UTC).date();
+/// From the day before on, since clocks differ.
+fn lasts(params: &mut CertificateParams, now: Timestamp, days: i32) {
+    let today = now.to_zoned(TimeZone::UTC).date();
     let begin = today.yesterday().unwrap_or(today);
     let end = begin.saturating_add(jiff::Span::new().days(days));
     let time = |date: Date| {
@@ -124,7 +144,7 @@ fn create(path: &Path) -> Result<(), DaemonError> {
     let problem = |problem: String| DaemonError::Authority { path: path.to_owned(), problem };
     let doing = |e: std::io::Error| DaemonError::io(format!("write {}", path.display()), e);
     let mut params = authority_params().map_err(problem)?;
-    lasts(&mut params, AUTHORITY_DAYS);
+    lasts(&mut params, Timestamp::now(), AUTHORITY_DAYS);
     let key = KeyPair::generate().map_err(|e| problem(e.to_string()))?;
     let certificate = params.self_signed(&key).map_err(|e| problem(e.to_string()))?;
     let text = format!("{}{}", certificate.pem().replace("\r\n", "\n"), key.serialize_pem());
@@ -173,14 +193,26 @@ mod tests {
     }
 
     #[test]
+    fn an_authority_is_believed_for_ten_years() {
+        let dir = tempfile::tempdir().unwrap();
+        let authority = Authority::load_or_create(dir.path()).unwrap();
+        let in_years = |years: i64| Timestamp::now() + jiff::Span::new().hours(years * 8_766);
+        assert_eq!(authority.problem(in_years(9)), None);
+        let problem = authority.problem(in_years(11)).unwrap();
+        assert!(problem.contains(FILE) && problem.contains("held until"), "{problem}");
+        assert!(authority.problem(in_years(-5)).unwrap().contains("holds from"));
+    }
+
+    #[test]
     fn an_authority_is_made_once_and_for_its_user_alone() {
         let dir = tempfile::tempdir().unwrap();
-        let made = authority_certificate(&dir.path().join("modeld")).unwrap();
+        let (made, problem) = authority_certificate(&dir.path().join("modeld")).unwrap();
+        assert_eq!(problem, None);
         let path = dir.path().join("modeld").join(FILE);
         let mode = std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode, 0o600);
         assert!(made.starts_with("-----BEGIN CERTIFICATE-----\n") && !made.contains("PRIVATE"));
-        assert_eq!(authority_certificate(&dir.path().join("modeld")).unwrap(), made);
+        assert_eq!(authority_certificate(&dir.path().join("modeld")).unwrap().0, made);
         std::fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
         let refused = authority_certificate(&dir.path().join("modeld")).unwrap_err().to_string();
         assert!(refused.contains("mode 640"), "{refused}");

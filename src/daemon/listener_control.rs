@@ -702,7 +702,7 @@ mod tests {
         let bench = Bench::new(Some(Tls::SelfSigned));
         let (late, old) = (free(), free());
         let authority =
-            super::super::authority_certificate(&bench.dir.path().join("config/modeld")).unwrap();
+            super::super::authority_certificate(&bench.dir.path().join("config/modeld")).unwrap().0;
         for address in [old, late] {
             let opened = bench.open(address).await.unwrap();
             assert_eq!(opened.state.listeners[0].transport, Transport::SelfSigned);

@@ -1,12 +1,14 @@
 //! What the TCP listener shows for itself: a certificate of its owner's, read again when its files
-//! change, or one that an authority of our own makes at each start.
+//! change, or one that an authority of our own makes at each start and before it ends.
 
+use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use jiff::Timestamp;
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::{self, PemObject as _};
@@ -17,11 +19,15 @@ use tokio_rustls::TlsAcceptor;
 
 use super::DaemonError;
 use super::authority::Authority;
+use crate::certificates::Validity;
 use crate::config::{Config, Tls};
 use crate::files::read_regular;
 
 /// A chain of certificates takes a few kilobytes.
 const MAX_PEM_BYTES: u64 = 1 << 20;
+
+/// So long before its end a certificate of our own is made anew.
+const RENEW_DAYS: i64 = 30;
 
 /// What speaks TLS on the TCP listeners at these addresses; `None` where nothing does.
 ///
@@ -48,8 +54,12 @@ pub(super) fn acceptor(
                 failed("there is no directory for settings, as HOME is not set".to_owned())
             })?;
             let authority = Authority::load_or_create(dir)?;
-            let (chain, key) = authority.issue(&names(listeners)).map_err(failed)?;
-            builder.with_single_cert(chain, key).map_err(|e| failed(e.to_string()))?
+            let now = Timestamp::now();
+            if let Some(problem) = authority.problem(now) {
+                tracing::warn!("{problem}");
+            }
+            let own = OwnCertificate::new(authority, names(listeners), provider, now);
+            builder.with_cert_resolver(Arc::new(own.map_err(failed)?))
         }
     };
     server.alpn_protocols = vec![b"http/1.1".to_vec()];
@@ -123,9 +133,14 @@ impl Files {
                 other => problem(key, &self.key, other.to_string()),
             })?;
         // This also refuses a key that is another certificate's.
-        CertifiedKey::from_der(chain, secret, &self.provider)
-            .map(Arc::new)
-            .map_err(|e| problem(key, &self.key, e.to_string()))
+        let certified = CertifiedKey::from_der(chain, secret, &self.provider)
+            .map_err(|e| problem(key, &self.key, e.to_string()))?;
+        let validity = certified.cert.first().and_then(|first| Validity::of_der(first));
+        if let Some(problem) = validity.and_then(|validity| validity.problem(Timestamp::now())) {
+            let path = self.cert.display();
+            tracing::warn!("the certificate {path} {problem}; clients will not believe it");
+        }
+        Ok(Arc::new(certified))
     }
 }
 
@@ -164,6 +179,64 @@ impl ResolvesServerCert for Renewed {
     }
 }
 
+/// A certificate of our own authority, made anew before it ends. Where the clock was wrong when it was
+/// made, as on a machine without one until the network tells the time, that is at once.
+struct OwnCertificate {
+    authority: Authority,
+    names: Vec<String>,
+    provider: Arc<CryptoProvider>,
+    current: Mutex<(Validity, Arc<CertifiedKey>)>,
+}
+
+impl OwnCertificate {
+    fn new(
+        authority: Authority,
+        names: Vec<String>,
+        provider: Arc<CryptoProvider>,
+        now: Timestamp,
+    ) -> Result<Self, String> {
+        let current = Mutex::new(Self::issue(&authority, &names, &provider, now)?);
+        Ok(Self { authority, names, provider, current })
+    }
+
+    fn issue(
+        authority: &Authority,
+        names: &[String],
+        provider: &CryptoProvider,
+        now: Timestamp,
+    ) -> Result<(Validity, Arc<CertifiedKey>), String> {
+        let (chain, key) = authority.issue(names, now)?;
+        let certified = CertifiedKey::from_der(chain, key, provider).map_err(|e| e.to_string())?;
+        let validity = certified.cert.first().and_then(|first| Validity::of_der(first));
+        Ok((validity.ok_or("it does not say how long it holds")?, Arc::new(certified)))
+    }
+
+    fn at(&self, now: Timestamp) -> Arc<CertifiedKey> {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if !current.0.lasts(now, RENEW_DAYS) {
+            match Self::issue(&self.authority, &self.names, &self.provider, now) {
+                Ok(renewed) => *current = renewed,
+                Err(problem) => {
+                    tracing::warn!(problem, "the certificate cannot be renewed; the old one stays");
+                }
+            }
+        }
+        Arc::clone(&current.1)
+    }
+}
+
+impl fmt::Debug for OwnCertificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OwnCertificate").field("names", &self.names).finish_non_exhaustive()
+    }
+}
+
+impl ResolvesServerCert for OwnCertificate {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.at(Timestamp::now()))
+    }
+}
+
 /// Makes the error of a handshake one of the connection.
 pub(super) fn too_slow() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, "the TLS handshake took too long")
@@ -181,6 +254,23 @@ mod tests {
         let everywhere = of("0.0.0.0:1");
         assert!(everywhere.contains(&"127.0.0.1".to_owned()), "{everywhere:?}");
         assert!(!everywhere.contains(&"0.0.0.0".to_owned()), "{everywhere:?}");
+    }
+
+    #[test]
+    fn a_certificate_of_our_own_holds_whatever_the_clock_said_when_it_was_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let authority = Authority::load_or_create(dir.path()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let (wrong, right) = (at("2015-01-02T00:00:00Z"), at("2030-01-01T00:00:00Z"));
+        let own = OwnCertificate::new(authority, names(&[]), provider, wrong).unwrap();
+        let validity = |now| Validity::of_der(&own.at(now).cert[0]).unwrap();
+        assert_eq!(validity(wrong).problem(wrong), None);
+        let first = own.at(right).cert.clone();
+        assert_eq!(validity(right).problem(right), None);
+        assert_eq!(own.at(right).cert, first, "it stays while it holds");
+        let late = right + jiff::Span::new().hours(24 * 800);
+        assert_ne!(own.at(late).cert, first, "made anew before its end");
     }
 
     #[test]

@@ -4,8 +4,8 @@ use super::finding::Finding;
 use super::patient::Patient;
 use super::service::Manager;
 use super::{
-    cgroup, clock, cpu, daemon, descriptors, disk, gpu, memory, paths, ports, registry, sandbox,
-    secrets, service, settings, stale, store,
+    certificate, cgroup, clock, cpu, daemon, descriptors, disk, gpu, memory, paths, ports,
+    registry, sandbox, secrets, service, settings, stale, store,
 };
 
 /// How long one look at this machine may take. A file system over a network that is away answers
@@ -15,8 +15,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 type Check = fn(&Patient) -> Vec<Finding>;
 
 /// What needs nobody else, by name.
-const LOCAL: [(&str, Check); 13] = [
+const LOCAL: [(&str, Check); 14] = [
     ("settings", settings::check),
+    ("certificate", certificate::check),
     ("secrets", secrets::check),
     ("paths", paths::check),
     ("disk", disk::check),

@@ -4,6 +4,7 @@
 //! starts nothing (a socket of the service manager is not connected to while nobody serves it), and
 //! goes on where something cannot be read, or does not answer in its time: that is a finding, too.
 
+mod certificate;
 mod cgroup;
 mod clock;
 mod cpu;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 /// because it is as far from everything else.
 const RANKS: &[(&str, u8)] = &[
     ("domain", 0),
+    ("certificates", 0),
     ("files", 0),
     ("logbook", 0),
     ("protocol", 1),
