@@ -46,10 +46,12 @@ mod secured;
 mod shutdown;
 mod socket;
 mod standby;
+mod taken;
 mod tcp_listeners;
 #[cfg(test)]
 mod testing;
 mod tls;
+mod wanted;
 
 pub use activation::Inherited;
 pub use authority::authority_certificate;
