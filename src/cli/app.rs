@@ -247,8 +247,30 @@ fn with_runtime(
                  settings file is corrected; modeld config check looks at it again"
             )))
         }
+        Err(CliError::Client(ClientError::NotRunning { place }))
+            if matches!(host.origin, Origin::Default | Origin::File { .. })
+                && has_service(&env) =>
+        {
+            Err(CliError::Stopped(format!(
+                "modeld is not running (no daemon at {place}), although its service is installed: \
+                 modeld service status says what is wrong with it"
+            )))
+        }
         Err(other) => Err(other),
     }
+}
+
+/// Whether this user's service manager has a socket that should have been listening, as far as files
+/// tell: it is not asked.
+fn has_service(env: &Env) -> bool {
+    let Some(dir) = env.config_dir.as_ref().filter(|_| cfg!(target_os = "linux")) else {
+        return false;
+    };
+    let units = dir.join("systemd/user");
+    // The second is the link of one that a package brought and somebody enabled.
+    ["modeld.socket", "sockets.target.wants/modeld.socket"]
+        .iter()
+        .any(|name| units.join(name).symlink_metadata().is_ok())
 }
 
 #[cfg(test)]

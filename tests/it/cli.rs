@@ -129,3 +129,25 @@ fn a_reader_that_leaves_is_no_error() {
     let quiet = std::time::Duration::from_secs(2);
     crate::support::wait_until(quiet, "nothing computes for nobody", || !daemon.is_busy());
 }
+
+/// It would be listening, were it well; to start another daemon beside it is no way out.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_service_that_is_installed_and_does_not_listen_is_named() {
+    let dir = TempDir::new().unwrap();
+    let list = || {
+        let mut command = modeld(dir.path(), dir.path());
+        command.env_remove("MODEL_RUNNER_SOCK").arg("list");
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(69));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(list().contains("start it with: modeld serve"));
+    let units = dir.path().join(".config/systemd/user/sockets.target.wants");
+    std::fs::create_dir_all(&units).unwrap();
+    let link = units.join("modeld.socket");
+    std::os::unix::fs::symlink("/usr/lib/systemd/user/modeld.socket", link).unwrap();
+    let said = list();
+    assert!(said.contains("modeld service status"), "{said}");
+    assert!(!said.contains("modeld serve;") && said.lines().count() == 1, "{said}");
+}
