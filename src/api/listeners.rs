@@ -52,6 +52,8 @@ pub struct TcpState {
     pub kept: Option<String>,
     /// That file.
     pub settings_file: Option<PathBuf>,
+    /// Where the daemon keeps its own files besides the models: settings, tokens, logins.
+    pub settings_directory: Option<PathBuf>,
 }
 
 /// One listener.

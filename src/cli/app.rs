@@ -2,6 +2,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Parser;
 
+use super::elsewhere::{self, Files};
 use super::{
     CliError, ExitCode, Printer, activate, completions, config, configure, df, doctor, export,
     fsck, import, inspect, list, load, log_level, login, logout, logs, man, package, prune, ps,
@@ -116,7 +117,13 @@ pub fn main() -> ExitCode {
                 .to_owned(),
         )),
         Command::Token(args) => {
-            token::run(args, &Env::from_process(), &mut printer).map(|()| ExitCode::Success)
+            let sources = Sources::of_process(RawConfig::default(), cli.config);
+            let changes = args.changes();
+            let done = token::run(args, &sources.env, &mut printer);
+            if changes && done.is_ok() {
+                elsewhere::warn(Files::Tokens, &sources, &mut printer);
+            }
+            done.map(|()| ExitCode::Success)
         }
         Command::Tls(args) => {
             tls::run(&args, &Env::from_process(), &mut printer).map(|()| ExitCode::Success)
@@ -160,7 +167,7 @@ pub(super) async fn dispatch(
         Command::List(args) => list::run(args, client, printer).await,
         Command::Inspect(args) => inspect::run(args, client, printer).await,
         Command::Tag(args) => tag::run(args, client, printer).await,
-        Command::Config(_) => config::reload(client, printer).await,
+        Command::Config(_) => config::reload(client, sources, printer).await,
         Command::Configure(args) => configure::run(args, client, printer).await,
         Command::Rm(args) => rm::run(args, client, printer).await,
         Command::Login(args) => login::run(args, client, printer, &mut login::Terminal).await,

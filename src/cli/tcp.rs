@@ -340,7 +340,7 @@ fn note_settings(sources: &Sources, printer: &mut Printer) {
 }
 
 /// Whether the daemon is the one of this user here, whose settings are ours to write.
-fn is_own(client: &Client, sources: &Sources) -> bool {
+pub(super) fn is_own(client: &Client, sources: &Sources) -> bool {
     let env = sources.read().unwrap_or_else(|_| sources.env.clone());
     socket_path(None, &env)
         .is_ok_and(|own| client.endpoint() == format!("unix://{}", own.value.display()))

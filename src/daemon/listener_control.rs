@@ -34,6 +34,8 @@ struct Inner {
     secured: Option<Secured>,
     /// `None`: there is no home, and nothing is kept.
     file: Option<PathBuf>,
+    /// Where tokens are, and settings unless a file was named.
+    directory: Option<PathBuf>,
     /// Who said what is open at the start, where that outlives a change.
     told: [(Door, Origin); 2],
     /// Whether there was a change: what holds is no longer what the settings said at the start.
@@ -53,6 +55,7 @@ impl TcpControl {
             listeners,
             secured,
             file: config.settings_file.clone(),
+            directory: config.config_dir.clone(),
             told: [
                 (Door::Anybody, config.tcp.origin),
                 (Door::Containers, config.containers.origin),
@@ -367,7 +370,8 @@ impl ListenerControl for TcpControl {
         let parked = parked.iter().map(|place| place.address).collect();
         let wanted = self.inner.listeners.wanted();
         let waiting = wanted.iter().map(|one| waiting(one, &all, &self.said())).collect();
-        TcpState { listeners, waiting, parked, kept, settings_file: file }
+        let settings_directory = self.inner.directory.clone();
+        TcpState { listeners, waiting, parked, kept, settings_file: file, settings_directory }
     }
 
     // In tasks of their own: half a change is left behind by nobody who goes away meanwhile.

@@ -59,6 +59,7 @@ pub use build::{Bound, Daemon, Parts};
 pub use error::DaemonError;
 pub use limits::{harden, hardened, raise_descriptor_limit};
 pub use listen::Address;
+pub use lock::is_running_beside;
 pub use logging::{Logging, start_logging};
 pub use memory::give_memory_back;
 pub use reload::Reload;

@@ -10,6 +10,7 @@ mod cpu;
 mod daemon;
 mod descriptors;
 mod disk;
+mod elsewhere;
 mod examine;
 mod finding;
 mod gpu;
@@ -27,6 +28,7 @@ mod settings;
 mod stale;
 mod store;
 
+pub use elsewhere::{Elsewhere, Told};
 pub use examine::examine;
 pub use finding::{Finding, Verdict, worst};
 pub use patient::Patient;

@@ -151,3 +151,43 @@ fn a_service_that_is_installed_and_does_not_listen_is_named() {
     assert!(said.contains("modeld service status"), "{said}");
     assert!(!said.contains("modeld serve;") && said.lines().count() == 1, "{said}");
 }
+
+/// A command and a daemon with different variables go by different files, and neither would notice.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_daemon_that_goes_by_other_files_is_named_after_a_change() {
+    let daemon = Daemon::builder().start();
+    let other = TempDir::new().unwrap();
+    let run = |there: bool, args: &[&str]| {
+        let mut command = modeld(daemon.dir(), &daemon.socket);
+        command.args(args);
+        if !there {
+            command.env("XDG_CONFIG_HOME", other.path());
+        }
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout) + &text(output.stderr))
+    };
+    let theirs = daemon.dir().join(".config");
+    let changes = [
+        (&["token", "create", "--name", "a"][..], "tokens.json"),
+        (&["config", "set", "keep-alive", "7m"], "config.toml"),
+        (&["config", "reload"], "config.toml"),
+        (&["config", "unset", "keep-alive"], "config.toml"),
+        (&["token", "revoke", "a"], "tokens.json"),
+        (&["doctor", "--offline"], "config.toml"),
+    ];
+    for (args, file) in changes {
+        let (_, said) = run(false, args);
+        let names = format!(
+            "{}, not {}",
+            theirs.join("modeld").join(file).display(),
+            other.path().join("modeld").join(file).display()
+        );
+        assert!(said.contains(&names), "{args:?}: {said}");
+        let sets = format!("XDG_CONFIG_HOME={}", theirs.display());
+        assert!(said.contains(&sets), "{args:?}: {said}");
+        let (_, said) = run(true, args);
+        assert!(!said.contains("the daemon that runs"), "{args:?}: {said}");
+    }
+}

@@ -1,4 +1,5 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Json;
@@ -67,6 +68,8 @@ pub(super) struct WireTcp {
     kept: Option<String>,
     /// The settings file of the daemon.
     settings_file: Option<String>,
+    /// Where its settings and tokens are, unless a file was named.
+    settings_directory: Option<String>,
     /// Whether this request changed anything.
     changed: bool,
     /// What is worth knowing about the change.
@@ -178,7 +181,9 @@ fn addresses<'a>(released: impl Iterator<Item = &'a str>) -> Result<Vec<SocketAd
 impl WireTcp {
     fn of(change: TcpChange, token_everywhere: bool) -> Self {
         let TcpChange { state, changed, notes } = change;
-        let TcpState { listeners, waiting, parked, kept, settings_file } = state;
+        let TcpState { listeners, waiting, parked, kept, settings_file, settings_directory } =
+            state;
+        let shown = |path: PathBuf| path.display().to_string();
         let first = |wanted: &[Audience]| {
             listeners.iter().find(|place| wanted.contains(&place.audience)).copied()
         };
@@ -199,7 +204,8 @@ impl WireTcp {
             waiting: waiting.into_iter().map(WireWaiting::of).collect(),
             closed: parked.iter().map(ToString::to_string).collect(),
             kept,
-            settings_file: settings_file.map(|file| file.display().to_string()),
+            settings_file: settings_file.map(shown),
+            settings_directory: settings_directory.map(shown),
             changed,
             notes,
         }
@@ -323,6 +329,7 @@ mod tests {
             parked: vec!["127.0.0.1:9".parse().unwrap()],
             kept: Some("[::1]:12434".into()),
             settings_file: Some("/c.toml".into()),
+            settings_directory: Some("/h/.config/modeld".into()),
         };
         let change = TcpChange { state, changed: true, notes: vec!["so".into()] };
         insta::assert_json_snapshot!(WireTcp::of(change, false), @r#"
@@ -367,6 +374,7 @@ mod tests {
           ],
           "kept": "[::1]:12434",
           "settings_file": "/c.toml",
+          "settings_directory": "/h/.config/modeld",
           "changed": true,
           "notes": [
             "so"
