@@ -360,6 +360,10 @@ fn a_port_that_is_taken_keeps_nobody_from_the_socket_and_is_opened_once_it_is_fr
     let said = String::from_utf8(status.stdout).unwrap();
     assert!(said.contains("does not listen on TCP yet"), "{said}");
     assert!(said.contains(&format!("not open yet: {ollama} is taken")), "{said}");
+    let mut doctor = modeld(shim.dir.path(), &shim.socket());
+    let doctor = doctor.args(["doctor", "--offline"]).stdin(Stdio::null()).output().unwrap();
+    let found = String::from_utf8(doctor.stdout).unwrap();
+    assert!(found.contains("does not yet (ollama-port, as MODELD_OLLAMA_PORT says)"), "{found}");
     let warned = shim.log().lines().filter(|line| line.contains("serves without it")).count();
     assert_eq!(warned, 2, "{}", shim.log());
     // At once where somebody asks for it, and by itself.
