@@ -44,12 +44,16 @@ pub struct TcpWish {
 pub struct TcpState {
     /// The listeners, the one first that clients are told of.
     pub listeners: Vec<TcpPlace>,
+    /// What the settings want and could not be opened yet.
+    pub waiting: Vec<TcpWaiting>,
     /// Where who connects is disconnected at once, because somebody else holds the socket.
     pub parked: Vec<SocketAddr>,
     /// What the settings file says about `--tcp`, as an address if it is one.
     pub kept: Option<String>,
     /// That file.
     pub settings_file: Option<PathBuf>,
+    /// Where the daemon keeps its own files besides the models: settings, tokens, logins.
+    pub settings_directory: Option<PathBuf>,
 }
 
 /// One listener.
@@ -63,6 +67,21 @@ pub struct TcpPlace {
     pub inherited: bool,
     /// What is spoken there.
     pub transport: Transport,
+}
+
+/// A listener that is to be opened as soon as it can be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TcpWaiting {
+    /// Where.
+    pub address: SocketAddr,
+    /// For whom.
+    pub audience: Audience,
+    /// The key of the setting that wants it.
+    pub setting: &'static str,
+    /// Who says so: a place in a file, a variable, a flag.
+    pub origin: String,
+    /// What is in the way, as a sentence that begins with the address.
+    pub problem: String,
 }
 
 /// Whom a TCP listener is for.

@@ -47,7 +47,9 @@ mod tools;
 mod vector;
 
 pub use fields::compatibility;
-pub use listeners::{Audience, ListenerControl, TcpChange, TcpPlace, TcpState, TcpWish, Transport};
+pub use listeners::{
+    Audience, ListenerControl, TcpChange, TcpPlace, TcpState, TcpWaiting, TcpWish, Transport,
+};
 pub use owner::PeerOwner;
 pub use peer::{ListenerClass, PeerInfo};
 pub use router::router;

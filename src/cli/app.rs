@@ -2,6 +2,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Parser;
 
+use super::elsewhere::{self, Files};
 use super::{
     CliError, ExitCode, Printer, activate, completions, config, configure, df, doctor, export,
     fsck, import, inspect, list, load, log_level, login, logout, logs, man, package, prune, ps,
@@ -116,7 +117,13 @@ pub fn main() -> ExitCode {
                 .to_owned(),
         )),
         Command::Token(args) => {
-            token::run(args, &Env::from_process(), &mut printer).map(|()| ExitCode::Success)
+            let sources = Sources::of_process(RawConfig::default(), cli.config);
+            let changes = args.changes();
+            let done = token::run(args, &sources.env, &mut printer);
+            if changes && done.is_ok() {
+                elsewhere::warn(Files::Tokens, &sources, &mut printer);
+            }
+            done.map(|()| ExitCode::Success)
         }
         Command::Tls(args) => {
             tls::run(&args, &Env::from_process(), &mut printer).map(|()| ExitCode::Success)
@@ -160,7 +167,7 @@ pub(super) async fn dispatch(
         Command::List(args) => list::run(args, client, printer).await,
         Command::Inspect(args) => inspect::run(args, client, printer).await,
         Command::Tag(args) => tag::run(args, client, printer).await,
-        Command::Config(_) => config::reload(client, printer).await,
+        Command::Config(_) => config::reload(client, sources, printer).await,
         Command::Configure(args) => configure::run(args, client, printer).await,
         Command::Rm(args) => rm::run(args, client, printer).await,
         Command::Login(args) => login::run(args, client, printer, &mut login::Terminal).await,
@@ -247,8 +254,30 @@ fn with_runtime(
                  settings file is corrected; modeld config check looks at it again"
             )))
         }
+        Err(CliError::Client(ClientError::NotRunning { place }))
+            if matches!(host.origin, Origin::Default | Origin::File { .. })
+                && has_service(&env) =>
+        {
+            Err(CliError::Stopped(format!(
+                "modeld is not running (no daemon at {place}), although its service is installed: \
+                 modeld service status says what is wrong with it"
+            )))
+        }
         Err(other) => Err(other),
     }
+}
+
+/// Whether this user's service manager has a socket that should have been listening, as far as files
+/// tell: it is not asked.
+fn has_service(env: &Env) -> bool {
+    let Some(dir) = env.config_dir.as_ref().filter(|_| cfg!(target_os = "linux")) else {
+        return false;
+    };
+    let units = dir.join("systemd/user");
+    // The second is the link of one that a package brought and somebody enabled.
+    ["modeld.socket", "sockets.target.wants/modeld.socket"]
+        .iter()
+        .any(|name| units.join(name).symlink_metadata().is_ok())
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
-use super::{CliError, Printer, config_edit, config_show};
+use super::elsewhere::{self, Files};
+use super::{CliError, Printer, config_edit, config_show, tcp};
 use crate::client::Client;
 use crate::client::upkeep::Setting;
 use crate::config::{ConfigFile, RawConfig, SYSTEM_FILE, Sources, or_none, read_file, shown};
@@ -48,15 +49,31 @@ pub(super) fn run(
         Verb::Show(args) => config_show::run(args, sources, printer),
         Verb::Check { file } => check(file, sources, printer),
         Verb::Path => path(&sources, printer),
-        Verb::Set(args) => config_edit::set(args, &sources, printer),
-        Verb::Edit => config_edit::edit(&sources, printer),
-        Verb::Unset(args) => config_edit::unset(&args, &sources, printer),
+        Verb::Set(args) => {
+            config_edit::set(args, &sources, printer)?;
+            elsewhere::warn(Files::Settings, &sources, printer);
+            Ok(())
+        }
+        Verb::Edit => {
+            config_edit::edit(&sources, printer)?;
+            elsewhere::warn(Files::Settings, &sources, printer);
+            Ok(())
+        }
+        Verb::Unset(args) => {
+            config_edit::unset(&args, &sources, printer)?;
+            elsewhere::warn(Files::Settings, &sources, printer);
+            Ok(())
+        }
         Verb::Reload => Err(CliError::Usage("this one is for a running daemon".to_owned())),
     }
 }
 
 /// `modeld config reload`.
-pub(super) async fn reload(client: &Client, printer: &mut Printer) -> Result<(), CliError> {
+pub(super) async fn reload(
+    client: &Client,
+    sources: &Sources,
+    printer: &mut Printer,
+) -> Result<(), CliError> {
     let reloaded = client.reload().await?;
     for Setting { key, from, to } in &reloaded.applied {
         let (from, to) = (or_none(from), or_none(to));
@@ -68,6 +85,9 @@ pub(super) async fn reload(client: &Client, printer: &mut Printer) -> Result<(),
     }
     if reloaded.applied.is_empty() && reloaded.needs_restart.is_empty() {
         printer.line("Nothing has changed.")?;
+    }
+    if tcp::is_own(client, sources) {
+        elsewhere::warn_of(Files::Settings, client, sources, printer).await;
     }
     Ok(())
 }

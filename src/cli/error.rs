@@ -20,6 +20,9 @@ pub enum CliError {
     /// A setting, or what it names, that cannot be used, as a sentence.
     #[error("{0}")]
     Unusable(String),
+    /// Nobody listens there, and there is more to be said than how to start a daemon.
+    #[error("{0}")]
+    Stopped(String),
     /// Arguments that do not go together.
     #[error("{0}")]
     Usage(String),
@@ -41,7 +44,7 @@ impl CliError {
     /// The code that the process ends with.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Client(ClientError::NotRunning { .. }) => ExitCode::NotRunning,
+            Self::Client(ClientError::NotRunning { .. }) | Self::Stopped(_) => ExitCode::NotRunning,
             Self::Daemon(DaemonError::AlreadyRunning { .. } | DaemonError::StoreInUse { .. }) => {
                 ExitCode::AlreadyRunning
             }

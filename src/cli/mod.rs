@@ -17,6 +17,7 @@ mod confirm;
 mod df;
 mod doctor;
 mod editor;
+mod elsewhere;
 mod error;
 mod exit;
 mod export;

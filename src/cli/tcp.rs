@@ -62,6 +62,7 @@ struct Status {
 struct Tcp {
     address: Option<String>,
     listeners: Vec<Listener>,
+    waiting: Vec<Waiting>,
     closed: Vec<String>,
     kept: Option<String>,
     settings_file: Option<String>,
@@ -79,6 +80,17 @@ struct Listener {
     token_required: bool,
     certificate: Option<String>,
     inherited: bool,
+}
+
+/// One that is to be opened as soon as it can be.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Waiting {
+    address: String,
+    audience: String,
+    setting: String,
+    origin: String,
+    problem: String,
 }
 
 pub(super) async fn run(
@@ -218,11 +230,13 @@ async fn disable(
 }
 
 fn show(tcp: &Tcp, already: &str, printer: &mut Printer) -> Result<(), CliError> {
-    let is_tcp = |one: &&Listener| matches!(one.audience.as_str(), "loopback" | "network");
-    let mut found = tcp.listeners.iter().filter(is_tcp);
+    let mut found = tcp.listeners.iter().filter(|one| is_of_tcp(&one.audience));
     let told = found.next();
     match told {
         Some(one) => printer.line(format!("modeld {already}listens on {}", described(one)))?,
+        None if tcp.waiting.iter().any(|one| is_of_tcp(&one.audience)) => {
+            printer.line("modeld does not listen on TCP yet")?;
+        }
         None => printer.line("modeld does not listen on TCP; modeld tcp enable changes that")?,
     }
     for one in found {
@@ -234,12 +248,21 @@ fn show(tcp: &Tcp, already: &str, printer: &mut Printer) -> Result<(), CliError>
             printer.line(format!("{words}: {}", described(one)))?;
         }
     }
+    for Waiting { setting, origin, problem, .. } in &tcp.waiting {
+        printer.line(format!(
+            "not open yet: {problem} ({setting}, as {origin} says); modeld listens there as soon as \
+             it can"
+        ))?;
+    }
     for address in &tcp.closed {
         printer.line(format!(
             "closed: {address}, a socket of the service manager where who connects is disconnected"
         ))?;
     }
-    if let Some(kept) = tcp.kept.as_ref().filter(|kept| Some(*kept) != tcp.address.as_ref()) {
+    let is_told = |kept: &&String| {
+        Some(*kept) == tcp.address.as_ref() || tcp.waiting.iter().any(|one| one.address == **kept)
+    };
+    if let Some(kept) = tcp.kept.as_ref().filter(|kept| !is_told(kept)) {
         printer.note(format!("The settings file says tcp = {kept} for the next start"));
     }
     tcp.notes.iter().for_each(|note| printer.note(note));
@@ -247,6 +270,10 @@ fn show(tcp: &Tcp, already: &str, printer: &mut Printer) -> Result<(), CliError>
         hint(told, printer);
     }
     Ok(())
+}
+
+fn is_of_tcp(audience: &str) -> bool {
+    matches!(audience, "loopback" | "network")
 }
 
 /// `https://0.0.0.0:12434, from other machines too, with a token`
@@ -313,7 +340,7 @@ fn note_settings(sources: &Sources, printer: &mut Printer) {
 }
 
 /// Whether the daemon is the one of this user here, whose settings are ours to write.
-fn is_own(client: &Client, sources: &Sources) -> bool {
+pub(super) fn is_own(client: &Client, sources: &Sources) -> bool {
     let env = sources.read().unwrap_or_else(|_| sources.env.clone());
     socket_path(None, &env)
         .is_ok_and(|own| client.endpoint() == format!("unix://{}", own.value.display()))

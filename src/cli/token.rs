@@ -48,6 +48,16 @@ enum What {
     },
 }
 
+impl Args {
+    /// Whether another set of tokens holds afterwards.
+    pub(super) fn changes(&self) -> bool {
+        match self.what {
+            What::Create { .. } | What::Revoke { .. } => true,
+            What::List { .. } => false,
+        }
+    }
+}
+
 fn scope(text: &str) -> Result<Scope, String> {
     match text {
         "inference" => Ok(Scope::Inference),

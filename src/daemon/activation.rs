@@ -6,7 +6,9 @@
 //! `kept-` are those of sockets that an earlier daemon bound and had kept for this one.
 
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 
 use listenfd::ListenFd;
 
@@ -126,6 +128,40 @@ impl Inherited {
         match fds.take_tcp_listener(index) {
             Ok(Some(tcp)) => Self::tcp(tcp, name).map_err(bad),
             Ok(None) | Err(_) => Err(bad("is neither a Unix nor a TCP stream socket".to_owned())),
+        }
+    }
+}
+
+impl Socket {
+    pub(super) fn door(&self) -> Option<Door> {
+        match self {
+            Self::Unix(_) => None,
+            Self::Tcp(_, door) => Some(*door),
+        }
+    }
+
+    pub(super) fn listens(&self) -> bool {
+        let fd = match self {
+            Self::Unix(unix) => unix.as_fd(),
+            Self::Tcp(tcp, _) => tcp.as_fd(),
+        };
+        // Where that cannot be asked, accepting tells.
+        rustix::net::sockopt::socket_acceptconn(fd).unwrap_or(true)
+    }
+
+    pub(super) fn is_at(&self, path: &Path) -> bool {
+        match self {
+            Self::Unix(unix) => unix.local_addr().is_ok_and(|a| a.as_pathname() == Some(path)),
+            Self::Tcp(..) => false,
+        }
+    }
+
+    pub(super) fn serves(&self, address: SocketAddr, wanted: Door) -> bool {
+        match self {
+            Self::Unix(_) => false,
+            Self::Tcp(tcp, door) => {
+                *door == wanted && tcp.local_addr().is_ok_and(|local| local == address)
+            }
         }
     }
 }

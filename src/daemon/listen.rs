@@ -1,7 +1,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use tokio::net::{TcpListener, UnixListener};
 
@@ -12,6 +12,7 @@ use super::doors::Doors;
 use super::lock::DaemonLock;
 use super::socket::{self, SocketFile};
 use super::tcp_listeners::{Purpose, TcpListeners, excludes};
+use super::wanted::{Wanted, may_pass};
 use super::{DaemonError, containers, group, notify};
 use crate::config::{Config, Origin};
 
@@ -73,6 +74,8 @@ pub(super) struct Listeners {
     keeps: bool,
     /// What it kept of an earlier daemon and nobody wanted yet.
     kept: Vec<Socket>,
+    /// What could not be opened yet.
+    wanted: Vec<Wanted>,
     /// Removes the socket file that we made.
     file: Option<SocketFile>,
     /// Keeps other daemons out; goes last.
@@ -82,6 +85,9 @@ pub(super) struct Listeners {
 impl Listeners {
     /// Takes over what the service manager passed and binds what is missing. The Unix socket is
     /// always there. `keeps`: the manager keeps what we bind for the next daemon.
+    ///
+    /// Whom sockets were passed to was started for somebody who waits there, and watches nothing: a
+    /// port that is taken is no reason to leave them without an answer.
     pub(super) async fn open(
         config: &Config,
         inherited: Vec<Inherited>,
@@ -94,9 +100,11 @@ impl Listeners {
             speaks_tls: config.tls.value.is_some(),
             keeps,
             kept: Vec::new(),
+            wanted: Vec::new(),
             file: None,
             lock: None,
         };
+        let is_passed = inherited.iter().any(|one| !one.kept);
         for Inherited { socket, kept } in inherited {
             if kept {
                 all.keep(socket);
@@ -112,25 +120,56 @@ impl Listeners {
         if all.listeners.iter().all(|listener| matches!(listener, Listener::Tcp { .. })) {
             all.bind_unix(config).await?;
         }
-        if let Some(address) = config.tcp.value
-            && !all.addresses.contains(&all.address_of(address, Door::at(address)))
-        {
-            all.bind_tcp(address, Door::at(address))?;
-        }
-        if let Some(address) = config.ollama.value
-            && !all.has(Door::Ollama)
-        {
-            all.bind_tcp(address, Door::Ollama)?;
-        }
-        if let Some(wanted) = config.containers.value
-            && !all.has(Door::Containers)
-        {
-            all.bind_tcp(containers::address(wanted), Door::Containers)?;
+        for wanted in Wanted::of(config) {
+            let (door, address) = (wanted.door, wanted.address());
+            let is_there = match door.is_of_tcp() {
+                true => all.addresses.contains(&all.address_of(address, door)),
+                false => all.has(door),
+            };
+            if is_there {
+                continue;
+            }
+            match all.bind_tcp(address, door) {
+                Ok(()) => {}
+                Err(DaemonError::Tcp { source, .. }) if is_passed && may_pass(&source) => {
+                    all.put_off(wanted.because(source.kind()), &source).await;
+                }
+                Err(final_one) => return Err(final_one),
+            }
         }
         while let Some(door) = all.kept.first().map(Socket::door) {
             all.discard(door);
         }
         Ok(all)
+    }
+
+    /// Leaves a listener for later.
+    async fn put_off(&mut self, wanted: Wanted, error: &std::io::Error) {
+        let address = wanted.address();
+        let problem = match self.in_the_way_of(address) {
+            Some(_) => format!("cannot be listened on: {error}"),
+            None => {
+                let own = wanted.clone();
+                let looked = tokio::task::spawn_blocking(move || own.problem(address)).await;
+                looked.unwrap_or_else(|_| error.to_string())
+            }
+        };
+        let key = wanted.door.setting().key();
+        let end = match wanted.why {
+            std::io::ErrorKind::AddrInUse => "end what holds it, or ",
+            _ => "",
+        };
+        tracing::warn!(
+            "{address} {problem} ({key}, as {} says): the daemon serves without it, and listens there \
+             as soon as it can; {end}set `{key}` to another place or to off",
+            wanted.origin
+        );
+        self.wanted.push(wanted);
+    }
+
+    /// Whether one that speaks TLS is to be opened later.
+    pub(super) fn wants_tls(&self) -> bool {
+        self.speaks_tls && self.wanted.iter().any(|wanted| wanted.door.speaks_tls())
     }
 
     /// The addresses that a certificate has to name.
@@ -154,6 +193,7 @@ impl Listeners {
         all: TcpListeners,
     ) -> (Doors, (Option<SocketFile>, Option<DaemonLock>)) {
         all.start(&acceptor, self.keeps);
+        self.wanted.into_iter().for_each(|wanted| all.want(wanted));
         let mut closed = Vec::new();
         for listener in self.listeners {
             match listener {
@@ -234,8 +274,8 @@ impl Listeners {
     }
 
     fn bind_tcp(&mut self, address: SocketAddr, door: Door) -> Result<(), DaemonError> {
-        self.managed = false;
         if let Some(kept) = self.take_back(|socket| socket.serves(address, door)) {
+            self.managed = false;
             return self.adopt(kept, false, Purpose::Open);
         }
         self.discard(Some(door));
@@ -250,6 +290,8 @@ impl Listeners {
             )),
             None => error,
         })?;
+        // What nobody else holds ends with us.
+        self.managed = false;
         if self.keeps {
             keep_tcp(listener.as_fd(), door);
         }
@@ -287,14 +329,9 @@ impl Listeners {
     /// Lets go of kept ports that are for something else now: they would be in the way of their own
     /// successors.
     fn discard_unwanted(&mut self, config: &Config) {
-        let wanted = [
-            config.tcp.value.map(|address| (address, Door::at(address))),
-            config.ollama.value.map(|address| (address, Door::Ollama)),
-            config.containers.value.map(|at| (containers::address(at), Door::Containers)),
-        ];
-        let is_wanted = |socket: &Socket| {
-            wanted.iter().flatten().any(|(address, door)| socket.serves(*address, *door))
-        };
+        let wanted = Wanted::of(config);
+        let is_wanted =
+            |socket: &Socket| wanted.iter().any(|one| socket.serves(one.address(), one.door));
         let unwanted = self.kept.iter().filter(|socket| !is_wanted(socket));
         let doors: Vec<Door> = unwanted.filter_map(Socket::door).collect();
         for door in doors {
@@ -361,40 +398,6 @@ fn warn_of_parked(tcp: &std::net::TcpListener, door: Door, config: &Config) {
     );
 }
 
-impl Socket {
-    fn door(&self) -> Option<Door> {
-        match self {
-            Self::Unix(_) => None,
-            Self::Tcp(_, door) => Some(*door),
-        }
-    }
-
-    fn listens(&self) -> bool {
-        let fd = match self {
-            Self::Unix(unix) => unix.as_fd(),
-            Self::Tcp(tcp, _) => tcp.as_fd(),
-        };
-        // Where that cannot be asked, accepting tells.
-        rustix::net::sockopt::socket_acceptconn(fd).unwrap_or(true)
-    }
-
-    fn is_at(&self, path: &Path) -> bool {
-        match self {
-            Self::Unix(unix) => unix.local_addr().is_ok_and(|a| a.as_pathname() == Some(path)),
-            Self::Tcp(..) => false,
-        }
-    }
-
-    fn serves(&self, address: SocketAddr, wanted: Door) -> bool {
-        match self {
-            Self::Unix(_) => false,
-            Self::Tcp(tcp, door) => {
-                *door == wanted && tcp.local_addr().is_ok_and(|local| local == address)
-            }
-        }
-    }
-}
-
 /// Binds and listens.
 ///
 /// # Errors
@@ -429,6 +432,8 @@ pub(super) fn forget_tcp(door: Door) {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::super::testing::{free, own_ip};
     use super::*;
     use crate::config::{Env, RawConfig, resolve};
@@ -601,8 +606,9 @@ mod tests {
         assert_eq!(purpose(&passed.socket, &config), Purpose::Parked);
         // Who is in the way is said.
         config.tcp.value = Some(SocketAddr::new([127, 0, 0, 1].into(), port));
-        let error = Listeners::open(&config, vec![passed], false).await.unwrap_err().to_string();
-        assert!(error.contains(&format!("holds 0.0.0.0:{port}")), "{error}");
+        let all = Listeners::open(&config, vec![passed], false).await.unwrap();
+        assert_eq!(all.wanted.first().map(Wanted::address), config.tcp.value);
+        assert!(all.in_the_way_of(config.tcp.value.unwrap()).is_some());
     }
 
     #[tokio::test]

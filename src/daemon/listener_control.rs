@@ -11,14 +11,15 @@ use tokio::net::TcpListener;
 use super::accept::Acceptor;
 use super::door::Door;
 use super::secured::Secured;
+use super::taken::{own_place, taken, taken_by_another, waiting};
 use super::tcp_listeners::{Place, Purpose, TcpListeners};
+use super::wanted::Wanted;
 use super::{DaemonError, containers, listen};
 use crate::api::{Audience, ListenerControl, TcpChange, TcpPlace, TcpState, TcpWish, Transport};
 use crate::config::{
     Config, ContainerAddress, KeepError, Origin, Setting, is_for_others, keep, kept, public_stays,
     settings, tcp_address,
 };
-use crate::doctor::port_holder;
 use crate::domain::{Error, ErrorKind, Result};
 
 /// What the owner may do to the TCP listeners while the daemon runs. Every choice is kept for the next
@@ -33,6 +34,8 @@ struct Inner {
     secured: Option<Secured>,
     /// `None`: there is no home, and nothing is kept.
     file: Option<PathBuf>,
+    /// Where tokens are, and settings unless a file was named.
+    directory: Option<PathBuf>,
     /// Who said what is open at the start, where that outlives a change.
     told: [(Door, Origin); 2],
     /// Whether there was a change: what holds is no longer what the settings said at the start.
@@ -52,6 +55,7 @@ impl TcpControl {
             listeners,
             secured,
             file: config.settings_file.clone(),
+            directory: config.config_dir.clone(),
             told: [
                 (Door::Anybody, config.tcp.origin),
                 (Door::Containers, config.containers.origin),
@@ -63,9 +67,15 @@ impl TcpControl {
 
     /// What holds of a setting that was chosen at run time, if it is not what `config` wants: in the
     /// words of the setting. The inner `None`: it is as wanted. `None`: the settings of the start
-    /// hold.
-    pub(super) fn holding(&self, setting: &Setting, config: &Config) -> Option<Option<String>> {
-        if !self.inner.is_changed.load(Ordering::Relaxed) {
+    /// hold. `given_up`: what they wanted and was never open.
+    pub(super) fn holding(
+        &self,
+        setting: &Setting,
+        config: &Config,
+        given_up: &[Door],
+    ) -> Option<Option<String>> {
+        let is_given_up = given_up.iter().any(|door| door.setting().flag == setting.flag);
+        if !is_given_up && !self.inner.is_changed.load(Ordering::Relaxed) {
             return None;
         }
         let (wanted, doors): (_, &[Door]) = match setting.flag {
@@ -75,13 +85,20 @@ impl TcpControl {
             flag if flag == settings::CONTAINERS.flag => {
                 (config.containers.value.map(containers::address), &[Door::Containers])
             }
+            flag if flag == settings::OLLAMA_PORT.flag && is_given_up => {
+                (config.ollama.value, &[Door::Ollama])
+            }
             _ => return None,
         };
         let open = self.inner.listeners.open();
+        let waiting = self.inner.listeners.wanted();
+        let waiting = waiting.iter().map(|one| (one.door, one.address()));
         let open: Vec<SocketAddr> = open
             .iter()
-            .filter(|place| doors.contains(&place.door))
-            .map(|place| place.address)
+            .map(|place| (place.door, place.address))
+            .chain(waiting)
+            .filter(|(door, _)| doors.contains(door))
+            .map(|(_, address)| address)
             .collect();
         let is_wanted = match wanted {
             Some(wanted) => open.contains(&wanted),
@@ -92,6 +109,20 @@ impl TcpControl {
         }
         let open: Vec<String> = open.iter().map(SocketAddr::to_string).collect();
         Some(Some(if open.is_empty() { "off".to_owned() } else { open.join(" and ") }))
+    }
+
+    /// Settings were read again: what was to be opened and is wanted no more is given up, and
+    /// answered; for the rest it is time to try once more.
+    pub(super) async fn reconsider(&self, config: &Config) -> Vec<Door> {
+        let listeners = &self.inner.listeners;
+        let _one = listeners.change().await;
+        let still = Wanted::of(config);
+        let is_gone = |one: &Wanted| !still.iter().any(|other| other.is_alike(one));
+        let mut gone = listeners.wanted();
+        gone.retain(is_gone);
+        listeners.unwant(is_gone);
+        listeners.try_again();
+        gone.into_iter().map(|one| one.door).collect()
     }
 
     fn running(&self) -> Result<Acceptor> {
@@ -119,6 +150,8 @@ impl TcpControl {
         self.secure(wanted.iter().filter(|(door, _)| door.speaks_tls()).map(|(_, at)| *at)).await?;
         let before = signature(&listeners.open());
         for (door, address) in wanted {
+            // It is open now, or elsewhere.
+            listeners.unwant(|one| one.door == door);
             // What one unit opens belongs together: 127.0.0.1 and [::1] of a port.
             let is_meant = |place: &Place| {
                 let at = place.address;
@@ -158,13 +191,14 @@ impl TcpControl {
             true => door == Door::Containers,
             false => door == Door::Containers || door.is_of_tcp(),
         };
+        let given_up = listeners.unwant(|one| is_meant(one.door));
         let closed = listeners.close(|place| is_meant(place.door)).await;
         listeners.released(&released).await;
         let mut choices = vec![Choice { door: Door::Containers, address: None }];
         if !containers_alone {
             choices.push(Choice { door: Door::Anybody, address: None });
         }
-        self.remember(!closed.is_empty(), choices).await
+        self.remember(given_up || !closed.is_empty(), choices).await
     }
 
     /// Listens, or says what is in the way.
@@ -334,11 +368,16 @@ impl ListenerControl for TcpControl {
             Audience::Ollama => 5,
         });
         let parked = parked.iter().map(|place| place.address).collect();
-        TcpState { listeners, parked, kept, settings_file: file }
+        let wanted = self.inner.listeners.wanted();
+        let waiting = wanted.iter().map(|one| waiting(one, &all, &self.said())).collect();
+        let settings_directory = self.inner.directory.clone();
+        TcpState { listeners, waiting, parked, kept, settings_file: file, settings_directory }
     }
 
     // In tasks of their own: half a change is left behind by nobody who goes away meanwhile.
     fn open(&self, wish: TcpWish) -> BoxFuture<'_, Result<TcpChange>> {
+        // What else is wanted may be free by now, too.
+        self.inner.listeners.try_again();
         finished(tokio::spawn(Self::open(self.clone(), wish)))
     }
 
@@ -372,41 +411,6 @@ fn signature(open: &[Place]) -> Vec<SocketAddr> {
 fn duplicate(listener: &TcpListener) -> Option<OwnedFd> {
     let copy = listener.as_fd().try_clone_to_owned();
     copy.inspect_err(|error| tracing::warn!(%error, "a listener is not kept")).ok()
-}
-
-fn taken(text: &str) -> Error {
-    Error::new(ErrorKind::Conflict, text).with_param("port")
-}
-
-/// A listener of ours that is in the way.
-fn own_place(address: SocketAddr, own: &Place, said: &str) -> String {
-    let (at, flag) = (own.address, own.door.flag());
-    let held = match (own.purpose, own.door) {
-        (Purpose::Parked, _) => {
-            let remedy = own.door.remedy(at, said);
-            format!(
-                "who started the daemon holds {at} ({flag}), which is closed to clients ({remedy})"
-            )
-        }
-        (Purpose::Open, Door::Anybody) => format!("modeld listens on {at} already ({flag})"),
-        (Purpose::Open, Door::Public) => {
-            format!("modeld listens on {at} already, for whoever has a token ({flag})")
-        }
-        (Purpose::Open, Door::Ollama) => {
-            format!("modeld listens on {at} already, for Ollama's clients ({flag})")
-        }
-        (Purpose::Open, Door::Containers) => {
-            format!("modeld listens on {at} already, for containers ({flag})")
-        }
-    };
-    format!("{address} is taken: {held}; nothing was changed: choose another port")
-}
-
-/// Says who has the address, where that can be seen.
-async fn taken_by_another(address: SocketAddr) -> Error {
-    let holder = tokio::task::spawn_blocking(move || port_holder(address)).await.ok().flatten();
-    let by = holder.map(|holder| format!(" by {holder}")).unwrap_or_default();
-    taken(&format!("{address} is taken{by}; nothing was changed: end that, or choose another port"))
 }
 
 #[cfg(test)]
@@ -685,7 +689,7 @@ mod tests {
         let holding = |wanted: Option<SocketAddr>| {
             let mut config = bench.config.clone();
             config.tcp.value = wanted;
-            bench.control.holding(&settings::TCP, &config)
+            bench.control.holding(&settings::TCP, &config, &[])
         };
         assert_eq!(holding(Some(address)), None, "nothing was changed at run time");
         bench.open(address).await.unwrap();
@@ -694,7 +698,7 @@ mod tests {
         bench.close().await;
         assert_eq!(holding(None), Some(None));
         assert_eq!(holding(Some(address)), Some(Some("off".to_owned())));
-        assert_eq!(bench.control.holding(&settings::LOG, &bench.config), None);
+        assert_eq!(bench.control.holding(&settings::LOG, &bench.config, &[]), None);
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -713,30 +717,5 @@ mod tests {
     async fn handshake(authority: &str, address: SocketAddr) -> std::io::Result<()> {
         let stream = tokio::net::TcpStream::connect(address).await?;
         trusting(authority).connect(address.ip().into(), stream).await.map(drop)
-    }
-
-    #[test]
-    fn what_is_in_the_way_is_named() {
-        let wish = "127.0.0.1:5".parse().unwrap();
-        for (at, door, purpose, says) in [
-            (
-                "0.0.0.0:5",
-                Door::Public,
-                Purpose::Open,
-                "0.0.0.0:5 already, for whoever has a token",
-            ),
-            ("127.0.0.1:5", Door::Ollama, Purpose::Open, "Ollama's clients (--ollama-port)"),
-            ("127.0.0.1:5", Door::Ollama, Purpose::Parked, "take `ollama-port` out of /c.toml"),
-            ("127.0.0.1:5", Door::Anybody, Purpose::Parked, "modeld tcp enable --port 5 opens it"),
-        ] {
-            let place = Place::new(door, at.parse().unwrap(), purpose);
-            assert!(place.is_in_the_way_of(wish), "{at}");
-            let text = own_place(wish, &place, "/c.toml");
-            assert!(text.contains(says) && text.starts_with("127.0.0.1:5 is taken: "), "{text}");
-        }
-        for at in ["127.0.0.2:5", "127.0.0.1:6", "[::1]:5"] {
-            let place = Place::new(Door::Anybody, at.parse().unwrap(), Purpose::Open);
-            assert!(!place.is_in_the_way_of(wish), "{at}");
-        }
     }
 }

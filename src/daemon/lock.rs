@@ -5,6 +5,7 @@ use std::path::Path;
 
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 
 use super::DaemonError;
 
@@ -66,6 +67,15 @@ impl DaemonLock {
     }
 }
 
+/// Whether a daemon runs on `socket`, as far as what it wrote beside it tells. Unlike a connection,
+/// this starts none.
+pub fn is_running_beside(socket: &Path) -> bool {
+    let file = File::open(socket.with_file_name(LOCK_NAME)).ok();
+    let pid = file.and_then(|mut file| pid_in(&mut file));
+    let pid = pid.and_then(|pid| Pid::from_raw(pid.try_into().ok()?));
+    pid.is_some_and(|pid| test_kill_process(pid).is_ok())
+}
+
 /// Keeps a second daemon away from the store, whose leases are known to one process only. The
 /// directory itself is locked, so that nothing is added to a layout that others read, too.
 #[derive(Debug)]
@@ -125,6 +135,19 @@ mod tests {
         );
         drop(held);
         DaemonLock::take(&path).unwrap();
+    }
+
+    #[test]
+    fn who_runs_is_seen_without_a_connection() {
+        let (_dir, path) = place();
+        assert!(!is_running_beside(&path), "nobody was there yet");
+        let _held = DaemonLock::take(&path).unwrap();
+        assert!(is_running_beside(&path));
+        // Of one that was killed the file stays.
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        child.wait().unwrap();
+        std::fs::write(path.with_file_name(LOCK_NAME), format!("{}\n", child.id())).unwrap();
+        assert!(!is_running_beside(&path));
     }
 
     #[test]

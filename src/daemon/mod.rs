@@ -46,10 +46,12 @@ mod secured;
 mod shutdown;
 mod socket;
 mod standby;
+mod taken;
 mod tcp_listeners;
 #[cfg(test)]
 mod testing;
 mod tls;
+mod wanted;
 
 pub use activation::Inherited;
 pub use authority::authority_certificate;
@@ -57,6 +59,7 @@ pub use build::{Bound, Daemon, Parts};
 pub use error::DaemonError;
 pub use limits::{harden, hardened, raise_descriptor_limit};
 pub use listen::Address;
+pub use lock::is_running_beside;
 pub use logging::{Logging, start_logging};
 pub use memory::give_memory_back;
 pub use reload::Reload;

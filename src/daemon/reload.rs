@@ -111,9 +111,10 @@ impl Reloader {
     }
 
     /// What was opened or closed at run time holds, whatever the settings said at the start.
-    fn hold_listeners(&mut self, config: &Config, shown: &[Shown]) {
+    async fn hold_listeners(&mut self, config: &Config, shown: &[Shown]) {
+        let given_up = self.knobs.tcp.reconsider(config).await;
         for (held, new) in self.reload.holds.iter_mut().zip(shown) {
-            match self.knobs.tcp.holding(held.setting, config) {
+            match self.knobs.tcp.holding(held.setting, config, &given_up) {
                 Some(None) => *held = new.clone(),
                 Some(Some(now)) => held.value = now,
                 None => {}
@@ -132,7 +133,7 @@ impl Reloader {
         let (config, shown) = read.inspect_err(|error| {
             tracing::error!("the settings were not reloaded, those from before hold: {error}");
         })?;
-        self.hold_listeners(&config, &shown);
+        self.hold_listeners(&config, &shown).await;
         let changes = config::changes(&self.reload.holds, &shown);
         for Change { key, from, to, applied } in &changes {
             let (from, to) = (config::or_none(from), config::or_none(to));

@@ -14,6 +14,7 @@ use super::listen::Address;
 use super::notify;
 use super::places::Places;
 use super::seats::Seats;
+use super::wanted::keep_trying;
 use crate::config::settings;
 
 /// How long last events may take to reach their readers after the grace.
@@ -77,6 +78,7 @@ impl Bound {
         let with_tls = acceptor.tls.is_some();
         let places = Places::new(&self.listeners.addresses, self.tcp.clone(), with_tls);
         let tcp = self.tcp.clone();
+        let wants_tls = self.listeners.wants_tls();
         let (mut doors, (socket_file, lock)) = self.listeners.serve(acceptor, self.tcp);
         tracing::info!("{}", places.text());
         if self.idle_exit.is_some() && limit.is_none() {
@@ -86,7 +88,7 @@ impl Bound {
                 settings::IDLE_EXIT.flag
             );
         }
-        if with_tls && !tls_is_heard {
+        if with_tls && !tls_is_heard && !wants_tls {
             tracing::warn!(
                 "{} is of no effect: nothing listens on TCP; {}, or modeld tcp enable, changes that",
                 settings::TLS.flag,
@@ -96,6 +98,7 @@ impl Bound {
         notify::ready(&places.text());
         let watchdog = tokio::spawn(notify::watchdog());
         let telling = tokio::spawn(notify::tell_of(self.scheduler.clone(), places));
+        tokio::spawn(keep_trying(tcp.clone()));
         if let Some(reloader) = self.reloader {
             tokio::spawn(reloader.run(shutdown.clone()));
         }

@@ -32,8 +32,9 @@ use super::door::Door;
 use super::exposure::{check_tokens, tokens};
 use super::lock::DaemonLock;
 use super::socket::{self, SocketFile};
+use super::wanted::may_pass;
 use super::{Address, DaemonError, group};
-use crate::config::{Config, Env};
+use crate::config::{Config, Env, Origin};
 
 /// The first descriptor of the systemd protocol.
 const FIRST: i32 = 3;
@@ -81,14 +82,26 @@ impl Standby {
         let mut sockets = vec![(OwnedFd::from(unix.into_std().map_err(doing)?), "unix")];
         let mut addresses = vec![Address::Unix(Some(path))];
         if let Some(address) = config.tcp.value {
-            let flag = Door::at(address).flag();
-            let tcp = socket::bind_tcp(address, false).map_err(|source| DaemonError::Tcp {
-                address,
-                flag,
-                source,
-            })?;
-            addresses.push(Address::Tcp(tcp.local_addr().map_err(doing)?));
-            sockets.push((OwnedFd::from(tcp.into_std().map_err(doing)?), "tcp"));
+            let is_flag = matches!(config.tcp.origin, Origin::Flag(_));
+            match socket::bind_tcp(address, false) {
+                Ok(tcp) => {
+                    addresses.push(Address::Tcp(tcp.local_addr().map_err(doing)?));
+                    sockets.push((OwnedFd::from(tcp.into_std().map_err(doing)?), "tcp"));
+                }
+                // The program reads the same settings, and tries for as long as it runs.
+                Err(error) if may_pass(&error) && !is_flag => tracing::warn!(
+                    "cannot listen on {address} ({}): {error}; the daemon does once it runs and the \
+                     address is free, while the first connection to the socket starts it",
+                    config.tcp.origin
+                ),
+                Err(source) => {
+                    return Err(DaemonError::Tcp {
+                        address,
+                        flag: Door::at(address).flag(),
+                        source,
+                    });
+                }
+            }
         }
         Ok(Self { sockets, addresses, settings: None, _file: file, _lock: lock })
     }

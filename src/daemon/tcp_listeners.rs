@@ -18,13 +18,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::net::TcpListener;
-use tokio::sync::{OwnedMutexGuard, watch};
+use tokio::sync::{Notify, OwnedMutexGuard, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::accept::{Acceptor, turn_away};
 use super::door::Door;
 use super::listen;
+use super::wanted::Wanted;
 
 /// Cheap to clone; clones are the same ones.
 #[derive(Clone, Default)]
@@ -42,6 +43,10 @@ struct Inner {
     numbers: AtomicU64,
     /// All there are, whatever is being done to them at the moment.
     all: Mutex<Vec<Listener>>,
+    /// Those that are to be opened as soon as they can be.
+    wanted: Mutex<Vec<Wanted>>,
+    /// Asks to try so at once.
+    again: Notify,
     /// One change at a time, and none while they are paused.
     changing: Arc<tokio::sync::Mutex<()>>,
     /// Tells that something may be open elsewhere.
@@ -149,6 +154,34 @@ impl TcpListeners {
     /// All of them, the parked ones too.
     pub(super) fn places(&self) -> Vec<Place> {
         held(&self.inner.all).iter().map(|one| one.place.clone()).collect()
+    }
+
+    /// Has a listener opened as soon as it can be; in the place of what was known of it.
+    pub(super) fn want(&self, new: Wanted) {
+        let mut wanted = held(&self.inner.wanted);
+        wanted.retain(|other| other.door != new.door);
+        wanted.push(new);
+    }
+
+    /// Those that are to be opened as soon as they can be.
+    pub(super) fn wanted(&self) -> Vec<Wanted> {
+        held(&self.inner.wanted).clone()
+    }
+
+    /// Gives up those that `which` chooses, and answers whether there were any. Within a change.
+    pub(super) fn unwant(&self, which: impl Fn(&Wanted) -> bool) -> bool {
+        let gone = held(&self.inner.wanted).extract_if(.., |one| which(one)).count();
+        gone > 0
+    }
+
+    /// Has what is wanted be tried at once.
+    pub(super) fn try_again(&self) {
+        self.inner.again.notify_one();
+    }
+
+    /// Completes when somebody asks for that.
+    pub(super) async fn asked_again(&self) {
+        self.inner.again.notified().await;
     }
 
     fn forget(&self, gone: &Place) {

@@ -2,11 +2,12 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::Path;
 use std::time::Duration;
 
+use super::elsewhere::{Told, Waiting};
 use super::finding::Finding;
 use super::patient::Patient;
 use super::service::Manager;
 use crate::client::{Client, ClientError};
-use crate::config::Env;
+use crate::config::{Env, SYSTEM_FILE, socket_path};
 use crate::files::shell_word;
 
 /// The daemon and its socket.
@@ -59,8 +60,47 @@ pub(super) async fn check(patient: &Patient, manager: &Manager) -> Vec<Finding> 
     let asked = tokio::time::timeout(PATIENCE, client.version()).await;
     let answer = asked.map(|answer| answer.map(|version| version.version));
     let exists = patient.socket().is_some_and(Path::exists);
+    let told = match &answer {
+        Ok(Ok(_)) => Told::by(&client).await,
+        Ok(Err(_)) | Err(_) => None,
+    };
     found.push(judge(answer.ok(), exists, env!("CARGO_PKG_VERSION")));
+    if let Some(told) = told {
+        found.extend(told.waiting.iter().map(unopened));
+        let own = patient.clone();
+        // It may look at a file system, which may hang.
+        let look = tokio::task::spawn_blocking(move || apart(&own, &told));
+        if let Ok(Ok(apart)) = tokio::time::timeout(PATIENCE, look).await {
+            found.extend(apart);
+        }
+    }
     found
+}
+
+/// A listener that the daemon would open if it could.
+fn unopened(waiting: &Waiting) -> Finding {
+    let Waiting { setting, origin, problem } = waiting;
+    Finding::warn(
+        CHECK,
+        format!("is to listen on TCP and does not yet ({setting}, as {origin} says): {problem}"),
+        format!(
+            "end what is in the way, and it listens there by itself; or set `{setting}` to another \
+             place or to off"
+        ),
+    )
+}
+
+/// Whether this user's daemon goes by other files than this command.
+fn apart(patient: &Patient, told: &Told) -> Option<Finding> {
+    let own = socket_path(None, &patient.env).ok()?;
+    if patient.socket() != Some(&own.value) {
+        return None;
+    }
+    let dir = patient.env.own_dir();
+    let file = patient.files.first().filter(|file| *file != Path::new(SYSTEM_FILE));
+    let settings = file.and_then(|file| told.other_settings(file, dir.as_deref()));
+    let found = settings.or_else(|| told.other_tokens(&dir?))?;
+    Some(Finding::warn(CHECK, found.message, found.fix))
 }
 
 /// A place that cannot be looked at in time.

@@ -11,6 +11,7 @@ mod cpu;
 mod daemon;
 mod descriptors;
 mod disk;
+mod elsewhere;
 mod examine;
 mod finding;
 mod gpu;
@@ -28,6 +29,7 @@ mod settings;
 mod stale;
 mod store;
 
+pub use elsewhere::{Elsewhere, Told};
 pub use examine::examine;
 pub use finding::{Finding, Verdict, worst};
 pub use patient::Patient;

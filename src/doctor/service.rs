@@ -81,12 +81,24 @@ pub(super) fn judge(manager: &Manager) -> Vec<Finding> {
         return vec![Finding::warn(CHECK, text, "modeld service install")];
     }
     let mut found = Vec::new();
-    for (name, unit) in [("modeld.socket", socket), ("modeld.service", service)] {
+    let units = [("modeld.socket", socket), ("modeld.service", service)];
+    // A service that was started too often takes its socket along, and neither comes back by a reset
+    // of the other, nor by any reset alone.
+    let failed: Vec<&str> =
+        units.iter().filter(|(_, unit)| unit.active == "failed").map(|(name, _)| *name).collect();
+    let first = if socket.load == "loaded" { "modeld.socket" } else { "modeld.service" };
+    for (name, unit) in units {
         let Unit { load, active, file, .. } = unit;
         let text = format!("{name} is {load}, {active}, {file}");
-        let fix =
-            format!("systemctl --user status {name}; then systemctl --user reset-failed {name}");
-        if active == "failed" || !matches!(load.as_str(), "loaded" | "not-found") {
+        if active == "failed" {
+            let fix = format!(
+                "`modeld service logs` says why; once that is mended: systemctl --user reset-failed \
+                 {} && systemctl --user start {first}",
+                failed.join(" ")
+            );
+            found.push(Finding::fail(CHECK, text, fix));
+        } else if !matches!(load.as_str(), "loaded" | "not-found") {
+            let fix = format!("systemctl --user status {name} says why");
             found.push(Finding::fail(CHECK, text, fix));
         } else {
             found.push(Finding::ok(CHECK, text));
@@ -154,6 +166,23 @@ mod tests {
             let manager = manager(socket, service);
             assert_eq!(worst(&judge(&manager)), verdict, "{manager:?}");
         }
+    }
+
+    #[test]
+    fn what_failed_is_reset_and_started_again() {
+        let failed = || unit("loaded", "failed");
+        let fixes = |manager: &Manager| -> Vec<String> {
+            judge(manager).into_iter().filter_map(|finding| finding.fix).collect()
+        };
+        let both = fixes(&manager(failed(), failed()));
+        let does = "systemctl --user reset-failed modeld.socket modeld.service && systemctl --user \
+                    start modeld.socket";
+        assert!(both.len() >= 2 && both.iter().take(2).all(|fix| fix.ends_with(does)), "{both:?}");
+        let alone = fixes(&manager(unit("not-found", "inactive"), failed()));
+        assert!(
+            alone[0]
+                .ends_with("reset-failed modeld.service && systemctl --user start modeld.service")
+        );
     }
 
     #[test]

@@ -355,3 +355,118 @@ fn a_passed_port_that_was_disabled_turns_clients_away_in_every_daemon_after_it()
     wait_until(SOON, "it ends", || shim.program().is_none());
     tcp.get("/models").expect(200);
 }
+
+/// A port that another program has, until it is dropped.
+fn taken() -> (std::net::TcpListener, std::net::SocketAddr) {
+    let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = held.local_addr().unwrap();
+    (held, address)
+}
+
+impl Shim {
+    /// What the daemon waits to listen on.
+    fn waiting(&self) -> Vec<serde_json::Value> {
+        let tcp = self.client().get("/modeld/tcp").expect(200).json();
+        tcp["waiting"].as_array().unwrap().clone()
+    }
+
+    fn reload(&self) -> serde_json::Value {
+        self.client().post("/modeld/reload", &json!({})).expect(200).json()
+    }
+}
+
+#[test]
+fn a_port_that_is_taken_keeps_nobody_from_the_socket_and_is_opened_once_it_is_free() {
+    let ((held, ollama), (other, tcp)) = (taken(), taken());
+    let variable = format!("MODELD_OLLAMA_PORT={}", ollama.port());
+    let settings = "--config={dir}/c.toml";
+    let shim = Shim::start(&[], &["env", &variable, MODELD, settings, "serve"]);
+    fs::write(shim.dir.path().join("c.toml"), format!("tcp = {}\n", tcp.port())).unwrap();
+    shim.client().get("/models").expect(200);
+    let waiting = shim.waiting();
+    let [first, second] = waiting.as_slice() else { panic!("{waiting:?}") };
+    assert_eq!((&first["address"], &first["setting"]), (&json!(tcp.to_string()), &json!("tcp")));
+    assert!(first["origin"].as_str().unwrap().ends_with("c.toml:1"), "{first}");
+    assert_eq!(second["origin"], "MODELD_OLLAMA_PORT");
+    // Who holds it is seen on Linux alone.
+    let says = if cfg!(target_os = "linux") { "is taken by" } else { "was taken by" };
+    assert!(second["problem"].as_str().unwrap().contains(says), "{second}");
+    let mut status = modeld(shim.dir.path(), &shim.socket());
+    let status = status.args(["tcp", "status"]).stdin(Stdio::null()).output().unwrap();
+    let said = String::from_utf8(status.stdout).unwrap();
+    assert!(said.contains("does not listen on TCP yet"), "{said}");
+    assert!(said.contains(&format!("not open yet: {ollama} is taken")), "{said}");
+    let mut doctor = modeld(shim.dir.path(), &shim.socket());
+    let doctor = doctor.args(["doctor", "--offline"]).stdin(Stdio::null()).output().unwrap();
+    let found = String::from_utf8(doctor.stdout).unwrap();
+    assert!(found.contains("does not yet (ollama-port, as MODELD_OLLAMA_PORT says)"), "{found}");
+    let warned = shim.log().lines().filter(|line| line.contains("serves without it")).count();
+    assert_eq!(warned, 2, "{}", shim.log());
+    // At once where somebody asks for it, and by itself.
+    drop(other);
+    shim.reload();
+    wait_until(SOON, "the one is open", || shim.waiting().len() == 1);
+    Client { address: Address::Tcp(tcp) }.get("/models").expect(200);
+    drop(held);
+    wait_until(SOON, "the other is open", || shim.waiting().is_empty());
+    Client { address: Address::Tcp(ollama) }.get("/api/version").expect(200);
+    let opened = shim.log().lines().filter(|line| line.contains("is free now")).count();
+    assert_eq!(opened, 2, "{}", shim.log());
+}
+
+#[test]
+fn a_taken_port_of_the_settings_is_left_to_the_daemon_and_one_of_a_flag_is_an_error() {
+    let (held, tcp) = taken();
+    let settings = |dir: &Path| {
+        let own = dir.join(".config/modeld");
+        fs::create_dir_all(&own).unwrap();
+        fs::write(own.join("config.toml"), format!("tcp = {}\n", tcp.port())).unwrap();
+        None
+    };
+    let shim = Shim::start_by(settings, &[], &[MODELD, "serve"]);
+    assert_eq!(shim.waiting().len(), 1, "{}", shim.log());
+    let other = TempDir::new().unwrap();
+    let socket = other.path().join("run/a.sock");
+    let mut command = modeld(other.path(), &socket);
+    command.args(["activate", "--tcp", &tcp.port().to_string()]).stdin(Stdio::null());
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("choose another port with --tcp"));
+    drop(held);
+    wait_until(SOON, "it is open", || shim.waiting().is_empty());
+    Client { address: Address::Tcp(tcp) }.get("/models").expect(200);
+}
+
+#[test]
+fn what_is_switched_off_while_it_waits_is_not_opened() {
+    let ((held, tcp), (other, ollama)) = (taken(), taken());
+    let settings = "--config={dir}/c.toml";
+    let program = [MODELD, settings, "serve", "--idle-exit", "300ms"];
+    let shim = Shim::start(&[], &program);
+    let file = shim.dir.path().join("c.toml");
+    fs::write(&file, format!("tcp = {}\nollama-port = {}\n", tcp.port(), ollama.port())).unwrap();
+    let closed = shim.client().delete("/modeld/tcp").expect(200).json();
+    assert_eq!(closed["changed"], true, "{closed}");
+    assert_eq!(closed["waiting"][0]["setting"], "ollama-port", "{closed}");
+    // It keeps no daemon running that nobody uses, and the next one knows what was switched off.
+    wait_until(SOON, "it leaves", || shim.program().is_none());
+    let waiting = shim.waiting();
+    assert_eq!((waiting.len(), &waiting[0]["setting"]), (1, &json!("ollama-port")), "{waiting:?}");
+    // Settings that want it no more are heeded by a reload, which has nothing to tell of it.
+    fs::write(&file, "tcp = false\n").unwrap();
+    let reloaded = shim.reload();
+    assert_eq!((&reloaded["applied"], &reloaded["needs_restart"]), (&json!([]), &json!([])));
+    assert_eq!(shim.waiting(), [json!(null); 0]);
+    drop((held, other));
+    for address in [tcp, ollama] {
+        std::net::TcpListener::bind(address).unwrap();
+    }
+}
+
+#[test]
+fn what_nobody_would_mend_by_waiting_ends_the_daemon() {
+    // Open to other machines, and there is no token.
+    let mut shim = Shim::start(&[], &[MODELD, "serve", "--tcp", "0.0.0.0:0"]);
+    let _client = UnixStream::connect(shim.socket()).unwrap();
+    assert_eq!(shim.end().code(), Some(78), "{}", shim.log());
+}

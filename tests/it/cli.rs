@@ -129,3 +129,65 @@ fn a_reader_that_leaves_is_no_error() {
     let quiet = std::time::Duration::from_secs(2);
     crate::support::wait_until(quiet, "nothing computes for nobody", || !daemon.is_busy());
 }
+
+/// It would be listening, were it well; to start another daemon beside it is no way out.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_service_that_is_installed_and_does_not_listen_is_named() {
+    let dir = TempDir::new().unwrap();
+    let list = || {
+        let mut command = modeld(dir.path(), dir.path());
+        command.env_remove("MODEL_RUNNER_SOCK").arg("list");
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(69));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(list().contains("start it with: modeld serve"));
+    let units = dir.path().join(".config/systemd/user/sockets.target.wants");
+    std::fs::create_dir_all(&units).unwrap();
+    let link = units.join("modeld.socket");
+    std::os::unix::fs::symlink("/usr/lib/systemd/user/modeld.socket", link).unwrap();
+    let said = list();
+    assert!(said.contains("modeld service status"), "{said}");
+    assert!(!said.contains("modeld serve;") && said.lines().count() == 1, "{said}");
+}
+
+/// A command and a daemon with different variables go by different files, and neither would notice.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_daemon_that_goes_by_other_files_is_named_after_a_change() {
+    let daemon = Daemon::builder().start();
+    let other = TempDir::new().unwrap();
+    let run = |there: bool, args: &[&str]| {
+        let mut command = modeld(daemon.dir(), &daemon.socket);
+        command.args(args);
+        if !there {
+            command.env("XDG_CONFIG_HOME", other.path());
+        }
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout) + &text(output.stderr))
+    };
+    let theirs = daemon.dir().join(".config");
+    let changes = [
+        (&["token", "create", "--name", "a"][..], "tokens.json"),
+        (&["config", "set", "keep-alive", "7m"], "config.toml"),
+        (&["config", "reload"], "config.toml"),
+        (&["config", "unset", "keep-alive"], "config.toml"),
+        (&["token", "revoke", "a"], "tokens.json"),
+        (&["doctor", "--offline"], "config.toml"),
+    ];
+    for (args, file) in changes {
+        let (_, said) = run(false, args);
+        let names = format!(
+            "{}, not {}",
+            theirs.join("modeld").join(file).display(),
+            other.path().join("modeld").join(file).display()
+        );
+        assert!(said.contains(&names), "{args:?}: {said}");
+        let sets = format!("XDG_CONFIG_HOME={}", theirs.display());
+        assert!(said.contains(&sets), "{args:?}: {said}");
+        let (_, said) = run(true, args);
+        assert!(!said.contains("the daemon that runs"), "{args:?}: {said}");
+    }
+}

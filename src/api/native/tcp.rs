@@ -1,4 +1,5 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Json;
@@ -11,7 +12,7 @@ use utoipa::ToSchema;
 use crate::api::body::{self, MAX_SMALL_BODY};
 use crate::api::json;
 use crate::api::listeners::{
-    Audience, ListenerControl, TcpChange, TcpPlace, TcpState, TcpWish, Transport,
+    Audience, ListenerControl, TcpChange, TcpPlace, TcpState, TcpWaiting, TcpWish, Transport,
 };
 use crate::api::refusal::Reply;
 use crate::api::state::ApiState;
@@ -59,12 +60,16 @@ pub(super) struct WireTcp {
     inherited: bool,
     /// All that are open.
     listeners: Vec<WireListener>,
+    /// What the settings want and could not be opened yet. It is opened as soon as it can be.
+    waiting: Vec<WireWaiting>,
     /// Where who connects is disconnected at once, because the service manager holds the socket.
     closed: Vec<String>,
     /// What the settings file says, for the next start.
     kept: Option<String>,
     /// The settings file of the daemon.
     settings_file: Option<String>,
+    /// Where its settings and tokens are, unless a file was named.
+    settings_directory: Option<String>,
     /// Whether this request changed anything.
     changed: bool,
     /// What is worth knowing about the change.
@@ -87,6 +92,22 @@ pub(super) struct WireListener {
     certificate: Option<&'static str>,
     /// Whether the service manager holds it.
     inherited: bool,
+}
+
+/// A listener that is not open yet.
+#[derive(Serialize, ToSchema)]
+#[schema(as = native::TcpWaiting)]
+pub(super) struct WireWaiting {
+    /// Where it will listen.
+    address: String,
+    /// For whom, as with the others.
+    audience: &'static str,
+    /// The key of the setting that wants it.
+    setting: &'static str,
+    /// Who says so: a place in a settings file, a variable or a flag.
+    origin: String,
+    /// What is in the way.
+    problem: String,
 }
 
 #[derive(Default, Deserialize)]
@@ -160,7 +181,9 @@ fn addresses<'a>(released: impl Iterator<Item = &'a str>) -> Result<Vec<SocketAd
 impl WireTcp {
     fn of(change: TcpChange, token_everywhere: bool) -> Self {
         let TcpChange { state, changed, notes } = change;
-        let TcpState { listeners, parked, kept, settings_file } = state;
+        let TcpState { listeners, waiting, parked, kept, settings_file, settings_directory } =
+            state;
+        let shown = |path: PathBuf| path.display().to_string();
         let first = |wanted: &[Audience]| {
             listeners.iter().find(|place| wanted.contains(&place.audience)).copied()
         };
@@ -178,9 +201,11 @@ impl WireTcp {
             containers: first(&[Audience::Containers]).map(|place| place.address.to_string()),
             inherited: told.is_some_and(|place| place.inherited),
             listeners,
+            waiting: waiting.into_iter().map(WireWaiting::of).collect(),
             closed: parked.iter().map(ToString::to_string).collect(),
             kept,
-            settings_file: settings_file.map(|file| file.display().to_string()),
+            settings_file: settings_file.map(shown),
+            settings_directory: settings_directory.map(shown),
             changed,
             notes,
         }
@@ -192,12 +217,7 @@ impl WireListener {
         Self {
             address: place.address.to_string(),
             url: url(place),
-            audience: match place.audience {
-                Audience::Loopback => "loopback",
-                Audience::Network => "network",
-                Audience::Ollama => "ollama",
-                Audience::Containers => "containers",
-            },
+            audience: audience(place.audience),
             token_required: needs_token(place, token_everywhere),
             certificate: match place.transport {
                 Transport::Plain => None,
@@ -206,6 +226,22 @@ impl WireListener {
             },
             inherited: place.inherited,
         }
+    }
+}
+
+impl WireWaiting {
+    fn of(one: TcpWaiting) -> Self {
+        let TcpWaiting { address, audience: whom, setting, origin, problem } = one;
+        Self { address: address.to_string(), audience: audience(whom), setting, origin, problem }
+    }
+}
+
+fn audience(audience: Audience) -> &'static str {
+    match audience {
+        Audience::Loopback => "loopback",
+        Audience::Network => "network",
+        Audience::Ollama => "ollama",
+        Audience::Containers => "containers",
     }
 }
 
@@ -283,9 +319,17 @@ mod tests {
                 place("[::1]:12434", Audience::Loopback, Transport::Plain),
                 place("172.17.0.1:12434", Audience::Containers, Transport::Plain),
             ],
+            waiting: vec![TcpWaiting {
+                address: "127.0.0.1:11434".parse().unwrap(),
+                audience: Audience::Ollama,
+                setting: "ollama-port",
+                origin: "/c.toml:3".into(),
+                problem: "127.0.0.1:11434 is taken by ollama (pid 7)".into(),
+            }],
             parked: vec!["127.0.0.1:9".parse().unwrap()],
             kept: Some("[::1]:12434".into()),
             settings_file: Some("/c.toml".into()),
+            settings_directory: Some("/h/.config/modeld".into()),
         };
         let change = TcpChange { state, changed: true, notes: vec!["so".into()] };
         insta::assert_json_snapshot!(WireTcp::of(change, false), @r#"
@@ -316,11 +360,21 @@ mod tests {
               "inherited": false
             }
           ],
+          "waiting": [
+            {
+              "address": "127.0.0.1:11434",
+              "audience": "ollama",
+              "setting": "ollama-port",
+              "origin": "/c.toml:3",
+              "problem": "127.0.0.1:11434 is taken by ollama (pid 7)"
+            }
+          ],
           "closed": [
             "127.0.0.1:9"
           ],
           "kept": "[::1]:12434",
           "settings_file": "/c.toml",
+          "settings_directory": "/h/.config/modeld",
           "changed": true,
           "notes": [
             "so"

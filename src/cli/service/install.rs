@@ -1,4 +1,4 @@
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::args::Install;
 use super::context::{Context, Settings};
@@ -6,6 +6,7 @@ use super::files::{self, Comment, Written};
 use super::systemd::Systemd;
 use super::tcp_socket::{self, TcpSocket};
 use super::units::{self, SERVICE, SOCKET, Scope, TCP_SOCKET};
+use super::unseen;
 use crate::cli::{CliError, Printer};
 
 /// The drop-in that has a package's unit start this program.
@@ -25,6 +26,8 @@ struct Units {
     left: Vec<String>,
     /// Units of a package that ours hid, and that are enabled.
     uncovered: Vec<&'static str>,
+    /// Files that were not there before.
+    made: Vec<PathBuf>,
 }
 
 /// Writes the units, has the manager read them, enables and starts the socket.
@@ -70,7 +73,9 @@ pub(super) fn run(
         if systemd.unit(unit)?.is_enabled() {
             printer.line(format!("unchanged  {unit} is enabled"))?;
         } else {
-            systemd.run(&["enable", unit])?;
+            if let Err(error) = systemd.run(&["enable", unit]) {
+                return Err(unseen::judge(context, &systemd, unit, &units.made, error, printer));
+            }
             printer.line(format!("enabled    {unit}"))?;
         }
     }
@@ -181,8 +186,10 @@ fn write_units(
         let changed = report(done, &path, printer)?;
         units.changed |= changed;
         units.socket_changed |= changed && *name == SOCKET;
-        if done == Written::Left {
-            units.left.push(path.display().to_string());
+        match done {
+            Written::Left => units.left.push(path.display().to_string()),
+            Written::Made => units.made.push(path),
+            Written::Updated | Written::Unchanged => {}
         }
     }
     for (name, text) in context.scope.extras() {
@@ -392,6 +399,28 @@ mod tests {
         done.unwrap();
         assert_eq!(again.changes(), [] as [&str; 0]);
         assert_eq!(said.lines().filter(|line| line.starts_with("unchanged")).count(), 5, "{said}");
+    }
+
+    #[test]
+    fn a_manager_that_looks_elsewhere_is_told_of_and_nothing_is_left() {
+        let place = Place::new();
+        let manager = Manager { unseen: true, ..Manager::default() };
+        let (done, said) = install(&place, &manager, Install::default());
+        let error = done.unwrap_err().to_string();
+        assert!(
+            error.contains("it looks in /h/.config/systemd/user, /h/own/systemd/user"),
+            "{error}"
+        );
+        assert!(error.contains(&place.units().display().to_string()), "{error}");
+        assert!(!error.contains("/usr/lib"), "{error}");
+        assert!(!place.units().exists(), "{said}");
+        assert_eq!(manager.changes(), ["daemon-reload", "enable modeld.socket", "daemon-reload"]);
+        // Where it knows the unit, it is something else.
+        let place = Place::new();
+        let manager = Manager { unseen: true, loaded: vec![SOCKET, SERVICE], ..Manager::default() };
+        let error = install(&place, &manager, Install::default()).0.unwrap_err().to_string();
+        assert!(error.starts_with("systemctl --user enable"), "{error}");
+        assert!(place.units().join(SOCKET).exists());
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod tcp_socket;
 mod testing;
 mod uninstall;
 mod units;
+mod unseen;
 
 pub use args::Args;
 pub(super) use args::run;

@@ -27,6 +27,9 @@ struct Report {
     answering: Option<bool>,
     daemon_version: Option<String>,
     program_version: &'static str,
+    /// What speaks to the manager.
+    #[serde(skip)]
+    systemctl: &'static str,
 }
 
 /// Shows it; the exit code says whether the service is there.
@@ -64,6 +67,7 @@ fn look(context: &Context<'_>) -> Report {
     let mut report = Report {
         socket_path: context.socket.display().to_string(),
         program_version: env!("CARGO_PKG_VERSION"),
+        systemctl: if context.scope == Scope::User { "systemctl --user" } else { "systemctl" },
         linger: linger::is_enabled(context).filter(|_| context.scope == Scope::User),
         ..Report::default()
     };
@@ -103,6 +107,9 @@ fn lines(report: &Report) -> Vec<String> {
             None => {}
         }
     }
+    if let Some(advice) = revival(report) {
+        say("", advice);
+    }
     match report.linger {
         Some(true) => say("Lingering", "on: it runs while nobody is logged in".to_owned()),
         Some(false) => say(
@@ -139,6 +146,31 @@ fn lines(report: &Report) -> Vec<String> {
     lines
 }
 
+/// What has units that are there, and neither listen nor run, do so again.
+fn revival(report: &Report) -> Option<String> {
+    let ctl = report.systemctl;
+    let units =
+        [(SOCKET, &report.socket), (TCP_SOCKET, &report.tcp_socket), (SERVICE, &report.service)];
+    let failed: Vec<&str> = units
+        .iter()
+        .filter(|(_, unit)| unit.as_ref().is_some_and(|unit| unit.active == "failed"))
+        .map(|(name, _)| *name)
+        .collect();
+    if !failed.is_empty() {
+        // A reset alone starts nothing.
+        let tcp = failed.iter().find(|name| **name == TCP_SOCKET);
+        let tcp = tcp.map(|name| format!(" {name}")).unwrap_or_default();
+        return Some(format!(
+            "`modeld service logs` says what failed; once that is mended: {ctl} reset-failed {} && \
+             {ctl} start {SOCKET}{tcp}",
+            failed.join(" ")
+        ));
+    }
+    let is_active = |unit: &Option<Unit>| unit.as_ref().is_some_and(Unit::is_active);
+    let is_idle = report.socket.is_some() && !is_active(&report.socket);
+    (is_idle && !is_active(&report.service)).then(|| format!("{ctl} start {SOCKET} opens it again"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::testing::{Manager, Place};
@@ -160,6 +192,17 @@ mod tests {
         Path       /run/s
         Daemon     answers, version 9.9.9; this program is 0.1.0: systemctl --user restart modeld.service
         ");
+        for unit in [&mut report.socket, &mut report.service] {
+            unit.as_mut().unwrap().active = "failed".into();
+        }
+        let text = lines(&report).join("\n");
+        let does = "systemctl --user reset-failed modeld.socket modeld.service && systemctl --user \
+                    start modeld.socket\n";
+        assert!(text.contains(does), "{text}");
+        report.socket.as_mut().unwrap().active = "inactive".into();
+        report.service = None;
+        let text = lines(&report).join("\n");
+        assert!(text.contains("systemctl --user start modeld.socket opens it again"), "{text}");
         let none = look(&place.context(&Manager::default()));
         let text = lines(&none).join("\n");
         assert!(text.contains("Socket     not installed: modeld service install"), "{text}");

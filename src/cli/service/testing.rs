@@ -23,6 +23,8 @@ pub(super) struct Manager {
     pub listens: Vec<&'static str>,
     pub missing: bool,
     pub refuses: bool,
+    /// It looks for units elsewhere.
+    pub unseen: bool,
     pub linger: Option<&'static str>,
 }
 
@@ -95,6 +97,15 @@ impl Programs for Manager {
             },
             ("systemctl", ["show", "--property=Version"]) => done("Version=252\n"),
             ("systemctl", ["show", unit, _]) => done(&self.state(unit)),
+            ("systemctl", ["--user", "show", "--property=UnitPath"]) => done(
+                "UnitPath=/h/.config/systemd/user /etc/systemd/user /h/own/systemd/user \
+                 /run/systemd/user /usr/lib/systemd/user\n",
+            ),
+            ("systemctl", ["--user", "enable", unit]) if self.unseen => {
+                self.told.lock().unwrap().push(format!("enable {unit}"));
+                let err = format!("Failed to enable unit: Unit {unit} does not exist\n");
+                Ok(Finished { code: 1, out: String::new(), err })
+            }
             ("systemctl", ["--user", rest @ ..]) => {
                 self.told.lock().unwrap().push(rest.join(" "));
                 done("")
