@@ -1,4 +1,5 @@
 use std::pin::pin;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -67,13 +68,21 @@ impl Server {
         let io = TokioIo::new(Watched::new(stream, phase.clone()));
         let router = self.router;
         let owner = PeerOwner::default();
+        // The id of the last answer that began.
+        let last = &Mutex::new(None);
         let service = service_fn(|mut request: Request<Incoming>| {
             let busy = phase.busy();
             request.extensions_mut().insert(class);
             request.extensions_mut().insert(peer);
             request.extensions_mut().insert(owner.clone());
             let answer = router.clone().oneshot(request.map(Body::new));
-            async move { answer.await.map(|r| r.map(|body| Tracked::new(body, busy))) }
+            async move {
+                answer.await.map(|answer| {
+                    let id = answer.headers().get("x-request-id").cloned();
+                    *last.lock().unwrap_or_else(PoisonError::into_inner) = id;
+                    answer.map(|body| Tracked::new(body, busy))
+                })
+            }
         });
         let mut connection = pin!(
             http1::Builder::new()
@@ -96,7 +105,7 @@ impl Server {
                     if let Err(error) = ended {
                         tracing::debug!(%error, listener = class.as_str(), "connection ended");
                     }
-                    return;
+                    break;
                 }
                 () = &mut closing, if !asked_to_close => {
                     asked_to_close = true;
@@ -104,10 +113,20 @@ impl Server {
                 }
                 () = &mut expired => {
                     tracing::debug!(listener = class.as_str(), "connection was idle too long");
-                    return;
+                    break;
                 }
-                () = self.killed.cancelled() => return,
+                () = self.killed.cancelled() => break,
             }
+        }
+        if phase.is_sending() {
+            // The line about the request was written when its answer was made, and says that it is
+            // complete.
+            let id = last.lock().unwrap_or_else(PoisonError::into_inner).take();
+            tracing::info!(
+                listener = class.as_str(),
+                id = id.as_ref().and_then(|id| id.to_str().ok()),
+                "a connection ended before its client had taken the end of an answer"
+            );
         }
     }
 }
@@ -133,7 +152,12 @@ mod tests {
     }
 
     fn connect(server: &Server) -> DuplexStream {
-        let (ours, theirs) = tokio::io::duplex(256 * 1024);
+        connect_within(server, 256 * 1024)
+    }
+
+    /// With room for so many bytes on their way in each direction.
+    fn connect_within(server: &Server, room: usize) -> DuplexStream {
+        let (ours, theirs) = tokio::io::duplex(room);
         let peer = PeerInfo::Unix { uid: 0, pgid: None };
         tokio::spawn(server.clone().serve(theirs, ListenerClass::Unix, peer));
         ours
@@ -221,6 +245,92 @@ mod tests {
         let (rest, seconds) = seconds_until_closed(&mut stream).await;
         assert_eq!(start.elapsed().as_secs(), 4 * 29 + 31);
         assert!(rest.len() < 1 << 20 && seconds == 0, "{} bytes, {seconds} s", rest.len());
+    }
+
+    /// Long, and yet handed over to the connection as a whole and at once.
+    const LONG: usize = 64 << 10;
+
+    fn long() -> Server {
+        server(Router::new().route("/", get(async || "#".repeat(LONG))))
+    }
+
+    /// Takes a KiB every `pause` until the other end closes; answers how much of the long answer came,
+    /// and how long the end took after the last of it.
+    async fn read_slowly(stream: &mut DuplexStream, pause: Duration) -> (usize, Duration) {
+        let (mut some, mut answer) = ([0; 1 << 10], 0);
+        let mut last = Instant::now();
+        loop {
+            let read = stream.read(&mut some).await.unwrap();
+            if read == 0 {
+                return (answer, last.elapsed());
+            }
+            last = Instant::now();
+            answer += some[..read].iter().filter(|&&byte| byte == b'#').count();
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_reader_gets_all_of_an_answer_that_is_ready_at_once() {
+        for (scarce, idle) in [(false, 60), (true, 5)] {
+            let mut stream = connect_within(&long().among(scarce), 1 << 10);
+            stream.write_all(GET).await.unwrap();
+            // Ten minutes for all of it.
+            let (answer, end) = read_slowly(&mut stream, Duration::from_secs(10)).await;
+            assert_eq!(answer, LONG, "{idle}");
+            // It is seen only when the pause is over.
+            assert!(end <= Duration::from_secs(idle.max(10)), "{end:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_stops_reading_the_rest_of_an_answer_is_closed() {
+        let mut stream = connect_within(&long(), 1 << 10);
+        stream.write_all(GET).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(31)).await;
+        let (answer, seconds) = seconds_until_closed(&mut stream).await;
+        assert_eq!((answer.len(), seconds), (1 << 10, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_still_on_its_way_out_is_work() {
+        let server = long();
+        let mut stream = connect_within(&server, 1 << 10);
+        stream.write_all(GET).await.unwrap();
+        let mut some = [0; 1 << 10];
+        for _ in 0..8 {
+            stream.read_exact(&mut some).await.unwrap();
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            assert!(!server.activity.is_quiet());
+        }
+        let mut rest = vec![0; LONG - (8 << 10)];
+        stream.read_exact(&mut rest).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(server.activity.is_quiet());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn closing_lets_a_slow_reader_finish() {
+        let server = long();
+        let mut stream = connect_within(&server, 1 << 10);
+        stream.write_all(GET).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        server.closing.cancel();
+        let (answer, end) = read_slowly(&mut stream, Duration::from_secs(10)).await;
+        assert_eq!(answer, LONG);
+        // Nothing is waited for once it is out.
+        assert!(end <= Duration::from_secs(10), "{end:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_begins_behind_a_slow_answer_has_its_time_from_there() {
+        let mut stream = connect_within(&long(), 1 << 10);
+        stream.write_all(GET).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        stream.write_all(b"GET / HT").await.unwrap();
+        let (answer, end) = read_slowly(&mut stream, Duration::from_secs(10)).await;
+        assert_eq!(answer, LONG);
+        assert!(end <= Duration::from_secs(10), "{end:?}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,11 +1,15 @@
 //! Where a connection stands, and how long it may stay there.
 //!
 //! ```text
-//! accepted ─▶ first byte ─▶ head ─▶ busy ─▶ idle ─▶ head ─▶ …
-//!     10 s         10 s           no limit   60 s
+//! accepted ─▶ first byte ─▶ head ─▶ busy ─▶ sending ─▶ idle ─▶ head ─▶ …
+//!     10 s         10 s           no limit   no limit    60 s
 //! ```
 //!
 //! While it sends, its reader has to take something every 30 s.
+//!
+//! An answer is over for hyper, which drops its body, when the last of it lies in hyper's buffers; for
+//! its reader that may be minutes before the last of it arrives. So what tells sending from idling is
+//! the stream below: bytes that it does not take are on their way until all of them are flushed.
 //!
 //! hyper's own header timer also runs while a kept-alive connection is idle, so that one timer
 //! cannot give 10 s for a head and 60 s between requests. This one can.
@@ -63,6 +67,9 @@ enum Stage {
     Head(Instant),
     /// It is being served.
     Busy,
+    /// It is answered, and its reader has not taken all of that yet. Of the next one there may be
+    /// bytes already.
+    Sending { next: bool },
 }
 
 /// The stage of one connection; clones share it.
@@ -97,7 +104,8 @@ impl Phase {
                     Stage::Fresh(until) | Stage::Waiting(until) | Stage::Head(until) => {
                         sleep_until(until).await;
                     }
-                    Stage::Busy => std::future::pending().await,
+                    // Whoever does not read is found out by the stream.
+                    Stage::Busy | Stage::Sending { .. } => std::future::pending().await,
                 }
             };
             tokio::select! {
@@ -120,6 +128,8 @@ impl Phase {
                 // It expires on its own.
                 Stage::Head(_) => self.patience.head,
                 Stage::Busy => return,
+                // A client that is not told of the end yet may send another at any moment.
+                Stage::Sending { .. } => Duration::MAX,
             };
             if timeout(late, changes.changed()).await.is_err() {
                 return;
@@ -134,6 +144,10 @@ impl Phase {
                 *stage = Stage::Head(later(self.patience.head));
                 true
             }
+            Stage::Sending { next } => {
+                *next = true;
+                false
+            }
             Stage::Head(_) | Stage::Busy => false,
         });
     }
@@ -142,9 +156,40 @@ impl Phase {
         self.presence.set(false);
         self.stage.send_replace(Stage::Waiting(later(self.patience.idle)));
     }
+
+    /// The stream did not take what there was to send.
+    fn stuck(&self) {
+        let began = self.stage.send_if_modified(|stage| {
+            let idles = matches!(stage, Stage::Waiting(_));
+            if idles {
+                *stage = Stage::Sending { next: false };
+            }
+            idles
+        });
+        if began {
+            self.presence.set(true);
+        }
+    }
+
+    /// All that there was to send is out.
+    fn flushed(&self) {
+        let stage = *self.stage.borrow();
+        match stage {
+            Stage::Sending { next: false } => self.idle(),
+            Stage::Sending { next: true } => {
+                self.stage.send_replace(Stage::Head(later(self.patience.head)));
+            }
+            Stage::Fresh(_) | Stage::Waiting(_) | Stage::Head(_) | Stage::Busy => {}
+        }
+    }
+
+    /// Whether a part of an answer that is over has not gone out.
+    pub(super) fn is_sending(&self) -> bool {
+        matches!(*self.stage.borrow(), Stage::Sending { .. })
+    }
 }
 
-/// A request that is being served; dropped at the end of its response.
+/// A request that is being served; dropped when its response is over, sent or not.
 #[derive(Debug)]
 pub(super) struct Busy(Phase);
 
@@ -154,7 +199,7 @@ impl Drop for Busy {
     }
 }
 
-/// A response body that keeps its request busy until it is sent or given up.
+/// A response body that keeps its request busy until there is no more of it, or it is given up.
 pub(super) struct Tracked<B> {
     body: B,
     _busy: Busy,
@@ -186,7 +231,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Tracked<B> {
     }
 }
 
-/// A stream that tells its phase when bytes come in, and breaks when its reader takes none for too
+/// A stream that tells its phase when bytes come in and whether they go out, and breaks when its reader takes none for too
 /// long: whatever is being sent, somebody who does not read must not hold it for ever.
 pub(super) struct Watched<S> {
     stream: S,
@@ -206,6 +251,9 @@ impl<S> Watched<S> {
         cx: &mut Context<'_>,
         polled: Poll<std::io::Result<T>>,
     ) -> Poll<std::io::Result<T>> {
+        if !matches!(polled, Poll::Ready(Ok(_))) {
+            self.phase.stuck();
+        }
         if polled.is_ready() {
             self.stalled = None;
             return polled;
@@ -262,6 +310,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.stream).poll_flush(cx);
+        if let Poll::Ready(Ok(())) = polled {
+            this.phase.flushed();
+        }
         this.sent(cx, polled)
     }
 
