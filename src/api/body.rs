@@ -8,11 +8,16 @@ use std::time::Duration;
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use futures_core::Stream;
+use http::request::Parts;
 use http::{HeaderMap, header};
 use http_body_util::BodyExt;
-use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio::time::{Instant, Sleep, sleep, timeout, timeout_at};
 
 use crate::domain::{Error, ErrorKind, Event, Result};
+
+mod room;
+
+pub(super) use room::Rooms;
 
 /// The largest body of a request for inference, in bytes (a 20 MiB image is 27 MiB in base64).
 pub(super) const MAX_BODY: usize = 64 << 20;
@@ -21,10 +26,12 @@ pub(super) const MAX_SMALL_BODY: usize = 1 << 20;
 /// How long an upload may pause: what is piped in comes as fast as whatever makes it.
 const UPLOAD_IDLE: Duration = Duration::from_secs(15);
 /// How long a body may pause.
-pub(super) const BODY_IDLE: Duration = Duration::from_secs(10);
-/// A body has this long, and a second more for every [`MIN_RATE`] bytes that came.
-const BODY_TIME: Duration = Duration::from_secs(10);
+const BODY_IDLE: Duration = Duration::from_secs(10);
+/// So many bytes buy a body another second, but never more than [`BODY_IDLE`] from then on: what came
+/// fast at first buys no time for a crawl.
 const MIN_RATE: usize = 1024;
+/// How long a body may take in all. The largest one needs 75 KB a second.
+const BODY_TIME: Duration = Duration::from_secs(15 * 60);
 /// How often a silent stream shows that it is alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Ready events are sent together up to this many bytes.
@@ -43,12 +50,47 @@ async fn read_to_end(mut body: Body) {
     while let Some(Ok(_)) = body.frame().await {}
 }
 
-/// Reads a whole body of at most `limit` bytes; never holds more than that.
+/// How long a body may still take.
+struct Pace {
+    until: Instant,
+    /// When it has to be over, however it comes.
+    end: Instant,
+    /// Bytes that have not bought a second yet.
+    spare: usize,
+}
+
+impl Pace {
+    fn begin() -> Self {
+        Self { until: later(BODY_IDLE), end: later(BODY_TIME), spare: 0 }
+    }
+
+    fn came(&mut self, bytes: usize) {
+        let bytes = self.spare.saturating_add(bytes);
+        self.spare = bytes % MIN_RATE;
+        let bought = Duration::from_secs(u64::try_from(bytes / MIN_RATE).unwrap_or(u64::MAX));
+        let most = later(BODY_IDLE);
+        self.until = self.until.checked_add(bought).map_or(most, |until| until.min(most));
+    }
+
+    fn left(&self) -> Instant {
+        self.until.min(self.end)
+    }
+}
+
+fn later(by: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(by).unwrap_or(now)
+}
+
+/// Reads a whole body of at most `limit` bytes; never holds more than that, nor more than there is
+/// for all whose requests came the same way. What it takes of that, it takes as it comes, and has
+/// until the last of its bytes is dropped.
 ///
 /// # Errors
 /// `UnsupportedMediaType` if it is compressed, `BodyTooLarge`, `RequestTimeout` if it pauses or
-/// crawls, `InvalidValue` if it breaks off.
-pub(super) async fn read(headers: &HeaderMap, mut body: Body, limit: usize) -> Result<Bytes> {
+/// crawls, `MemoryBusy` if too many others are being read, `InvalidValue` if it breaks off.
+pub(super) async fn read(parts: &Parts, mut body: Body, limit: usize) -> Result<Bytes> {
+    let headers = &parts.headers;
     if let Err(error) = refuse_encoded(headers) {
         linger(read_to_end(body));
         return Err(error);
@@ -65,18 +107,22 @@ pub(super) async fn read(headers: &HeaderMap, mut body: Body, limit: usize) -> R
         linger(read_to_end(body));
         return Err(too_large());
     }
-    let begun = Instant::now();
+    let mut place = Rooms::place(&parts.extensions);
+    let mut pace = Pace::begin();
     let mut whole = BytesMut::new();
     loop {
-        let crawl = Duration::from_secs(u64::try_from(whole.len() / MIN_RATE).unwrap_or(u64::MAX));
-        let left = (BODY_TIME + crawl).saturating_sub(begun.elapsed());
-        let frame = timeout(BODY_IDLE.min(left), body.frame()).await.map_err(|_| too_slow())?;
-        let Some(frame) = frame else { return Ok(whole.freeze()) };
+        let frame = timeout_at(pace.left(), body.frame()).await.map_err(|_| too_slow())?;
+        let Some(frame) = frame else { return Ok(place.hold(whole.freeze())) };
         let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
         if whole.len().saturating_add(data.len()) > limit {
             linger(read_to_end(body));
             return Err(too_large());
         }
+        if let Err(error) = place.grow(data.len()) {
+            linger(read_to_end(body));
+            return Err(error);
+        }
+        pace.came(data.len());
         whole.extend_from_slice(&data);
     }
 }
@@ -110,8 +156,8 @@ pub(super) fn refuse_encoded(headers: &HeaderMap) -> Result<()> {
 fn too_slow() -> Error {
     Error::new(
         ErrorKind::RequestTimeout,
-        "the request body paused for more than 10 s (an upload: 15 s) or came at less than 1 KiB/s; \
-         send it again",
+        "the request body paused for more than 10 s (an upload: 15 s), came at less than 1 KiB/s, or \
+         took more than 15 minutes; send it again",
     )
 }
 

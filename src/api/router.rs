@@ -1,9 +1,9 @@
-use axum::Router;
 use axum::extract::{Request, State};
 use axum::handler::Handler;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, head, post};
+use axum::{Extension, Router};
 use http::{Method, StatusCode};
 
 use crate::domain::{Error, ErrorKind};
@@ -101,6 +101,7 @@ pub fn router(state: ApiState) -> Router {
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn(note_template))
+        .layer(Extension(state.rooms.clone()))
         .with_state(state);
     // The routes are the fallback of an outer router, because only there do layers run before a
     // route is chosen; the last one added is the outermost.

@@ -8,6 +8,7 @@ use crate::logbook::{LogControl, Logbook};
 use crate::service::Service;
 use crate::tokens::Tokens;
 
+use super::body::Rooms;
 use super::listeners::ListenerControl;
 use super::recorder::Recorder;
 use super::responses::ResponseStore;
@@ -37,6 +38,8 @@ pub struct ApiState {
     pub(super) process: Arc<str>,
     /// `None`: listeners stay as they are.
     pub(super) listeners: Option<Arc<dyn ListenerControl>>,
+    /// What bodies of requests may take of the memory.
+    pub(super) rooms: Rooms,
 }
 
 impl ApiState {
@@ -57,6 +60,7 @@ impl ApiState {
             log_control: LogControl::idle("info"),
             process: Arc::default(),
             listeners: None,
+            rooms: Rooms::default(),
         }
     }
 

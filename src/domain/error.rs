@@ -51,7 +51,7 @@ pub enum ErrorKind {
     TokenRequired,
     /// The queue of the model is full; `retry_after` is computed from measured rates.
     QueueFull,
-    /// Memory is held by models that are busy.
+    /// Memory is held by models that are busy, or by the bodies of other requests.
     MemoryBusy,
     /// The deadline that the request names passed while it waited or ran.
     DeadlineExceeded,

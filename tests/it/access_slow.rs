@@ -138,6 +138,78 @@ fn a_flood_on_one_listener_leaves_the_others() {
     daemon.tcp_client().get("/models").expect(200);
 }
 
+/// Sends most of a body at once, and then a byte a second; the status that this ends with (0 where
+/// the connection did), `Retry-After`, and how long the crawl took.
+fn send_and_crawl(client: &Client, size: usize) -> (u16, Option<String>, Duration) {
+    let mut wire = client.connect();
+    let head = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n",
+        size + (1 << 20)
+    );
+    let piece = vec![b' '; 1 << 20];
+    let all = (0..size / piece.len()).map(|_| piece.as_slice());
+    // Who is refused may not get rid of the rest.
+    let _ = wire.write_all(head.as_bytes()).and_then(|()| {
+        let mut all = all;
+        all.try_for_each(|piece| wire.write_all(piece))
+    });
+    let begun = Instant::now();
+    wire.set_patience(Duration::from_secs(1));
+    let (mut answer, mut some) = (Vec::new(), [0; 4096]);
+    while !answer.windows(4).any(|end| end == b"\r\n\r\n") {
+        match wire.read(&mut some) {
+            Ok(0) => break,
+            Ok(read) => answer.extend_from_slice(&some[..read]),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => drop(wire.write(b" ")),
+            Err(_) => break,
+        }
+    }
+    let answer = String::from_utf8_lossy(&answer).to_ascii_lowercase();
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+    let after = answer.lines().find_map(|line| line.strip_prefix("retry-after: "));
+    (status, after.map(str::to_owned), begun.elapsed())
+}
+
+#[test]
+fn bodies_over_tcp_have_a_bounded_part_of_memory() {
+    let daemon = Daemon::builder().tcp().args(&["--log", "warn"]).start();
+    let client = daemon.tcp_client();
+    let before = resident(daemon.pid());
+    let (ends, most) = std::thread::scope(|scope| {
+        let crawls: Vec<_> =
+            (0..20).map(|_| scope.spawn(|| send_and_crawl(&client, 60 << 20))).collect();
+        // Meanwhile neither small requests are kept out nor the owner.
+        let mut most = 0;
+        let kind = [("Content-Type", "application/json")];
+        let large = vec![b' '; 60 << 20];
+        while !crawls.iter().all(std::thread::ScopedJoinHandle::is_finished) {
+            let small = serde_json::json!({ "model": "ai/none", "messages": [] });
+            for _ in 0..20 {
+                client.post("/v1/chat/completions", &small).expect(400);
+                most = most.max(resident(daemon.pid()).unwrap_or(0));
+            }
+            daemon.client().send("POST", "/v1/chat/completions", &kind, &large).expect(400);
+        }
+        let ends: Vec<_> = crawls.into_iter().map(|crawl| crawl.join().expect("an end")).collect();
+        (ends, most)
+    });
+    let count = |wanted| ends.iter().filter(|(status, _, _)| *status == wanted).count();
+    let grown = before.map(|before| most.saturating_sub(before) >> 20);
+    eprintln!("{} held, {} refused; {grown:?} MiB more", count(408), count(429));
+    assert!(count(408) > 0 && count(408) < ends.len(), "{ends:?}");
+    assert_eq!(count(408) + count(429) + count(0), ends.len(), "{ends:?}");
+    for (status, after, time) in &ends {
+        assert!(*time < CLOSED, "{status} after {time:?}");
+        assert!(*status != 429 || after.as_deref() == Some("5"), "{after:?}");
+    }
+    // 256 MiB of theirs and 60 MiB of the owner's, twice where the copies that they outgrew have not
+    // gone back to the system yet. Unbounded, they would take 1,220 MiB and more.
+    assert!(grown.is_none_or(|grown| grown < 640), "{grown:?} MiB more");
+    // All of it is free again.
+    assert_eq!(send_and_crawl(&client, 62 << 20).0, 408);
+}
+
 /// Bytes of a process in memory; `None` where there is no `/proc`.
 fn resident(pid: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;

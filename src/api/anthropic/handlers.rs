@@ -71,6 +71,6 @@ async fn read(request: Request) -> Result<(Caller, MessagesRequest)> {
     let (parts, body) = request.into_parts();
     require_json(&parts.headers, &parts.extensions)?;
     let caller = caller(&parts.headers, &parts.extensions)?;
-    let body = body::read(&parts.headers, body, MAX_BODY).await?;
+    let body = body::read(&parts, body, MAX_BODY).await?;
     Ok((caller, crate::api::json::decode_large(body).await?))
 }

@@ -17,7 +17,16 @@ fn body() -> (mpsc::Sender<Bytes>, Body) {
 }
 
 async fn read_all(body: Body, limit: usize) -> std::result::Result<Bytes, ErrorKind> {
-    read(&HeaderMap::new(), body, limit).await.map_err(|error| error.kind)
+    read(&parts(&[]), body, limit).await.map_err(|error| error.kind)
+}
+
+fn parts(headers: &[(&str, &str)]) -> Parts {
+    let mut request = http::Request::new(());
+    for (name, value) in headers {
+        let name: http::HeaderName = name.parse().expect("a name");
+        request.headers_mut().insert(name, value.parse().expect("a value"));
+    }
+    request.into_parts().0
 }
 
 #[tokio::test]
@@ -36,18 +45,16 @@ async fn a_body_is_read_up_to_its_limit() {
 #[tokio::test]
 async fn a_body_that_says_it_is_too_large_is_not_read() {
     let (_open, body) = body();
-    let mut headers = HeaderMap::new();
-    headers.insert(header::CONTENT_LENGTH, "11".parse().expect("a value"));
-    let refused = read(&headers, body, 10).await.map_err(|error| error.kind);
+    let parts = parts(&[("content-length", "11")]);
+    let refused = read(&parts, body, 10).await.map_err(|error| error.kind);
     assert_eq!(refused, Err(ErrorKind::BodyTooLarge));
 }
 
 #[tokio::test]
 async fn a_compressed_body_is_not_taken() {
     for (coding, ok) in [("gzip", false), ("identity, gzip", false), ("identity", true)] {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::CONTENT_ENCODING, coding.parse().expect("a value"));
-        assert_eq!(read(&headers, Body::empty(), 10).await.is_ok(), ok, "{coding}");
+        let parts = parts(&[("content-encoding", coding)]);
+        assert_eq!(read(&parts, Body::empty(), 10).await.is_ok(), ok, "{coding}");
     }
 }
 
@@ -70,8 +77,68 @@ async fn a_body_that_crawls_is_given_up() {
     });
     let begun = Instant::now();
     assert_eq!(read_all(body, 1000).await, Err(ErrorKind::RequestTimeout));
+    assert_eq!(begun.elapsed(), BODY_IDLE);
+    crawl.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_never_ends_is_given_up() {
+    let (sender, body) = body();
+    let crawl = tokio::spawn(async move {
+        while sender.send(Bytes::from(vec![b' '; 2048])).await.is_ok() {
+            sleep(Duration::from_secs(1)).await;
+        }
+    });
+    let begun = Instant::now();
+    assert_eq!(read_all(body, MAX_BODY).await, Err(ErrorKind::RequestTimeout));
     assert_eq!(begun.elapsed(), BODY_TIME);
     crawl.abort();
+}
+
+#[tokio::test]
+async fn what_finds_no_room_is_refused_and_gives_its_own_back() {
+    let mut parts = parts(&[]);
+    parts.extensions.insert(Rooms::default());
+    let large = || Body::from(vec![b' '; MAX_BODY]);
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        held.push(read(&parts, large(), MAX_BODY).await.expect("room"));
+    }
+    let refused = read(&parts, large(), MAX_BODY).await.map_err(|error| error.kind);
+    assert_eq!(refused, Err(ErrorKind::MemoryBusy));
+    held.pop();
+    assert!(read(&parts, large(), MAX_BODY).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_came_fast_buys_no_time_for_a_crawl() {
+    let (sender, body) = body();
+    let crawl = tokio::spawn(async move {
+        let mut piece = Bytes::from(vec![b' '; 1 << 20]);
+        while sender.send(piece).await.is_ok() {
+            sleep(Duration::from_secs(8)).await;
+            piece = Bytes::from_static(b"x");
+        }
+    });
+    let begun = Instant::now();
+    assert_eq!(read_all(body, 2 << 20).await, Err(ErrorKind::RequestTimeout));
+    assert_eq!(begun.elapsed(), BODY_IDLE);
+    crawl.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_body_that_keeps_coming_is_read() {
+    // 64 MiB at a megabyte a second, and a small one at just the rate that is asked for.
+    for (piece, pause, count) in [(1 << 20, 1000, 64), (4 << 10, 4000, 50)] {
+        let (sender, body) = body();
+        let whole = tokio::spawn(async move { read_all(body, MAX_BODY).await });
+        for _ in 0..count {
+            sleep(Duration::from_millis(pause)).await;
+            sender.send(Bytes::from(vec![b' '; piece])).await.expect("still read");
+        }
+        drop(sender);
+        assert_eq!(whole.await.expect("read").map(|body| body.len()), Ok(piece * count));
+    }
 }
 
 /// Shows the kind of each event.

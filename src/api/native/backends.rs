@@ -37,7 +37,7 @@ pub(in crate::api) async fn uninstall(request: Request) -> Reply {
 
 async fn require_ours(request: Request) -> Result<()> {
     let (parts, body) = request.into_parts();
-    let body = body::read(&parts.headers, body, MAX_SMALL_BODY).await?;
+    let body = body::read(&parts, body, MAX_SMALL_BODY).await?;
     let Backend { backend, version: _ } = json::decode(&body)?;
     let backend = backend.filter(|name| !name.is_empty());
     let name = backend.ok_or_else(|| missing("backend", "the only one there is is llama.cpp"))?;

@@ -118,7 +118,7 @@ struct Filter {
 /// `POST /engines/_configure`. Docker's client insists on 202.
 pub(in crate::api) async fn configure(State(state): State<ApiState>, request: Request) -> Reply {
     let (parts, body) = request.into_parts();
-    let body = body::read(&parts.headers, body, MAX_SMALL_BODY).await?;
+    let body = body::read(&parts, body, MAX_SMALL_BODY).await?;
     let (model, change) = convert(json::decode(&body)?)?;
     state.service.configure(&model, change).await.map_err(name_model)?;
     Ok(StatusCode::ACCEPTED.into_response())

@@ -31,7 +31,7 @@ pub(super) struct Create {
 /// `POST /models/create`: pulls a model.
 pub(in crate::api) async fn create(State(state): State<ApiState>, request: Request) -> Reply {
     let (parts, body) = request.into_parts();
-    let body = body::read(&parts.headers, body, MAX_SMALL_BODY).await?;
+    let body = body::read(&parts, body, MAX_SMALL_BODY).await?;
     let Create { from, bearer_token, detach } = json::decode(&body)?;
     let Some(from) = from.filter(|from| !from.is_empty()) else {
         let message =

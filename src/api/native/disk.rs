@@ -164,7 +164,7 @@ pub(super) enum PruneLine {
 /// `POST /modeld/prune`: what was removed, as JSON lines.
 pub(in crate::api) async fn prune(State(state): State<ApiState>, request: Request) -> Reply {
     let (parts, body) = request.into_parts();
-    let body = body::read(&parts.headers, body, MAX_SMALL_BODY).await?;
+    let body = body::read(&parts, body, MAX_SMALL_BODY).await?;
     let options = options(json::decode(&body)?)?;
     let Pruned { removed, bytes } = state.service.prune(options).await?;
     Ok(pruned(removed, bytes, options.dry_run))

@@ -32,7 +32,7 @@ pub(in crate::api) async fn status(State(state): State<ApiState>) -> Response {
 /// `POST /engines/unload`: idle models go, busy ones stay, and so does what is configured for them.
 pub(in crate::api) async fn unload(State(state): State<ApiState>, request: Request) -> Reply {
     let (parts, body) = request.into_parts();
-    let body = body::read(&parts.headers, body, MAX_SMALL_BODY).await?;
+    let body = body::read(&parts, body, MAX_SMALL_BODY).await?;
     let Unload { all, backend, models } = json::decode(&body)?;
     let ours = backend.is_none_or(|name| name.is_empty() || name == BACKEND);
     let names = models.unwrap_or_default();

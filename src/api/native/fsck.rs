@@ -70,7 +70,7 @@ struct WireHurt {
 /// client.
 pub(in crate::api) async fn fsck(State(state): State<ApiState>, request: Request) -> Reply {
     let (parts, body) = request.into_parts();
-    let body = body::read(&parts.headers, body, MAX_SMALL_BODY).await?;
+    let body = body::read(&parts, body, MAX_SMALL_BODY).await?;
     let Fsck { repair } = json::decode(&body)?;
     let (sender, lines) = mpsc::channel::<Bytes>(LINES_AHEAD);
     let told = sender.clone();

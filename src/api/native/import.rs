@@ -71,7 +71,7 @@ pub(super) enum Line {
 /// line says how it ended.
 pub(in crate::api) async fn import(State(state): State<ApiState>, request: Request) -> Reply {
     let (parts, body) = request.into_parts();
-    let body = body::read(&parts.headers, body, MAX_SMALL_BODY).await?;
+    let body = body::read(&parts, body, MAX_SMALL_BODY).await?;
     let options = options(json::decode(&body)?)?;
     let (sender, lines) = mpsc::channel::<Bytes>(LINES_AHEAD);
     let reported = sender.clone();

@@ -30,7 +30,7 @@ pub(in crate::api) async fn set_log_level(
     request: Request,
 ) -> Reply {
     let (parts, body) = request.into_parts();
-    let body = body::read(&parts.headers, body, MAX_SMALL_BODY).await?;
+    let body = body::read(&parts, body, MAX_SMALL_BODY).await?;
     let LogLevel { filter } = json::decode(&body)?;
     let refused = |what| Error::invalid("filter", format!("the log filter cannot be used: {what}"));
     state.log_control.set_filter(&filter).map_err(refused)?;

@@ -71,7 +71,7 @@ struct Params {
 /// `POST /modeld/login`.
 pub(in crate::api) async fn login(State(state): State<ApiState>, request: Request) -> Reply {
     let (parts, body) = request.into_parts();
-    let body = body::read(&parts.headers, body, MAX_SMALL_BODY).await?;
+    let body = body::read(&parts, body, MAX_SMALL_BODY).await?;
     let request: LoginRequest = json::decode(&body).map_err(unquoted)?;
     let (registry, credential) = credential(request)?;
     let LoginReport { host, username, verified } =

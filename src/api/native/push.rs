@@ -22,7 +22,7 @@ pub(super) struct Push {
 /// `POST /models/{name}/push`: uploads a model under its own name.
 pub(super) async fn push(state: &ApiState, name: &str, request: Request) -> Reply {
     let (parts, body) = request.into_parts();
-    let body = body::read(&parts.headers, body, MAX_SMALL_BODY).await?;
+    let body = body::read(&parts, body, MAX_SMALL_BODY).await?;
     let Push { bearer_token } =
         if body.trim_ascii().is_empty() { Push::default() } else { json::decode(&body)? };
     let transfer = state.service.push(name, token(bearer_token)).await;

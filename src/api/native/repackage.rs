@@ -51,7 +51,7 @@ pub(super) struct Repackaged {
 /// `POST /models/{name}/repackage`: a new config and manifest over the same blobs.
 pub(super) async fn repackage(state: &ApiState, source: &str, request: Request) -> Reply {
     let (parts, body) = request.into_parts();
-    let body = body::read(&parts.headers, body, MAX_BODY).await?;
+    let body = body::read(&parts, body, MAX_BODY).await?;
     let (target, changes) = changes(json::decode(&body)?)?;
     let made = state.service.repackage(source, &target, changes).await?;
     let mut message = format!("Model repackaged successfully as {target:?}");

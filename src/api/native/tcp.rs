@@ -130,7 +130,7 @@ pub(in crate::api) async fn tcp(State(state): State<ApiState>) -> Reply {
 pub(in crate::api) async fn open_tcp(State(state): State<ApiState>, request: Request) -> Reply {
     let control = control(&state)?;
     let (parts, body) = request.into_parts();
-    let body = body::read(&parts.headers, body, MAX_SMALL_BODY).await?;
+    let body = body::read(&parts, body, MAX_SMALL_BODY).await?;
     let request = if body.is_empty() { TcpRequest::default() } else { json::decode(&body)? };
     let change = control.open(wish(request)?).await?;
     Ok(Json(WireTcp::of(change, state.token_required)).into_response())

@@ -1,5 +1,5 @@
 use axum::body::Body;
-use http::HeaderMap;
+use http::request::Parts;
 use serde::de::DeserializeOwned;
 
 use crate::api::{body, json};
@@ -10,11 +10,11 @@ use crate::domain::{Error, ErrorKind, Result};
 ///
 /// # Errors
 /// `MissingField` without a body; those of [`body::read`] and of [`json::decode`].
-pub(super) async fn read<T>(headers: &HeaderMap, body: Body, limit: usize) -> Result<T>
+pub(super) async fn read<T>(parts: &Parts, body: Body, limit: usize) -> Result<T>
 where
     T: DeserializeOwned + Send + 'static,
 {
-    let body = body::read(headers, body, limit).await?;
+    let body = body::read(parts, body, limit).await?;
     if body.trim_ascii().is_empty() {
         return Err(Error::new(ErrorKind::MissingField, "missing request body"));
     }
@@ -33,9 +33,10 @@ mod tests {
     }
 
     async fn of(text: &'static str) -> Result<Option<i64>> {
-        let mut headers = HeaderMap::new();
-        headers.insert("content-type", "application/x-www-form-urlencoded".parse().expect("ok"));
-        read(&headers, Body::from(text), 100).await.map(|One { n }| n)
+        let kind = "application/x-www-form-urlencoded";
+        let request = http::Request::builder().header("content-type", kind).body(());
+        let (parts, ()) = request.expect("a request").into_parts();
+        read(&parts, Body::from(text), 100).await.map(|One { n }| n)
     }
 
     #[tokio::test]

@@ -38,7 +38,7 @@ async fn serve<T: DeserializeOwned + Send + 'static>(
     let (parts, body) = request.into_parts();
     require_json(&parts.headers, &parts.extensions)?;
     let caller = caller(&parts.headers, &parts.extensions)?;
-    let body = body::read(&parts.headers, body, MAX_BODY).await?;
+    let body = body::read(&parts, body, MAX_BODY).await?;
     let request: T = json::decode_large(body).await?;
     if preloads_only(&parts.headers) {
         let model = model_of(request)?;

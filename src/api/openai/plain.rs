@@ -32,7 +32,7 @@ pub(super) async fn read_bytes(request: Request) -> Result<(Parts, Caller, Bytes
     let (parts, body) = request.into_parts();
     require_json(&parts.headers, &parts.extensions)?;
     let caller = caller(&parts.headers, &parts.extensions)?;
-    let body = body::read(&parts.headers, body, MAX_BODY).await?;
+    let body = body::read(&parts, body, MAX_BODY).await?;
     Ok((parts, caller, body))
 }
 

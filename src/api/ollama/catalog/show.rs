@@ -60,7 +60,7 @@ pub(in crate::api) async fn show(State(state): State<ApiState>, request: Request
 
 async fn serve(state: &ApiState, request: Request) -> Result<Response> {
     let (parts, body) = request.into_parts();
-    let request: ShowRequest = read(&parts.headers, body, MAX_SMALL_BODY).await?;
+    let request: ShowRequest = read(&parts, body, MAX_SMALL_BODY).await?;
     let ShowRequest {
         model,
         name,

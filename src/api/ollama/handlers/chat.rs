@@ -22,7 +22,7 @@ pub(in crate::api) async fn chat(State(state): State<ApiState>, request: Request
 async fn serve(state: &ApiState, request: Request) -> Result<Response> {
     let (parts, body) = request.into_parts();
     let caller = caller(&parts.headers, &parts.extensions)?;
-    let request: ChatRequest = read(&parts.headers, body, MAX_BODY).await?;
+    let request: ChatRequest = read(&parts, body, MAX_BODY).await?;
     check_top_logprobs(request.top_logprobs)?;
     let name = model_name(&request.model, &request.name)
         .ok_or_else(|| Error::new(ErrorKind::MissingField, "model is required"))?;

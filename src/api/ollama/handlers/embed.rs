@@ -59,7 +59,7 @@ async fn several(state: &ApiState, request: Request) -> Result<Response> {
     let begun = Instant::now();
     let (parts, body) = request.into_parts();
     let caller = caller(&parts.headers, &parts.extensions)?;
-    let request: EmbedRequest = read(&parts.headers, body, MAX_BODY).await?;
+    let request: EmbedRequest = read(&parts, body, MAX_BODY).await?;
     let name = model_name(&request.model, &request.name).ok_or_else(no_model)?;
     let in_words = |error| said(&name, Wanted::Embed)(error);
     let portrait = state.service.portrait(&name).await.map_err(in_words)?;
@@ -105,7 +105,7 @@ async fn several(state: &ApiState, request: Request) -> Result<Response> {
 async fn one(state: &ApiState, request: Request) -> Result<Response> {
     let (parts, body) = request.into_parts();
     let caller = caller(&parts.headers, &parts.extensions)?;
-    let request: EmbeddingsRequest = read(&parts.headers, body, MAX_BODY).await?;
+    let request: EmbeddingsRequest = read(&parts, body, MAX_BODY).await?;
     let EmbeddingsRequest { model, name, prompt, options, keep_alive: kept } = request;
     let name = model_name(&model, &name)
         .ok_or_else(|| Error::new(ErrorKind::MissingField, "model is required"))?;

@@ -22,7 +22,7 @@ pub(in crate::api) async fn generate(State(state): State<ApiState>, request: Req
 async fn serve(state: &ApiState, request: Request) -> Result<Response> {
     let (parts, body) = request.into_parts();
     let caller = caller(&parts.headers, &parts.extensions)?;
-    let request: GenerateRequest = read(&parts.headers, body, MAX_BODY).await?;
+    let request: GenerateRequest = read(&parts, body, MAX_BODY).await?;
     check_top_logprobs(request.top_logprobs)?;
     let name = model_name(&request.model, &request.name).ok_or_else(no_model)?;
     let portrait = state.service.portrait(&name).await.map_err(said(&name, Wanted::Generate))?;

@@ -22,8 +22,7 @@ const MAX_BODY: usize = 8 << 20;
 /// as it comes.
 pub(in crate::api) async fn create(State(state): State<ApiState>, request: Request) -> Reply {
     let (parts, body) = request.into_parts();
-    let Order { model, recipe, streamed } =
-        convert(body::read(&parts.headers, body, MAX_BODY).await?)?;
+    let Order { model, recipe, streamed } = convert(body::read(&parts, body, MAX_BODY).await?)?;
     // Before a base of many gigabytes is pulled.
     ModelRef::parse(&model).map_err(in_words)?;
     let pulled = missing_base(&state.service, &recipe).await?;

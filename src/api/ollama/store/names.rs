@@ -14,8 +14,7 @@ use super::types::{CopyRequest, DeleteRequest, given};
 /// `POST /api/copy`: another name for a model.
 pub(in crate::api) async fn copy(State(state): State<ApiState>, request: Request) -> Reply {
     let (parts, body) = request.into_parts();
-    let CopyRequest { source, destination } =
-        body::read(&parts.headers, body, MAX_SMALL_BODY).await?;
+    let CopyRequest { source, destination } = body::read(&parts, body, MAX_SMALL_BODY).await?;
     let (source, destination) = (source.unwrap_or_default(), destination.unwrap_or_default());
     state.service.copy_model(&source, &destination).await.map_err(|error| {
         let at_source = error.param.as_deref() == Some("source");
@@ -34,8 +33,7 @@ pub(in crate::api) async fn copy(State(state): State<ApiState>, request: Request
 /// `DELETE /api/delete`: removes a name, and with the last one the model.
 pub(in crate::api) async fn delete(State(state): State<ApiState>, request: Request) -> Reply {
     let (parts, body) = request.into_parts();
-    let DeleteRequest { model, name, force } =
-        body::read(&parts.headers, body, MAX_SMALL_BODY).await?;
+    let DeleteRequest { model, name, force } = body::read(&parts, body, MAX_SMALL_BODY).await?;
     let name = given(model, name).unwrap_or_default();
     state.service.remove(&name, force.unwrap_or(false)).await.map_err(|error| {
         match error.kind {

@@ -13,7 +13,7 @@ use super::types::{TransferRequest, given};
 /// `POST /api/push`: uploads a model under its own name.
 pub(in crate::api) async fn push(State(state): State<ApiState>, request: Request) -> Reply {
     let (parts, body) = request.into_parts();
-    let request = body::read(&parts.headers, body, MAX_SMALL_BODY).await?;
+    let request = body::read(&parts, body, MAX_SMALL_BODY).await?;
     let TransferRequest { model, name, stream } = request;
     let Some(name) = given(model, name) else {
         return Err(Error::new(ErrorKind::MissingField, "model is required").into());

@@ -28,7 +28,7 @@ pub(in crate::api) async fn count(State(state): State<ApiState>, request: Reques
     let (parts, body) = request.into_parts();
     require_json(&parts.headers, &parts.extensions)?;
     let owner = Owner::of(&parts.extensions);
-    let body = body::read(&parts.headers, body, MAX_BODY).await?;
+    let body = body::read(&parts, body, MAX_BODY).await?;
     let request: CreateRequest = json::decode_large(body).await?;
     let shelf = Shelf { store: &state.responses, owner: &owner };
     let converted = convert(request, "", &shelf)?;

@@ -47,7 +47,7 @@ pub(in crate::api) async fn create(State(state): State<ApiState>, request: Reque
     require_json(&parts.headers, &parts.extensions)?;
     let caller = caller(&parts.headers, &parts.extensions)?;
     let owner = Owner::of(&parts.extensions);
-    let body = body::read(&parts.headers, body, MAX_BODY).await?;
+    let body = body::read(&parts, body, MAX_BODY).await?;
     let request: CreateRequest = json::decode_large(body).await?;
     if preloads_only(&parts.headers) {
         let model = request.model.ok_or_else(|| missing("model", "name the model to load"))?;
