@@ -21,7 +21,7 @@ pub struct Shutdown {
 
 impl Shutdown {
     /// SIGTERM and SIGINT: the first drains, the second ends at once, unless it is the echo of a
-    /// SIGTERM ([`ECHO`]). SIGHUP has the settings read again and ends nothing, so that closing a
+    /// SIGTERM: one that comes within half a second of it. SIGHUP has the settings read again and ends nothing, so that closing a
     /// terminal does not cut answers short.
     ///
     /// # Errors
