@@ -44,6 +44,7 @@ mod routes;
 mod state;
 mod status;
 mod tools;
+mod unstarted;
 mod vector;
 
 pub use fields::compatibility;
@@ -55,6 +56,7 @@ pub use peer::{ListenerClass, PeerInfo};
 pub use router::router;
 pub use routes::{ACTIONS, ROUTES, Route};
 pub use state::{ApiState, Reloads};
+pub use unstarted::unstarted;
 
 #[cfg(test)]
 mod tests;

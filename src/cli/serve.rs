@@ -4,8 +4,8 @@ use std::sync::Arc;
 use super::{CliError, ExitCode};
 use crate::config::{self, RawConfig, Sources, Variables};
 use crate::daemon::{
-    Daemon, DaemonError, Inherited, Outcome, Parts, Reload, Shutdown, give_memory_back, harden,
-    hardened, raise_descriptor_limit, start_logging,
+    Callers, Daemon, DaemonError, Inherited, Outcome, Parts, Reload, Shutdown, give_memory_back,
+    harden, hardened, raise_descriptor_limit, start_logging,
 };
 use crate::engine::worker::{WorkerConfig, WorkerFactory};
 
@@ -215,9 +215,23 @@ pub struct Args {
 
 pub(super) fn run(args: Args, file: Option<PathBuf>) -> Result<ExitCode, CliError> {
     let sources = Sources::of_process(args.into_raw(), file);
-    let (config, holds) = sources.shown()?;
     // Takes descriptors and variables over, which has to happen before threads start.
     let inherited = Inherited::from_environment()?;
+    let mut callers = Some(Callers::of(&inherited));
+    serve(sources, inherited, &mut callers).inspect_err(|error| {
+        if let (Some(callers), Some(text)) = (callers, error.text()) {
+            callers.tell(&text);
+        }
+    })
+}
+
+/// Takes `callers` away once the daemon serves: the sockets are its own to close then.
+fn serve(
+    sources: Sources,
+    inherited: Vec<Inherited>,
+    callers: &mut Option<Callers>,
+) -> Result<ExitCode, CliError> {
+    let (config, holds) = sources.shown()?;
     harden(config.core_dumps.value);
     give_memory_back();
     let logging = start_logging(&config)
@@ -258,6 +272,7 @@ pub(super) fn run(args: Args, file: Option<PathBuf>) -> Result<ExitCode, CliErro
             reload: Some(Reload { sources, holds, log: logging.control.clone() }),
         };
         let bound = Daemon::build(&config, parts, shutdown).await?;
+        drop(callers.take());
         Ok::<_, DaemonError>(bound.run().await)
     });
     // A blocking read of an upload must not keep the process.

@@ -51,6 +51,7 @@ mod tcp_listeners;
 #[cfg(test)]
 mod testing;
 mod tls;
+mod unstarted;
 mod wanted;
 
 pub use activation::Inherited;
@@ -66,3 +67,4 @@ pub use reload::Reload;
 pub use run::Outcome;
 pub use shutdown::Shutdown;
 pub use standby::{Standby, hand_over};
+pub use unstarted::Callers;

@@ -274,6 +274,15 @@ fn the_end_of_the_shim_asks_the_daemon_once_and_answers_end_well() {
 }
 
 #[test]
+fn who_waits_for_a_daemon_that_cannot_start_is_told_why() {
+    let mut shim = Shim::start(&[], &[MODELD, "serve", "--keep-alive", "soon"]);
+    let answer = shim.client().get("/models").expect(503);
+    assert!(answer.text().contains("--keep-alive") && answer.text().contains("cannot start"));
+    assert!(answer.header("retry-after").is_some());
+    assert_eq!(shim.end().code(), Some(78), "{}", shim.log());
+}
+
+#[test]
 fn a_program_that_is_not_there_is_named_at_once() {
     let dir = TempDir::new().unwrap();
     let socket = dir.path().join("run/a.sock");
