@@ -13,6 +13,8 @@ pub(super) enum Bearer {
     Valid(Standing),
     /// One whose time is over.
     Expired,
+    /// What has the form of one and is none, or none any more.
+    Unknown,
     /// None. Clients send all sorts of things because their libraries want a key.
     Absent,
 }
@@ -42,7 +44,8 @@ pub(super) fn recognise(texts: &[String], tokens: &Tokens) -> Bearer {
         match tokens.look_up(text, Timestamp::now()) {
             Known::Valid(standing) => return Bearer::Valid(standing),
             Known::Expired => best = Bearer::Expired,
-            Known::Foreign => {}
+            Known::Unknown if best == Bearer::Absent => best = Bearer::Unknown,
+            Known::Unknown | Known::Foreign => {}
         }
     }
     best

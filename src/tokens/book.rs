@@ -22,7 +22,9 @@ pub enum Known {
     Valid(Standing),
     /// It was one until its time was over.
     Expired,
-    /// It is none of ours: made up, revoked, or another service's.
+    /// It has the form of one and is none: revoked, or another daemon's.
+    Unknown,
+    /// It is none of ours: made up, or another service's.
     Foreign,
 }
 
@@ -75,7 +77,7 @@ impl Tokens {
             }
         }
         match found {
-            None => Known::Foreign,
+            None => Known::Unknown,
             Some(token) if token.has_expired(now) => Known::Expired,
             Some(token) => {
                 Known::Valid(Standing { id: token.id.as_str().into(), scope: token.scope })
@@ -148,11 +150,11 @@ mod tests {
         assert!(tokens.has_any(now));
         // What others may read is not believed until it is its owner's alone again.
         std::fs::set_permissions(file.path(), Permissions::from_mode(0o644)).unwrap();
-        assert_eq!(tokens.look_up(&text, now), Known::Foreign);
+        assert_eq!(tokens.look_up(&text, now), Known::Unknown);
         std::fs::set_permissions(file.path(), Permissions::from_mode(0o600)).unwrap();
         assert_eq!(tokens.look_up(&text, now), Known::Valid(standing));
         file.revoke(&token.id).unwrap();
-        assert_eq!(tokens.look_up(&text, now), Known::Foreign);
+        assert_eq!(tokens.look_up(&text, now), Known::Unknown);
         std::fs::remove_file(file.path()).unwrap();
         assert!(!tokens.has_any(now));
     }
@@ -170,7 +172,7 @@ mod tests {
         assert_eq!(tokens.look_up(text.expose_secret(), at(60)), Known::Expired);
         assert!(tokens.has_any(at(59)) && !tokens.has_any(at(60)));
         let foreign = format!("mdl_{}", "a".repeat(43));
-        assert_eq!(tokens.look_up(&foreign, now), Known::Foreign);
-        assert_eq!(Tokens::default().look_up(&foreign, now), Known::Foreign);
+        assert_eq!(tokens.look_up(&foreign, now), Known::Unknown);
+        assert_eq!(Tokens::default().look_up(&foreign, now), Known::Unknown);
     }
 }

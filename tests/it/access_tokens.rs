@@ -79,6 +79,12 @@ fn a_made_up_key_is_no_reason_to_refuse_where_none_is_needed() {
     // A token of the scope inference says less than being the same user does, and is believed.
     let user = token(&daemon, &[]);
     assert_eq!(ask(&tcp, "DELETE", "/models/purge", &user), 403);
+    // Its end does not make it say more.
+    let list = daemon.cli_ok(&["token", "list", "--json"]);
+    let list: serde_json::Value = serde_json::from_str(&list).expect("a list");
+    daemon.cli_ok(&["token", "revoke", list[0]["id"].as_str().expect("an id")]);
+    assert_eq!(ask(&tcp, "GET", "/modeld/log-level", &user), 403);
+    assert_eq!(ask(&tcp, "GET", "/v1/models", &user), 200);
 }
 
 #[test]

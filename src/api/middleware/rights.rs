@@ -26,19 +26,24 @@ pub(in crate::api) async fn require_management(request: Request, next: Next) -> 
 /// # Errors
 /// `Forbidden`.
 pub(in crate::api) async fn may_manage(headers: &HeaderMap, extensions: &Extensions) -> Result<()> {
-    let scope = match extensions.get::<Bearer>() {
+    let bearer = extensions.get::<Bearer>();
+    let scope = match bearer {
         Some(Bearer::Valid(token)) => Some(token.scope),
-        Some(Bearer::Expired | Bearer::Absent) | None => None,
+        Some(Bearer::Expired | Bearer::Unknown | Bearer::Absent) | None => None,
     };
     let who = match (extensions.get(), extensions.get()) {
         (Some(ListenerClass::Unix), _) => return Ok(()),
         (Some(ListenerClass::Group), _) => "a member of the socket's group",
         // Whatever it was given: what a container is told, its neighbours may learn.
-        (Some(ListenerClass::Containers { .. }), _) => "a container",
+        (Some(ListenerClass::Containers { .. }), _) => "a container, with a token or without,",
         // Nobody has one by accident, unlike a place in a browser or on this machine.
         (Some(_), _) if scope == Some(Scope::Admin) => return Ok(()),
         // Whoever passes on what others send, with their tokens, does not lend them its own rights.
         (Some(_), _) if scope == Some(Scope::Inference) => "a token of the scope inference",
+        // Its end takes rights away, and must not leave whoever had them with more.
+        _ if matches!(bearer, Some(Bearer::Expired | Bearer::Unknown)) => {
+            "a token that has expired or was revoked"
+        }
         // The browser is the owner's, the page in it is not.
         _ if headers.contains_key(header::ORIGIN) => "a web page",
         // The proxy is the owner's, whoever it speaks for is not.

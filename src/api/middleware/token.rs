@@ -48,6 +48,7 @@ pub(in crate::api) async fn require_token(
         _ if !required => return next.run(request).await,
         Some(Bearer::Valid(_)) => return next.run(request).await,
         Some(Bearer::Expired) => "the token has expired",
+        Some(Bearer::Unknown) => "the token is none of this daemon's: it may have been revoked",
         Some(Bearer::Absent) | None => {
             "a token is required here, and this request has no valid one"
         }
