@@ -4,7 +4,10 @@ use super::elsewhere::{self, Files};
 use super::{CliError, Printer, config_edit, config_show, tcp};
 use crate::client::Client;
 use crate::client::upkeep::Setting;
-use crate::config::{ConfigFile, RawConfig, SYSTEM_FILE, Sources, or_none, read_file, shown};
+use crate::config::{
+    ConfigFile, RawConfig, SYSTEM_FILE, Sources, Variables, or_none, read_file, shown,
+};
+use crate::daemon::Daemon;
 
 /// Show, check and change the settings of modeld serve
 #[derive(Debug, clap::Args)]
@@ -96,6 +99,7 @@ pub(super) async fn reload(
 fn check(file: Option<PathBuf>, sources: Sources, printer: &mut Printer) -> Result<(), CliError> {
     let Some(path) = file else {
         let (config, _) = sources.shown()?;
+        Daemon::check(&config, &Variables::of_process())?;
         config.notes.iter().for_each(|note| printer.note(format!("modeld: {note}")));
         let read = sources.files().into_iter().map(|(path, _)| path).filter(|path| path.exists());
         let read: Vec<String> = read.map(|path| path.display().to_string()).collect();
@@ -110,7 +114,8 @@ fn check(file: Option<PathBuf>, sources: Sources, printer: &mut Printer) -> Resu
     // The file alone is looked at, not what other places say.
     env.vars.clear();
     env.files = vec![ConfigFile::parse(&path, &text, env.home.as_deref())?];
-    shown(&RawConfig::default(), &env)?;
+    let (config, _) = shown(&RawConfig::default(), &env)?;
+    Daemon::check(&config, &Variables::of_process())?;
     printer.line(format!("ok: {}", path.display()))
 }
 

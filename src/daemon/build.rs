@@ -6,6 +6,7 @@ use axum::Router;
 use super::DaemonError;
 use super::activation::Inherited;
 use super::exposure::{check_tokens, tokens};
+use super::group;
 use super::limits::hardened;
 use super::listen::{Address, Listeners};
 use super::listener_control::TcpControl;
@@ -17,7 +18,7 @@ use super::secured::Secured;
 use super::shutdown::Shutdown;
 use super::tcp_listeners::TcpListeners;
 use crate::api::{self, ApiState};
-use crate::config::{Config, Live, Variables};
+use crate::config::{Config, Live, Tls, Variables};
 use crate::engine::{CountedFactory, EngineFactory};
 use crate::logbook::{LogControl, Logbook};
 use crate::metrics::Metrics;
@@ -68,6 +69,22 @@ pub struct Bound {
 }
 
 impl Daemon {
+    /// Whether what settings name can be used: files with keys and certificates, groups, tokens for
+    /// what is open to the network. Opens and changes nothing; what only shows when it is opened, as
+    /// a port that is taken, is not looked at.
+    ///
+    /// # Errors
+    /// Those of [`Daemon::build`] that no waiting mends.
+    pub fn check(config: &Config, variables: &Variables) -> Result<(), DaemonError> {
+        Outside::new(config, variables)?;
+        config.socket_group.value.as_deref().map(group::number).transpose()?;
+        check_tokens(config, &[], &tokens(config))?;
+        if let Some(Tls::Files { .. }) = config.tls.value {
+            Secured::new(config)?;
+        }
+        Ok(())
+    }
+
     /// Opens the store, puts the parts together and binds the listeners. Everything that can fail
     /// does so here. The sockets come first: whoever loses against another daemon has not touched
     /// the store. Must be called inside the runtime.

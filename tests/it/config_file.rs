@@ -434,6 +434,17 @@ fn the_file_is_changed_by_commands_and_its_comments_stay() {
     ok(&["config", "unset", "tcp"]);
     ok(&["config", "check"]);
     assert_eq!(fs::read_to_string(&file).unwrap(), text);
+    for (line, says) in [
+        ("registry-ca = \"/nonexistent.pem\"", "/nonexistent.pem"),
+        ("socket-group = \"no-such-group\"", "groupadd"),
+        ("tcp = \"192.0.2.1:1\"", "modeld token create"),
+    ] {
+        let other = path.join("other.toml");
+        fs::write(&other, line).unwrap();
+        let output = run(path, &[], &["config", "check", other.to_str().unwrap()]);
+        let said = stderr(&output);
+        assert!(output.status.code() == Some(78) && said.contains(says), "{line}: {said}");
+    }
 }
 
 #[test]
