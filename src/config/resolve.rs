@@ -113,7 +113,9 @@ fn off<T>(setting: super::Setting, flag: &Option<String>, env: &Env) -> Set<Opti
 /// [`ConfigError::SocketPathTooLong`], [`ConfigError::NoPlace`].
 pub fn socket_path(flag: Option<&str>, env: &Env) -> Result<Set<PathBuf>, ConfigError> {
     let set = match Said::pick(settings::SOCKET, flag, env) {
-        Some(said) => said.map(|text| Ok(absolute(text, env)))?,
+        Some(said) => {
+            said.map(|text| Ok(absolute(text.strip_prefix("unix://").unwrap_or(text), env)))?
+        }
         None => {
             let below_runtime = env.runtime_dir.as_ref().map(|d| d.join("modeld"));
             let below_home = || env.home.as_ref().map(|d| d.join(".modeld/run"));
@@ -305,7 +307,9 @@ mod tests {
         assert_eq!(path(&no_runtime), Ok("/home/u/.modeld/run/modeld.sock".into()));
         let nowhere = Env { home: None, ..no_runtime };
         assert!(matches!(path(&nowhere), Err(ConfigError::NoPlace { what: "the socket", .. })));
-        assert_eq!(path(&nowhere.with("MODEL_RUNNER_SOCK", "m.sock")), Ok("/here/m.sock".into()));
+        let named = |text: &str| path(&nowhere.clone().with("MODEL_RUNNER_SOCK", text));
+        assert_eq!(named("m.sock"), Ok("/here/m.sock".into()));
+        assert_eq!(named("unix:///s/m.sock"), Ok("/s/m.sock".into()));
     }
 
     #[test]
