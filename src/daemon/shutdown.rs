@@ -21,8 +21,9 @@ pub struct Shutdown {
 
 impl Shutdown {
     /// SIGTERM and SIGINT: the first drains, the second ends at once, unless it is the echo of a
-    /// SIGTERM: one that comes within half a second of it. SIGHUP has the settings read again and ends nothing, so that closing a
-    /// terminal does not cut answers short.
+    /// SIGTERM: one that comes within half a second of it. SIGHUP has the settings read again and
+    /// ends nothing, so that closing a terminal does not cut answers short; SIGUSR1 and SIGUSR2 mean
+    /// nothing.
     ///
     /// # Errors
     /// Those of installing a signal handler. Must be called inside the runtime.
@@ -31,6 +32,8 @@ impl Shutdown {
         let terminate = signal(SignalKind::terminate())?;
         let interrupt = signal(SignalKind::interrupt())?;
         let hangup = signal(SignalKind::hangup())?;
+        // Tools that rotate logs send them; they would end a process that has not asked for them.
+        drop((signal(SignalKind::user_defined1())?, signal(SignalKind::user_defined2())?));
         tokio::spawn(shutdown.clone().listen(terminate, interrupt, hangup));
         Ok(shutdown)
     }

@@ -237,6 +237,8 @@ struct Signals {
 
 impl Signals {
     fn new() -> std::io::Result<Self> {
+        // As for the daemon, these mean nothing.
+        drop((signal(SignalKind::user_defined1())?, signal(SignalKind::user_defined2())?));
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
