@@ -264,7 +264,7 @@ impl Compute for Context {
         self.rows.clear();
         self.check(batch)?;
         let raw_batch = self.batch.fill(batch);
-        logs::take_errors();
+        let _decode = logs::Decode::begin();
         let mut result = 0i32;
         let mut error = Bytes::empty();
         // SAFETY: the context lives; `raw_batch` points into `self.batch`, which is not touched
@@ -289,7 +289,7 @@ impl Compute for Context {
         let floats = which.start * self.row_width..which.end * self.row_width;
         let values = rows.values.get(floats).unwrap_or_default();
         let raw_batch = self.batch.fill_rows(seq, first_pos, count, values);
-        logs::take_errors();
+        let _decode = logs::Decode::begin();
         let mut result = 0i32;
         let mut error = Bytes::empty();
         let call = if rows.whole { shim::modeld_decode_whole } else { shim::modeld_decode };
@@ -366,7 +366,11 @@ unsafe extern "C" fn is_raised(flag: *mut c_void) -> bool {
         return false;
     }
     // SAFETY: `Context` keeps the flag alive as long as the context that calls this.
-    unsafe { &*flag.cast::<AtomicBool>() }.load(Ordering::Acquire)
+    let raised = unsafe { &*flag.cast::<AtomicBool>() }.load(Ordering::Acquire);
+    if raised {
+        logs::Decode::was_told_to_end();
+    }
+    raised
 }
 
 /// The columns of a `llama_batch`, kept to be reused.

@@ -1,3 +1,4 @@
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::ffi::{CStr, c_char, c_void};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,6 +7,7 @@ use llama_cpp_sys_2::{
     GGML_LOG_LEVEL_CONT, GGML_LOG_LEVEL_ERROR, GGML_LOG_LEVEL_INFO, GGML_LOG_LEVEL_WARN,
     ggml_log_level,
 };
+use tracing::Level;
 
 /// Error lines kept for messages.
 const KEPT_LINES: usize = 8;
@@ -13,6 +15,11 @@ const KEPT_LINES: usize = 8;
 const KEPT_CHARS: usize = 400;
 
 static LOG: Mutex<LineLog> = Mutex::new(LineLog::new());
+
+thread_local! {
+    /// Whether the decode that this thread is in was told to end.
+    static ENDED: Cell<bool> = const { Cell::new(false) };
+}
 
 /// Sends llama.cpp's and ggml's log lines to `tracing` at their own levels, as `llama`. What matters
 /// of their errors is said again, in modeld's words, by whoever asks [`take_errors`].
@@ -37,6 +44,37 @@ pub(super) fn take_errors_or(otherwise: &str) -> String {
     if lines.is_empty() { otherwise.to_owned() } else { lines.join("; ") }
 }
 
+/// A decode from its begin to its end, in the thread that calls llama.cpp.
+///
+/// To llama.cpp a decode that was told to end is one that failed, and each of its layers complains
+/// in turn. As it is our own wish, and what happens whenever a client hangs up, the log has it for
+/// those who look closely only, and no later failure is explained by it.
+pub(super) struct Decode(());
+
+impl Decode {
+    /// Forgets the error lines of what was before it.
+    pub(super) fn begin() -> Self {
+        take_errors();
+        ENDED.set(false);
+        Self(())
+    }
+
+    /// The decode of this thread, if it is in one, has been told to end. ggml asks whether to go on
+    /// in the thread that called it, which is the one that complains then, too: other threads'
+    /// lines keep their levels.
+    pub(super) fn was_told_to_end() {
+        ENDED.set(true);
+    }
+}
+
+impl Drop for Decode {
+    fn drop(&mut self) {
+        if ENDED.replace(false) {
+            take_errors();
+        }
+    }
+}
+
 fn lock() -> MutexGuard<'static, LineLog> {
     LOG.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -50,13 +88,25 @@ unsafe extern "C" fn on_log(level: ggml_log_level, text: *const c_char, _: *mut 
     let mut lines = Vec::new();
     lock().push(level, &text, &mut lines);
     for (level, line) in lines {
-        match level {
-            GGML_LOG_LEVEL_ERROR => tracing::error!(target: "llama", "{line}"),
-            GGML_LOG_LEVEL_WARN => tracing::warn!(target: "llama", "{line}"),
-            GGML_LOG_LEVEL_INFO => tracing::info!(target: "llama", "{line}"),
-            // Thousands in a load.
-            _ => tracing::trace!(target: "llama", "{line}"),
+        match level_of(level, ENDED.get()) {
+            Level::ERROR => tracing::error!(target: "llama", "{line}"),
+            Level::WARN => tracing::warn!(target: "llama", "{line}"),
+            Level::INFO => tracing::info!(target: "llama", "{line}"),
+            Level::DEBUG => tracing::debug!(target: "llama", "{line}"),
+            Level::TRACE => tracing::trace!(target: "llama", "{line}"),
         }
+    }
+}
+
+/// The level of a line in our log. `ended`: in a decode that was told to end.
+fn level_of(level: ggml_log_level, ended: bool) -> Level {
+    match level {
+        GGML_LOG_LEVEL_ERROR | GGML_LOG_LEVEL_WARN if ended => Level::DEBUG,
+        GGML_LOG_LEVEL_ERROR => Level::ERROR,
+        GGML_LOG_LEVEL_WARN => Level::WARN,
+        GGML_LOG_LEVEL_INFO => Level::INFO,
+        // Thousands in a load.
+        _ => Level::TRACE,
     }
 }
 
@@ -149,6 +199,26 @@ mod tests {
             log.push(GGML_LOG_LEVEL_INFO, text, &mut lines);
         }
         assert_eq!(lines, [(GGML_LOG_LEVEL_INFO, "n_ctx = 5".to_owned())]);
+    }
+
+    #[test]
+    fn only_a_decode_that_was_told_to_end_fails_in_silence() {
+        let (error, warn) = (GGML_LOG_LEVEL_ERROR, GGML_LOG_LEVEL_WARN);
+        let told = || (level_of(error, ENDED.get()), level_of(warn, ENDED.get()));
+        let aloud = (Level::ERROR, Level::WARN);
+        assert_eq!(told(), aloud);
+        let decode = Decode::begin();
+        assert_eq!(told(), aloud, "nobody told it to end: a failure is one");
+        Decode::was_told_to_end();
+        assert_eq!(told(), (Level::DEBUG, Level::DEBUG));
+        assert_eq!(level_of(GGML_LOG_LEVEL_INFO, true), Level::INFO);
+        let elsewhere = std::thread::spawn(|| ENDED.get()).join().expect("no panic");
+        assert!(!elsewhere, "what another thread does fails on its own account");
+        drop(decode);
+        assert_eq!(told(), aloud, "the next one is another");
+        Decode::was_told_to_end();
+        let _decode = Decode::begin();
+        assert_eq!(told(), aloud, "nor is it what was asked before it");
     }
 
     #[test]

@@ -41,6 +41,18 @@ fn user(text: &str) -> ChatPrompt {
     ChatPrompt::new(vec![Message::text(Role::User, text)])
 }
 
+/// What `work` answers, and what this thread logs meanwhile.
+fn logged<T>(work: impl FnOnce() -> T) -> (T, String) {
+    let log = tempfile::NamedTempFile::new().expect("a temporary file");
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::DEBUG)
+        .with_ansi(false)
+        .with_writer(Arc::new(log.reopen().expect("the same file")))
+        .finish();
+    let answer = tracing::subscriber::with_default(subscriber, work);
+    (answer, std::fs::read_to_string(log.path()).expect("text"))
+}
+
 /// The text after a prompt, and the tokens it took.
 fn generate(context: &mut Context, vocab: &Model, tokens: &[Token], seq: u32, max: u32) -> String {
     context.decode(&prompt(tokens, seq)).expect("the prompt is decoded");
@@ -148,9 +160,13 @@ fn a_raised_flag_ends_a_decode_that_takes_seconds() {
         abort
     });
     running.send(()).expect("the other thread listens");
-    let answer = context.decode(&prompt(&long, 0));
+    let (answer, log) = logged(|| context.decode(&prompt(&long, 0)));
     let abort = raiser.join().expect("no panic");
     assert_eq!(answer, Err(DecodeError::Aborted));
+    // llama.cpp complains of what it was told to do, which is no trouble of anybody's.
+    assert!(!log.contains("ERROR") && !log.contains("WARN"), "{log}");
+    assert!(log.contains("DEBUG llama:") && log.contains("failed"), "{log}");
+    assert_eq!(logs::take_errors(), [""; 0], "nor is it what a later failure is explained by");
     abort.store(false, Ordering::Release);
     assert!(context.truncate(0, 0));
     assert_eq!(context.decode(&prompt(&[5, 5], 0)), Ok(()));
