@@ -122,6 +122,7 @@ pub fn main() -> ExitCode {
             let done = token::run(args, &sources.env, &mut printer);
             if changes && done.is_ok() {
                 elsewhere::warn(Files::Tokens, &sources, &mut printer);
+                token::note_end(&sources, &mut printer);
             }
             done.map(|()| ExitCode::Success)
         }

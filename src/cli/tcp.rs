@@ -139,7 +139,7 @@ async fn enable(
     }
     show(&tcp, if tcp.changed { "" } else { "already " }, printer)?;
     note_file(&tcp, sources, printer);
-    followed.notes.iter().for_each(|note| printer.note(note));
+    followed.note(printer);
     Ok(())
 }
 
@@ -174,7 +174,7 @@ fn enable_later(
         let before = if before.is_empty() { "true" } else { &before };
         printer.note(format!("The settings file said tcp = {before} before"));
     }
-    followed.notes.iter().for_each(|note| printer.note(note));
+    followed.note(printer);
     let certificate = tls.map(|tls| match tls {
         Tls::SelfSigned => "authority".to_owned(),
         Tls::Files { .. } => "file".to_owned(),
@@ -225,7 +225,7 @@ async fn disable(
             ))?;
         }
     }
-    followed.notes.iter().for_each(|note| printer.note(note));
+    followed.note(printer);
     Ok(())
 }
 
@@ -357,8 +357,7 @@ fn remember(sources: &Sources, choices: &[(&str, Option<&str>)]) -> Result<(), C
 /// the daemon has done what was asked.
 fn follow_manager(choice: TcpSocket) -> Followed {
     let context = service::Context::of(&Env::from_process(), "modeld".into(), &SystemPrograms);
-    context.and_then(|context| follow(&context, choice)).unwrap_or_else(|error| Followed {
-        notes: vec![format!("the service manager does not follow: {error}")],
-        ..Followed::default()
+    context.and_then(|context| follow(&context, choice)).unwrap_or_else(|error| {
+        Followed::noting(format!("the service manager does not follow: {error}"))
     })
 }

@@ -6,8 +6,8 @@ use serde_json::json;
 
 use super::table::{Align, Table};
 use super::{CliError, Printer};
-use crate::config::{self, Env};
-use crate::tokens::{NewToken, Scope, Token, TokenError, TokenFile};
+use crate::config::{self, Env, Sources, is_for_others};
+use crate::tokens::{Lasting, NewToken, Scope, Token, TokenError, TokenFile};
 
 /// Make, list and revoke the tokens of programs that use modeld over TCP
 ///
@@ -109,6 +109,28 @@ pub(super) fn run(args: Args, env: &Env, printer: &mut Printer) -> Result<(), Cl
     }
 }
 
+/// Says when the last token ends, where the settings have the daemon listen for other machines: it
+/// does not start there without one, and whoever took the last one back may have meant something
+/// else.
+pub(super) fn note_end(sources: &Sources, printer: &mut Printer) {
+    // What cannot be read is for the daemon to complain of.
+    let config = config::resolve(&sources.raw, &sources.read_usable().env);
+    let tcp = config.ok().and_then(|config| Some((config.tcp.value?, config.tcp.origin)));
+    let public = tcp.filter(|(address, _)| is_for_others(&address.to_string()));
+    let tokens = directory(&sources.env).map(|dir| TokenFile::within(&dir).read());
+    let (Some((address, origin)), Ok(Ok(tokens))) = (public, tokens) else { return };
+    let from = match Lasting::of(&tokens, Timestamp::now()) {
+        Lasting::Forever => return,
+        Lasting::Over => "No token is valid any more:".to_owned(),
+        Lasting::Until(end) => format!("The last token expires at {}: from then on", shown(end)),
+    };
+    printer.note(format!(
+        "{from} nobody is served on {address}, which is open to the network ({origin}), and \
+         modeld does not start until there is a token again (modeld token create), or it is not to \
+         listen there (modeld tcp disable)"
+    ));
+}
+
 /// Where this user's settings are.
 pub(super) fn directory(env: &Env) -> Result<Box<Path>, CliError> {
     env.own_dir().map(PathBuf::into_boxed_path).ok_or_else(|| {
@@ -170,6 +192,41 @@ mod tests {
         assert_eq!(run_in(dir.path(), &["revoke", "ci"]).1, "Revoked ci\n");
         let gone = run_in(dir.path(), &["revoke", "ci"]).0.unwrap_err();
         assert!(gone.text().unwrap().contains("modeld token list"), "{gone}");
+    }
+
+    #[test]
+    fn who_listens_for_others_hears_of_the_last_token() {
+        let dir = tempfile::tempdir().unwrap();
+        let noted = |tcp: &str, args: &[&str]| {
+            run_in(dir.path(), args).0.unwrap();
+            let own = dir.path().join("modeld/config.toml");
+            std::fs::write(own, format!("tcp = \"{tcp}\"\n")).unwrap();
+            let env = Env {
+                config_dir: Some(dir.path().to_owned()),
+                runtime_dir: Some(dir.path().to_owned()),
+                home: Some(dir.path().to_owned()),
+                data_dir: Some(dir.path().to_owned()),
+                ..Env::default()
+            };
+            let sources = Sources { env, ..Sources::default() };
+            captured(|printer| note_end(&sources, printer)).2
+        };
+        let (public, own) = ("0.0.0.0:12434", "127.0.0.1:12434");
+        assert_eq!(noted(public, &["create", "--name", "ever"]), "");
+        assert_eq!(noted(public, &["create", "--name", "ci", "--expires", "30d"]), "");
+        let said = noted(public, &["revoke", "ever"]);
+        assert!(said.starts_with("The last token expires at 2"), "{said}");
+        let said = noted(public, &["revoke", "ci"]);
+        for word in [
+            "No token is valid any more",
+            public,
+            "config.toml:1",
+            "modeld token create",
+            "modeld tcp disable",
+        ] {
+            assert!(said.contains(word), "{word}: {said}");
+        }
+        assert_eq!(noted(own, &["list"]), "");
     }
 
     #[test]

@@ -12,9 +12,11 @@
 mod book;
 mod error;
 mod file;
+mod lasting;
 mod token;
 
 pub use book::{Known, Standing, Tokens};
 pub use error::TokenError;
 pub use file::{NewToken, TokenFile};
+pub use lasting::Lasting;
 pub use token::{Scope, Token};

@@ -79,10 +79,17 @@ pub(super) fn run(
             printer.line(format!("enabled    {unit}"))?;
         }
     }
+    let mut opening = None;
     if let Some(address) = tcp {
-        for note in tcp_socket::follow(context, TcpSocket::Open(address))?.notes {
-            printer.note(note);
+        let followed = tcp_socket::follow(context, TcpSocket::Open(address))?;
+        if let Some((written, path)) = &followed.file {
+            report(*written, path, printer)?;
         }
+        if followed.enabled {
+            printer.line(format!("enabled    {TCP_SOCKET}"))?;
+        }
+        followed.notes.iter().for_each(|note| printer.note(note));
+        opening = followed.opening;
     } else if context.scope == Scope::User {
         tcp_socket::close_unwanted(context, printer)?;
     }
@@ -92,18 +99,26 @@ pub(super) fn run(
         printer.note(format!("Nothing was started: systemctl{user} start {SOCKET} does."));
     } else {
         match start(context, &systemd, wanted, &units, printer)? {
-            Started::Before if units.changed => printer.note(format!(
-                "A running daemon goes on as it is; systemctl{user} restart {SERVICE} has it use \
-                 what changed."
-            )),
-            // Under a running daemon it cannot be opened, nor has to be.
-            Started::Now if tcp.is_some() && !args.always => {
-                if !systemd.unit(TCP_SOCKET)?.is_active() {
-                    systemd.run(&["start", TCP_SOCKET])?;
-                    printer.line(format!("started    {TCP_SOCKET}"))?;
+            Started::Before => {
+                if units.changed {
+                    printer.note(format!(
+                        "A running daemon goes on as it is; systemctl{user} restart {SERVICE} has \
+                         it use what changed."
+                    ));
                 }
             }
-            Started::Before | Started::Now | Started::Not => {}
+            Started::Now => {
+                let with_tcp = tcp.is_some() && !args.always;
+                if with_tcp && !systemd.unit(TCP_SOCKET)?.is_active() {
+                    systemd.forgive(&[TCP_SOCKET]);
+                    systemd.run(&["start", TCP_SOCKET])?;
+                    systemd.stay(&[TCP_SOCKET], &[SERVICE])?;
+                    printer.line(format!("started    {TCP_SOCKET}"))?;
+                }
+                opening = None;
+            }
+            // It would be in the way of the other daemon.
+            Started::Not => opening = None,
         }
     }
     printer.note(format!(
@@ -113,6 +128,9 @@ pub(super) fn run(
         context.socket.display()
     ));
     heeded(context, args.always, printer);
+    if let Some(opening) = opening {
+        printer.note(opening);
+    }
     if context.scope == Scope::System {
         printer.note(format!(
             "Members of the group modeld may use it: usermod -aG modeld NAME; their programs find it \
@@ -359,12 +377,17 @@ fn start(
             printer.line(format!("restarted  {SOCKET}"))?;
         }
     }
+    let is_active = |unit: &str| if unit == SOCKET { socket.is_active() } else { ran };
+    // The socket falls with the service that it starts, so both are given another chance.
+    if wanted.iter().any(|unit| !is_active(unit)) {
+        systemd.forgive(&[SOCKET, SERVICE]);
+    }
     for unit in wanted {
-        let active = if *unit == SOCKET { socket.is_active() } else { ran };
-        if active {
+        if is_active(unit) {
             printer.line(format!("unchanged  {unit} is active"))?;
         } else {
             systemd.run(&["start", unit])?;
+            systemd.stay(&[unit], &[SOCKET, SERVICE])?;
             printer.line(format!("started    {unit}"))?;
         }
     }
@@ -389,7 +412,12 @@ mod tests {
         done.unwrap();
         assert_eq!(
             manager.changes(),
-            ["daemon-reload", "enable modeld.socket", "start modeld.socket"]
+            [
+                "daemon-reload",
+                "enable modeld.socket",
+                "reset-failed modeld.socket modeld.service",
+                "start modeld.socket"
+            ]
         );
         assert!(said.contains("wrote") && said.contains("modeld service uninstall"), "{said}");
         let unit = std::fs::read_to_string(place.units().join(SERVICE)).unwrap();
@@ -442,6 +470,7 @@ mod tests {
                 "systemd-sysusers ",
                 "systemd-tmpfiles --create modeld.conf",
                 "system enable modeld.socket",
+                "system reset-failed modeld.socket modeld.service",
                 "system start modeld.socket"
             ]
         );
@@ -614,6 +643,54 @@ mod tests {
         let (done, said) = install(&place, &manager, Install::default());
         done.unwrap();
         assert!(exists(SERVICE) && said.contains("hides the package's"), "{said}");
+    }
+
+    #[test]
+    fn what_failed_is_forgiven_and_what_fails_again_is_an_error() {
+        let place = Place::new();
+        let at = |all: &[String], what: &str| all.iter().position(|one| one == what).unwrap();
+        for failed in [SOCKET, SERVICE] {
+            let manager = Manager { failed: vec![failed], ..Manager::default() };
+            let (done, said) = install(&place, &manager, Install::default());
+            let error = done.unwrap_err().to_string();
+            assert!(error.contains(&format!("{failed} is failed (x)")), "{error}");
+            let why = "systemctl --user status modeld.socket modeld.service";
+            assert!(error.contains(why), "{error}");
+            assert!(!said.contains("started"), "{said}");
+            let changes = manager.changes();
+            let forgiven = at(&changes, "reset-failed modeld.socket modeld.service");
+            assert!(forgiven < at(&changes, "start modeld.socket"), "{changes:?}");
+        }
+    }
+
+    #[test]
+    fn a_port_that_moves_under_a_running_daemon_is_listed_with_what_opens_it() {
+        let place = Place::new();
+        let on = |manager: &Manager, port| {
+            let mut context = place.context(manager);
+            context.settings.tcp = Some(([127, 0, 0, 1], port).into());
+            place.capture(|printer| run(&context, Install::default(), printer)).1
+        };
+        let idle = Manager { loaded: vec![SOCKET, SERVICE, TCP_SOCKET], ..Manager::default() };
+        let said = on(&idle, 9000);
+        let lists = |said: &str, word: &str| {
+            let file = place.units().join(tcp_socket::DROP_IN);
+            assert!(said.contains(&format!("{word:<10} {}\n", file.display())), "{said}");
+        };
+        lists(&said, "wrote");
+        assert!(said.contains("started    modeld-tcp.socket"), "{said}");
+        assert!(!said.contains("start modeld-tcp.socket"), "{said}");
+        let open = || vec![SOCKET, TCP_SOCKET];
+        let loaded = || vec![SOCKET, SERVICE, TCP_SOCKET];
+        let busy = Manager { on: open(), loaded: loaded(), ..Manager::running() };
+        let said = on(&busy, 9001);
+        lists(&said, "updated");
+        let opens =
+            "systemctl --user stop modeld.service && systemctl --user start modeld-tcp.socket";
+        assert!(said.contains(opens), "{said}");
+        let said = on(&Manager { on: open(), loaded: loaded(), ..Manager::running() }, 9001);
+        lists(&said, "unchanged");
+        assert!(!said.contains(opens), "{said}");
     }
 
     #[test]

@@ -47,6 +47,11 @@ impl Unit {
         matches!(self.active.as_str(), "active" | "activating" | "reloading")
     }
 
+    /// Whether it ended in a way that nobody wanted, or was started too often.
+    pub(super) fn has_failed(&self) -> bool {
+        self.active == "failed"
+    }
+
     pub(super) fn is_enabled(&self) -> bool {
         self.file == "enabled"
     }
@@ -93,6 +98,47 @@ impl<'a> Systemd<'a> {
         let properties =
             "--property=LoadState,ActiveState,SubState,UnitFileState,FragmentPath,MainPID,Listen";
         Ok(parse(&self.run(&["show", name, properties])?.out))
+    }
+
+    /// Has the manager forget that units failed and how often they were started: one that was
+    /// started too often would be refused again, however well it would do by now. What never failed
+    /// may be unknown here, which is no reason not to start it.
+    pub(super) fn forgive(&self, units: &[&str]) {
+        let _ = self.ask(&[&["reset-failed"], units].concat());
+    }
+
+    /// Looks whether units that were started stayed so, and those that they start did not fail.
+    ///
+    /// # Errors
+    /// Which did not, and the command that shows why; where the manager does not answer.
+    pub(super) fn stay(&self, started: &[&str], behind: &[&str]) -> Result<(), CliError> {
+        let mut fallen = Vec::new();
+        for name in started {
+            let unit = self.unit(name)?;
+            if !unit.is_active() {
+                fallen.push(format!("{name} is {} ({})", unit.active, unit.sub));
+            }
+        }
+        for name in behind.iter().filter(|name| !started.contains(name)) {
+            let unit = self.unit(name)?;
+            if unit.has_failed() {
+                fallen.push(format!("{name} is {} ({})", unit.active, unit.sub));
+            }
+        }
+        if fallen.is_empty() {
+            return Ok(());
+        }
+        let user = if self.scope == Scope::User { " --user" } else { "" };
+        let all: Vec<&str> = started
+            .iter()
+            .chain(behind.iter().filter(|name| !started.contains(name)))
+            .copied()
+            .collect();
+        Err(CliError::Failed(format!(
+            "started, and down again: {}; this shows why: systemctl{user} status {}",
+            fallen.join(", "),
+            all.join(" ")
+        )))
     }
 
     fn ask(&self, args: &[&str]) -> Result<Finished, CliError> {

@@ -1,9 +1,10 @@
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use super::context::Context;
 use super::files::{self, Comment, Found, Written};
 use super::systemd::Systemd;
-use super::units::TCP_SOCKET;
+use super::units::{SERVICE, TCP_SOCKET};
 use crate::cli::{CliError, Printer};
 
 /// What has the TCP socket's unit listen where the user said.
@@ -28,6 +29,27 @@ pub(in crate::cli) struct Followed {
     pub notes: Vec<String>,
     /// Where it has closed sockets that it had passed to the daemon, if one ran.
     pub closed: Vec<SocketAddr>,
+    /// How the socket is opened where it is wanted and is not open, for who does not do that next.
+    pub opening: Option<String>,
+    /// What became of the file that says where it listens.
+    pub(super) file: Option<(Written, PathBuf)>,
+    /// Whether it was not enabled before.
+    pub(super) enabled: bool,
+}
+
+impl Followed {
+    /// Nothing but a note.
+    pub(in crate::cli) fn noting(note: String) -> Self {
+        Self { notes: vec![note], ..Self::default() }
+    }
+
+    /// Tells of it in lines for people, after which nothing is done.
+    pub(in crate::cli) fn note(&self, printer: &mut Printer) {
+        if self.enabled {
+            printer.note(format!("{TCP_SOCKET} is enabled"));
+        }
+        self.notes.iter().chain(&self.opening).for_each(|note| printer.note(note));
+    }
 }
 
 /// Has the manager follow a choice, if it has a unit for the TCP socket. It is never started here:
@@ -46,8 +68,7 @@ pub(in crate::cli) fn follow(
         return Ok(Followed::default());
     }
     let path = context.units.join(DROP_IN);
-    let mut notes = Vec::new();
-    let mut closed = Vec::new();
+    let mut followed = Followed::default();
     let listens = || unit.listens.iter().filter_map(|at| at.parse().ok()).collect();
     match choice {
         TcpSocket::Open(address) => {
@@ -55,44 +76,66 @@ pub(in crate::cli) fn follow(
                 files::remove(&path, None, false)? == Some(true)
             } else {
                 let text = format!("[Socket]\nListenStream=\nListenStream={address}\n");
-                match files::put(&path, &text, Comment::Hash, None, false)? {
-                    Written::Made | Written::Updated => true,
-                    Written::Unchanged => false,
-                    Written::Left => {
-                        notes.push(format!("{} was changed by somebody and left", path.display()));
-                        false
-                    }
+                let written = files::put(&path, &text, Comment::Hash, None, false)?;
+                if written == Written::Left {
+                    let shown = path.display();
+                    followed.notes.push(format!("{shown} was changed by somebody and left"));
                 }
+                followed.file = Some((written, path));
+                matches!(written, Written::Made | Written::Updated)
             };
             if changed {
                 systemd.run(&["daemon-reload"])?;
             }
             if !unit.is_enabled() {
                 systemd.run(&["enable", TCP_SOCKET])?;
-                notes.push(format!("{TCP_SOCKET} is enabled for the next start"));
+                followed.enabled = true;
             }
             // One that is open already listens at the old place; under a running service it can
             // be closed, and not opened.
             if changed && unit.is_active() {
                 systemd.run(&["stop", TCP_SOCKET])?;
-                closed = listens();
+                followed.closed = listens();
+            }
+            if changed || !unit.is_active() {
+                followed.opening = Some(opening(&systemd)?);
             }
         }
         TcpSocket::Close => {
             if unit.is_active() {
                 systemd.run(&["stop", TCP_SOCKET])?;
-                closed = listens();
+                followed.closed = listens();
             }
             if unit.is_enabled() {
                 systemd.run(&["disable", TCP_SOCKET])?;
-                notes.push(format!("{TCP_SOCKET} is disabled"));
+                followed.notes.push(format!("{TCP_SOCKET} is disabled"));
             }
             if files::remove(&path, None, false)? == Some(true) {
                 systemd.run(&["daemon-reload"])?;
             }
         }
     }
-    Ok(Followed { notes, closed })
+    Ok(followed)
+}
+
+/// What opens the socket. The service does not do it when it starts anew: it wants only the other
+/// socket, so that this one stays closed where nobody enabled it. Nor can the manager open it while
+/// the service runs, which is passed its sockets when it starts.
+fn opening(systemd: &Systemd<'_>) -> Result<String, CliError> {
+    let service = systemd.unit(SERVICE)?;
+    if !service.is_active() {
+        return Ok(format!(
+            "{TCP_SOCKET} opens at the next login; now: systemctl --user start {TCP_SOCKET}"
+        ));
+    }
+    // One that always runs waits for no connection.
+    let again = if service.is_enabled() { " modeld.service" } else { "" };
+    Ok(format!(
+        "{TCP_SOCKET} cannot be opened under {SERVICE}, which runs; this does, and ends what runs: \
+         systemctl --user stop {SERVICE} && systemctl --user start {TCP_SOCKET}{again}. Until then \
+         no connection there starts a daemon, and one that opened the port itself does not end when \
+         it is idle"
+    ))
 }
 
 /// Closes what an earlier installation opened and the settings have no more. Where they never said
@@ -182,6 +225,36 @@ mod tests {
         follow(&context, TcpSocket::Close).unwrap();
         assert!(!place.units().join(DROP_IN).exists());
         assert!(!manager.changes().iter().any(|change| change.starts_with("start")));
+    }
+
+    #[test]
+    fn what_opens_it_is_said_and_is_no_restart() {
+        let place = Place::new();
+        let address = TcpSocket::Open(([127, 0, 0, 1], 9000).into());
+        let said = |manager: &Manager| {
+            let followed = follow(&place.context(manager), address).unwrap();
+            let note = |printer: &mut Printer| {
+                followed.note(printer);
+                Ok(())
+            };
+            place.capture(note).1
+        };
+        let open = "systemctl --user start modeld-tcp.socket";
+        let busy = || Manager { active: vec![SERVICE], ..Manager::with_tcp() };
+        let text = said(&busy());
+        let anew = format!("systemctl --user stop modeld.service && {open}. Until then");
+        assert!(text.contains("is enabled\n") && text.contains(&anew), "{text}");
+        // It was enabled, and never could be opened.
+        assert!(said(&busy()).contains(&anew));
+        // It has moved.
+        std::fs::remove_file(place.units().join(DROP_IN)).unwrap();
+        let moved = Manager { on: vec![TCP_SOCKET], ..busy() };
+        assert!(said(&moved).contains(&anew));
+        assert_eq!(said(&moved), "");
+        let always = Manager { on: vec![SERVICE], ..busy() };
+        assert!(said(&always).contains(&format!("{open} modeld.service. Until")));
+        let text = said(&Manager::with_tcp());
+        assert!(text.contains(open) && !text.contains("stop modeld.service"), "{text}");
     }
 
     #[test]

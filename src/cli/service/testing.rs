@@ -23,6 +23,8 @@ pub(super) struct Manager {
     pub listens: Vec<&'static str>,
     pub missing: bool,
     pub refuses: bool,
+    /// Units that have failed, and fail again when they are started.
+    pub failed: Vec<&'static str>,
     /// It looks for units elsewhere.
     pub unseen: bool,
     pub linger: Option<&'static str>,
@@ -59,6 +61,11 @@ impl Manager {
         self.told.lock().unwrap().clone()
     }
 
+    fn has_started(&self, unit: &str) -> bool {
+        let start = format!("start {unit}");
+        self.told.lock().unwrap().iter().any(|told| told.ends_with(&start))
+    }
+
     fn state(&self, unit: &str) -> String {
         let is = |all: &[&str]| all.contains(&unit);
         let on = is(&self.on);
@@ -71,7 +78,11 @@ impl Manager {
                 _ if is(&self.loaded) => "loaded",
                 _ => "not-found",
             },
-            if on || is(&self.active) { "active" } else { "inactive" },
+            match unit {
+                _ if is(&self.failed) => "failed",
+                _ if on || is(&self.active) || self.has_started(unit) => "active",
+                _ => "inactive",
+            },
             if on { "enabled" } else { "disabled" },
             if is(&self.active) { 42 } else { 0 },
         )
